@@ -1,0 +1,3 @@
+"""Self-supervised learning from motion in video."""
+
+__version__ = "0.1.0"

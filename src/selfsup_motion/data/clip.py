@@ -1,0 +1,52 @@
+"""`Clip`: a few frames of one video with everything that is known about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T frames of one video.
+
+    Arrays are indexed channel-first; a source may hand out views whose memory is channel-last
+    (`array.transpose(0, 3, 1, 2)` of a decoder's output), so that OpenCV can take
+    `frames[t].transpose(1, 2, 0)` without a copy.
+    """
+
+    frames: NDArray[np.uint8]
+    """(T, 3, H, W) uint8, RGB."""
+    key: str
+    """Names the video, stable and unique within its source; for people and for logs."""
+    times: NDArray[np.float64] | None = None
+    """(T,) seconds from the start of the video."""
+    flow: NDArray[np.float32] | None = None
+    """(T-1, 2, H, W) float32: where the pixels of frame t are in frame t+1, as (x right, y down)
+    displacement in pixels of this resolution."""
+    valid: NDArray[np.bool_] | None = None
+    """(T-1, H, W) bool: where `flow` can be trusted (visible in both frames). None: everywhere."""
+    labels: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    """Further ground truth, if the source has it: `masks` (T, H, W), `keypoints` (T, K, 3),
+    `action` (), …"""
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[1] != 3 or self.frames.dtype != np.uint8:
+            raise ValueError(
+                f"Clip.frames must be uint8 (T, 3, H, W), got {self.frames.dtype} "
+                f"{self.frames.shape} for {self.key!r}"
+            )
+        length, _, height, width = self.frames.shape
+        if self.flow is not None and self.flow.shape != (length - 1, 2, height, width):
+            raise ValueError(
+                f"Clip.flow must be {(length - 1, 2, height, width)}, got {self.flow.shape} "
+                f"for {self.key!r}"
+            )
+        if self.valid is not None and self.valid.shape != (length - 1, height, width):
+            raise ValueError(
+                f"Clip.valid must be {(length - 1, height, width)}, got {self.valid.shape} "
+                f"for {self.key!r}"
+            )

@@ -1,0 +1,44 @@
+"""What every source of clips offers: the contract between storage and methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from selfsup_motion.data.clip import Clip
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video without decoding it."""
+
+    key: str
+    num_frames: int
+    fps: float | None
+    height: int
+    width: int
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A numbered collection of videos.
+
+    Implementations open files lazily and can be pickled, forked and used from threads.
+    """
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        ...
+
+    def info(self, index: int) -> VideoInfo:
+        """Describe video `index`; raises `ClipReadError` if it cannot be opened."""
+        ...
+
+    def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
+        """Read exactly these frames of video `index`, in this order.
+
+        `flow[t]`, if the source has flow, leads from `frame_indices[t]` to `frame_indices[t + 1]`.
+        Raises `ClipReadError` if a frame cannot be read.
+        """
+        ...
