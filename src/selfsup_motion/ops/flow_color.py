@@ -71,21 +71,24 @@ def flow_to_color(
     if max_magnitude is not None and not max_magnitude > 0:
         raise ValueError(f"max_magnitude must be positive, got {max_magnitude}")
     if isinstance(flow, Tensor):
-        painted = _paint(flow.detach().cpu().double().numpy(), max_magnitude)
+        painted = _paint(flow.detach().cpu().float().numpy(), max_magnitude)
         return torch.from_numpy(painted).to(flow.device)
-    return _paint(flow.astype(np.float64), max_magnitude)
+    return _paint(flow.astype(np.float32), max_magnitude)
 
 
-def _paint(flow: NDArray[np.float64], max_magnitude: float | None) -> NDArray[np.uint8]:
+def _paint(flow: NDArray[np.float32], max_magnitude: float | None) -> NDArray[np.uint8]:
     u, v = flow[..., 0, :, :], flow[..., 1, :, :]
     known = (np.abs(u) <= _UNKNOWN) & (np.abs(v) <= _UNKNOWN)  # False for NaN too
-    u, v = np.where(known, u, 0.0), np.where(known, v, 0.0)
-    radius = np.hypot(u, v)
+    u, v = np.where(known, u, 0), np.where(known, v, 0)
     if max_magnitude is None:
-        scale = np.maximum(radius.max((-2, -1), keepdims=True), _MIN_SCALE)
+        largest = np.sqrt(u**2 + v**2).max((-2, -1), keepdims=True)
+        scale = np.maximum(largest, _MIN_SCALE).astype(np.float64)
     else:
         scale = np.float64(max_magnitude)
-    radius = (radius / (scale + np.finfo(np.float64).eps))[..., None]
+    # The scale is found in float32 and applied to the components in float64, as the published code
+    # does: whether the fastest pixels count as "beyond the scale" hangs on the last bit.
+    scale = scale + np.finfo(np.float64).eps
+    radius = np.hypot(u / scale, v / scale)[..., None]
 
     wheel = color_wheel() / 255
     position = (np.arctan2(-v, -u) / np.pi + 1) / 2 * (len(wheel) - 1)

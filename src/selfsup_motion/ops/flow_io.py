@@ -35,7 +35,7 @@ def read_flow_and_valid(path: str | PathLike[str]) -> tuple[FloatArray, BoolArra
     path = Path(path)
     if path.suffix == ".flo":
         flow = _decode_flo(path)
-        return flow, (np.abs(flow) <= _FLO_UNKNOWN).all(0)
+        return flow, np.all(np.abs(flow) <= _FLO_UNKNOWN, axis=0)
     if path.suffix == ".png":
         return _decode_kitti(path)
     raise ValueError(_unknown_suffix(path))

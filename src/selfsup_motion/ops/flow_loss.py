@@ -2,23 +2,24 @@
 
 CMP compares 2 x 99 class maps at stride 8 or 32 with labels at full resolution. Upsampling first
 costs 198 full-resolution maps several times over (scores, log-softmax, their gradients) and is the
-memory peak of the whole method. Here a few rows of one sample at a time are upsampled, turned into
-loss and gradient while they are in the cache, and dropped; what is kept for the backward pass has
+memory peak of the whole method. Here one tile of one sample at a time is upsampled, turned into
+loss and gradient while it is in the cache, and dropped; what is kept for the backward pass has
 the size of the low-resolution scores. The value and the gradient are those of the direct form.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Scores held at once. On a CPU a block should stay in the second-level cache; on a GPU it should be
-# large enough to fill the device.
-_BLOCK_ELEMENTS_CPU = 1 << 17
-_BLOCK_ELEMENTS_DEVICE = 1 << 25
+# On a CPU a tile of 99 classes should stay in the second-level cache; on a GPU it should be large
+# enough to fill the device.
+_TILE_SIDE_CPU = 48
+_TILE_SIDE_DEVICE = 512
 
 
 def upsampled_cross_entropy(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = ctx.saved_tensors
         return grad * grad_output.to(grad.dtype), None, None
@@ -65,52 +66,68 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
 def _loss_and_grad(
     scores: Tensor, labels: Tensor, weight: Tensor, needs_grad: bool
 ) -> tuple[Tensor, Tensor | None]:
-    batch, axes, classes, in_height, in_width = scores.shape
-    height, width = labels.shape[-2:]
-    rows_of = _interpolation_matrix(in_height, height, scores)  # (H, h)
-    columns_of = _interpolation_matrix(in_width, width, scores)  # (W, w)
-    is_cpu = scores.device.type == "cpu"
-    budget = _BLOCK_ELEMENTS_CPU if is_cpu else _BLOCK_ELEMENTS_DEVICE
-    rows = min(height, max(1, budget // (width * classes)))
+    batch, axes, classes = scores.shape[:3]
+    rows = _tiles(scores.shape[3], labels.shape[2], _tile_side(scores), scores)
+    columns = _tiles(scores.shape[4], labels.shape[3], _tile_side(scores), scores)
 
     loss = scores.new_zeros(())
     grad = torch.zeros_like(scores) if needs_grad else None
-    for sample in range(batch):
-        for axis in range(axes):
-            # Classes last: then the softmax runs along contiguous memory.
-            source = scores[sample, axis].permute(1, 2, 0).reshape(in_height, -1)  # (h, w N)
-            source_grad = torch.zeros_like(source) if needs_grad else None
-            for top in range(0, height, rows):
-                block = slice(top, min(top + rows, height))
-                matrix = rows_of[block]  # (R, h)
-                part = (matrix @ source).view(-1, in_width, classes)  # (R, w, N)
-                full = torch.matmul(columns_of, part)  # (R, W, N)
-                full -= full.amax(-1, keepdim=True)
-                index = labels[sample, axis, block].unsqueeze(-1)
-                hit = full.gather(-1, index)
-                total = full.exp_().sum(-1, keepdim=True)  # (R, W, 1)
-                pixel_weight = weight[sample, block].unsqueeze(-1)
-                loss += ((total.log() - hit) * pixel_weight).sum()
-                if source_grad is not None:
-                    full *= pixel_weight / total
-                    full.scatter_add_(-1, index, -pixel_weight)
-                    part_grad = torch.matmul(columns_of.T, full)  # (R, w, N)
-                    source_grad.addmm_(matrix.T, part_grad.view(len(part), -1))
-            if grad is not None and source_grad is not None:
-                cells = source_grad.view(in_height, in_width, classes)
-                grad[sample, axis] = cells.permute(2, 0, 1)
+    for sample, axis in itertools.product(range(batch), range(axes)):
+        # Classes last: then the softmax runs along contiguous memory.
+        source = scores[sample, axis].permute(1, 2, 0).contiguous()  # (h, w, N)
+        source_grad = torch.zeros_like(source) if needs_grad else None
+        for row, column in itertools.product(rows, columns):
+            part = source[row.source, column.source]  # (r, c, N)
+            part = (row.matrix @ part.reshape(len(part), -1)).view(-1, part.shape[1], classes)
+            full = torch.matmul(column.matrix, part)  # (R, C, N), a tile of the upsampled scores
+            full -= full.amax(-1, keepdim=True)
+            index = labels[sample, axis, row.target, column.target].unsqueeze(-1)
+            hit = full.gather(-1, index)
+            total = full.exp_().sum(-1, keepdim=True)  # (R, C, 1)
+            tile_weight = weight[sample, row.target, column.target].unsqueeze(-1)
+            loss += ((total.log() - hit) * tile_weight).sum()
+            if source_grad is not None:
+                full *= tile_weight / total
+                full.scatter_add_(-1, index, -tile_weight)
+                part_grad = torch.matmul(column.matrix.T, full)  # (R, c, N)
+                tile_grad = row.matrix.T @ part_grad.reshape(len(full), -1)
+                source_grad[row.source, column.source] += tile_grad.view(
+                    -1, part_grad.shape[1], classes
+                )
+        if grad is not None and source_grad is not None:
+            grad[sample, axis] = source_grad.permute(2, 0, 1)
     return loss, grad
 
 
-def _interpolation_matrix(in_size: int, out_size: int, like: Tensor) -> Tensor:
-    """(out_size, in_size) matrix of linear interpolation with aligned corners."""
+class _Tile(NamedTuple):
+    """A run of target positions, the source positions it depends on, and how."""
+
+    target: slice
+    source: slice
+    matrix: Tensor  # (targets, sources)
+
+
+def _tile_side(scores: Tensor) -> int:
+    on_cpu = scores.device.type == "cpu"
+    return _TILE_SIDE_CPU if on_cpu else _TILE_SIDE_DEVICE
+
+
+def _tiles(in_size: int, out_size: int, side: int, like: Tensor) -> list[_Tile]:
+    """Linear interpolation with aligned corners from `in_size` to `out_size`, tile by tile."""
     step = (in_size - 1) / (out_size - 1) if out_size > 1 else 0.0
     position = torch.arange(out_size, dtype=torch.float64) * step
-    lower = position.floor().clamp(max=in_size - 1).long()
+    lower = position.floor().long().clamp(max=in_size - 1)
     upper = (lower + 1).clamp(max=in_size - 1)
     fraction = position - lower
     matrix = torch.zeros(out_size, in_size, dtype=torch.float64)
     index = torch.arange(out_size)
     matrix[index, lower] += 1 - fraction
     matrix[index, upper] += fraction
-    return matrix.to(like)
+    matrix = matrix.to(like)
+    tiles = []
+    for first in range(0, out_size, side):
+        last = min(first + side, out_size) - 1
+        target = slice(first, last + 1)
+        source = slice(int(lower[first]), int(upper[last]) + 1)
+        tiles.append(_Tile(target, source, matrix[target, source].contiguous()))
+    return tiles

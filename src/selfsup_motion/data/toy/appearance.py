@@ -33,7 +33,10 @@ def smooth_noise(
         shift = rng.uniform(0.5, 1.5, 2)
         to_grid = np.array([[1 / cell, 0, shift[0]], [0, 1 / cell, shift[1]]], np.float32)
         layer = cv2.warpAffine(
-            coarse, to_grid, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            coarse,
+            to_grid,
+            (width, height),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REFLECT_101,
         )
         total += layer.reshape(height, width, channels)
@@ -61,9 +64,7 @@ def texture(
     return result
 
 
-def related_colours(
-    rng: np.random.Generator, count: int, similarity: float
-) -> NDArray[np.float64]:
+def related_colours(rng: np.random.Generator, count: int, similarity: float) -> NDArray[np.float64]:
     """`count` base colours, each within `similarity` of an earlier one.
 
     With distinct colours a colour-guided interpolation, or matching raw colours, would do without

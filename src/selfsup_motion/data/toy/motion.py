@@ -23,6 +23,7 @@ class Wave:
     rate: float = 0.0
 
     def __call__(self, time: float) -> float:
+        """Value at `time`."""
         oscillation = self.amplitude * np.sin(self.frequency * time + self.phase)
         return float(self.offset + self.rate * time + oscillation)
 
@@ -39,6 +40,7 @@ class Track:
     """The point of the object's own coordinates that is put at (x, y) and turned about."""
 
     def __call__(self, time: float) -> Affine:
+        """Object coordinates to the parent's, at `time`."""
         scale = np.exp(self.log_scale(time))
         cos, sin = scale * np.cos(self.angle(time)), scale * np.sin(self.angle(time))
         px, py = self.pivot

@@ -39,14 +39,16 @@ def render(scene: Scene, time: float, size: tuple[int, int]) -> Rendering:
 
 def _canvas_to_pixels(layer: Layer, pose: Affine) -> Affine:
     x, y = layer.anchor
-    return pose @ np.array([[1.0, 0, -x], [0, 1.0, -y], [0, 0, 1]])
+    shifted: Affine = pose @ np.array([[1.0, 0, -x], [0, 1.0, -y], [0, 0, 1]])
+    return shifted
 
 
 def _draw_background(layer: Layer, pose: Affine, size: tuple[int, int]) -> NDArray[np.float32]:
-    return cv2.warpAffine(  # type: ignore[return-value]
+    drawn = cv2.warpAffine(
         layer.image[..., :3], _canvas_to_pixels(layer, pose)[:2], size[::-1],
         flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101,
     )  # fmt: skip
+    return np.asarray(drawn, np.float32)
 
 
 def _draw_layer(
@@ -115,9 +117,7 @@ def motion_between(first: Rendering, second: Rendering) -> Motion:
     # variance, from interpolated first and second moments, must vanish.
     own = first.owner.astype(np.float32)
     there = second.owner.astype(np.float32)
-    moments = cv2.remap(
-        np.stack([there, there**2], axis=-1), target_x, target_y, cv2.INTER_LINEAR
-    )
+    moments = cv2.remap(np.stack([there, there**2], axis=-1), target_x, target_y, cv2.INTER_LINEAR)
     pure = (abs(moments[..., 0] - own) < 1e-2) & (abs(moments[..., 1] - own**2) < 1e-2)
     nearest = cv2.remap(second.owner, target_x, target_y, cv2.INTER_NEAREST)
     return Motion(flow, inside & pure, inside & (nearest != first.owner))

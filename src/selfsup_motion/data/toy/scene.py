@@ -5,7 +5,7 @@ Lengths are drawn as fractions of the shorter image side, so a world looks alike
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from selfsup_motion.data.toy.appearance import (
     texture,
 )
 from selfsup_motion.data.toy.motion import ACTIONS, PATTERNS, Affine, Track, Wave, oscillation
+from selfsup_motion.errors import UserError
 
 LIMBS: tuple[str, ...] = ("head", "left_arm", "right_arm", "left_leg", "right_leg", "tail")
 """Limbs that a puppet can have. Part ids: 0 = no puppet, 1 = torso, 2 + i = LIMBS[i]."""
@@ -74,6 +75,22 @@ class Difficulty:
     noise: float = 2.0
     """Deviation of the sensor noise, grey levels (0 to 255)."""
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            numbers = [value] if isinstance(value, int | float) else list(value)
+            if numbers != [value]:  # configs bring lists
+                object.__setattr__(self, field.name, tuple(numbers))
+            if min(numbers) < 0 or (field.name != "texture_cells" and sorted(numbers) != numbers):
+                raise UserError(
+                    f"Difficulty: {field.name} takes numbers of at least 0, lowest first, "
+                    f"got {value}"
+                )
+        if not 0 <= self.puppet <= 1:
+            raise UserError(f"Difficulty: puppet is a probability, got {self.puppet}")
+        if self.num_sprites[1] == 0 and self.puppet < 1:
+            raise UserError("Difficulty: a world needs an object: num_sprites above 0 or puppet=1")
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -106,7 +123,7 @@ class Scene:
     action: int
     """Index into `ACTIONS`: the pattern that the objects follow."""
     joints: dict[str, tuple[int, tuple[float, float]]]
-    """Joint name to (layer, position in the layer's object coordinates), for the limbs there are."""
+    """Joint name to (layer, position in its object coordinates), for the limbs there are."""
 
     def poses(self, time: float) -> list[Affine]:
         """Object coordinates to camera coordinates (origin: image centre) of every layer."""
@@ -123,9 +140,7 @@ class Scene:
         return [camera @ pose(index) for index in range(len(self.layers))]
 
 
-def build_scene(
-    rng: np.random.Generator, size: tuple[int, int], difficulty: Difficulty
-) -> Scene:
+def build_scene(rng: np.random.Generator, size: tuple[int, int], difficulty: Difficulty) -> Scene:
     """Draw a world for images of `size` = (height, width) pixels."""
     return _Builder(rng, size, difficulty).build()
 
@@ -167,9 +182,7 @@ class _Builder:
             joints=self.joints,
         )
 
-    def _texture(
-        self, size: tuple[int, int], colour: NDArray[np.float64]
-    ) -> NDArray[np.float32]:
+    def _texture(self, size: tuple[int, int], colour: NDArray[np.float64]) -> NDArray[np.float32]:
         cells = [max(4.0, cell * self.side) for cell in self.difficulty.texture_cells]
         return texture(
             self.rng, size, colour, cells, self.difficulty.contrast, self.difficulty.chroma

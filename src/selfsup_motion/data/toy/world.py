@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.source import VideoInfo
-from selfsup_motion.data.toy.motion import ACTIONS
 from selfsup_motion.data.toy.render import joint_positions, motion_between, render
 from selfsup_motion.data.toy.scene import JOINTS, Difficulty, Scene, build_scene
 from selfsup_motion.errors import UserError
@@ -44,7 +43,7 @@ class ToyWorld:
         seed: int = 0,
         size: tuple[int, int] | int = 128,
         num_frames: int = 64,
-        **difficulty: Any,
+        difficulty: Difficulty | None = None,
     ) -> None:
         """Define the world.
 
@@ -54,7 +53,7 @@ class ToyWorld:
             seed: another seed is another data set.
             size: (height, width) of the frames in pixels, or one side of a square.
             num_frames: frames a video has.
-            difficulty: fields of `Difficulty`.
+            difficulty: what the worlds hold and how hard they are (null: `Difficulty()`).
         """
         if split not in _SPLITS:
             raise UserError(f"ToyWorld: split must be one of {', '.join(_SPLITS)}, not {split!r}")
@@ -68,7 +67,7 @@ class ToyWorld:
         ):
             if value < least:
                 raise UserError(f"ToyWorld: {name} must be at least {least}, not {value}")
-        self.difficulty = _difficulty(difficulty)
+        self.difficulty = difficulty or Difficulty()
         self._scene = lru_cache(maxsize=2)(self._build)
 
     def __len__(self) -> int:
@@ -98,9 +97,12 @@ class ToyWorld:
             )
         scene = self._scene(index)
         renderings = [render(scene, frame, self.size) for frame in frame_indices]
-        motions = [motion_between(a, b) for a, b in zip(renderings, renderings[1:], strict=False)]
+        motions = [motion_between(a, b) for a, b in pairwise(renderings)]
         frames = np.stack(
-            [self._expose(r.image, index, f) for r, f in zip(renderings, frame_indices, strict=True)]
+            [
+                self._expose(r.image, index, f)
+                for r, f in zip(renderings, frame_indices, strict=True)
+            ]
         )
         owner = np.stack([rendering.owner for rendering in renderings])
         instances = np.array([layer.instance for layer in scene.layers], np.uint8)
@@ -141,14 +143,3 @@ class ToyWorld:
             noise = self._rng(index, 1 + frame).standard_normal(image.shape, dtype=np.float32)
             levels += np.float32(self.difficulty.noise) * noise
         return np.clip(np.rint(levels, out=levels), 0, 255, out=levels).astype(np.uint8)
-
-
-def _difficulty(given: dict[str, Any]) -> Difficulty:
-    known = {field.name for field in fields(Difficulty)}
-    if unknown := sorted(set(given) - known):
-        raise UserError(
-            f"ToyWorld does not know {', '.join(unknown)}; its difficulty is set by "
-            f"{', '.join(sorted(known))}"
-        )
-    as_tuples = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in given.items()}
-    return Difficulty(**{**asdict(Difficulty()), **as_tuples})

@@ -1,0 +1,151 @@
+"""CMP's guidance encoder and propagation decoders, in their published form (section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class GuidanceEncoder(nn.Module):
+    """Sparse motion and its mask to a few feature channels at the image encoder's stride.
+
+    Args:
+        in_channels: 4: x motion, y motion, mask, mask.
+        out_channels: 16 in all published recipes.
+        stride: of the image encoder, a multiple of 4 (published: 8 and 32).
+
+    Attributes:
+        out_channels: channels of the output.
+        stride: input pixels per output pixel.
+    """
+
+    def __init__(self, in_channels: int = 4, out_channels: int = 16, stride: int = 8) -> None:
+        super().__init__()
+        if stride < 4 or stride % 4:
+            raise ValueError(f"stride must be a multiple of 4, got {stride}")
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, 16, kernel_size=5, stride=2, padding=2),
+            nn.BatchNorm2d(16),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, out_channels, kernel_size=3, padding=1),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            nn.AvgPool2d(stride // 4),
+        )
+        self.out_channels = out_channels
+        self.stride = stride
+
+    def forward(self, guidance: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
+        features: Tensor = self.features(guidance)
+        return features
+
+
+class PropagationDecoder(nn.Module):
+    """Spreads guidance over the image features at several scales, then scores motion bins.
+
+    Args:
+        in_channels: image plus guidance channels (published: 256 + 16).
+        out_channels: scores, `FlowBins.channels` (published: 198).
+        scales: pooling factors of the branches (published: 1, 2, 4 or 1, 2, 4, 8).
+        hidden: channels of each branch.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 272,
+        out_channels: int = 198,
+        scales: Sequence[int] = (1, 2, 4),
+        hidden: int = 128,
+    ) -> None:
+        super().__init__()
+        _check_scales(scales)
+        self.scales = tuple(scales)
+        for scale in self.scales:
+            self.add_module(f"decoder{scale}", _branch(in_channels, hidden, scale, depth=2))
+        self.head = nn.Conv2d(hidden * len(self.scales), out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, h, w) -> (B, out_channels, h, w) scores."""
+        scores: Tensor = self.head(_all_scales(self, self.scales, x))
+        return scores
+
+
+class SkipDecoder(nn.Module):
+    """Four scales, then refined to half resolution with the encoder's early features.
+
+    The decoder of the published annotation and animation demos.
+
+    Args:
+        in_channels: image plus guidance channels (published: 256 + 16).
+        layer1_channels: of the encoder's features at 1/4 (ResNet-50: 256).
+        stem_channels: of the encoder's features at 1/2 (ResNet-50: 64).
+        out_channels: scores, `FlowBins.channels` (published: 198).
+    """
+
+    scales = (1, 2, 4, 8)
+
+    def __init__(
+        self,
+        in_channels: int = 272,
+        layer1_channels: int = 256,
+        stem_channels: int = 64,
+        out_channels: int = 198,
+    ) -> None:
+        super().__init__()
+        for scale in self.scales:
+            self.add_module(f"decoder{scale}", _branch(in_channels, 128, scale, depth=3))
+        self.fusion8 = nn.Sequential(*_conv_bn_relu(4 * 128, 256))
+        self.skipconv4 = nn.Sequential(*_conv_bn_relu(layer1_channels, 128))
+        self.fusion4 = nn.Sequential(*_conv_bn_relu(256 + 128, 128))
+        self.skipconv2 = nn.Sequential(*_conv_bn_relu(stem_channels, 32))
+        self.fusion2 = nn.Sequential(*_conv_bn_relu(128 + 32, 64))
+        self.head = nn.Conv2d(64, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor, layer1: Tensor, stem: Tensor) -> Tensor:
+        """(B, in_channels, H/8, W/8), features at 1/4 and 1/2 -> (B, out_channels, H/2, W/2)."""
+        x = self.fusion8(_all_scales(self, self.scales, x))
+        x = self.fusion4(torch.cat([_resize(x, layer1), self.skipconv4(layer1)], 1))
+        x = self.fusion2(torch.cat([_resize(x, stem), self.skipconv2(stem)], 1))
+        scores: Tensor = self.head(x)
+        return scores
+
+
+def _check_scales(scales: Sequence[int]) -> None:
+    if not scales or min(scales) < 1 or len(set(scales)) != len(scales):
+        raise ValueError(f"scales must be different pooling factors such as 1, 2, 4; got {scales}")
+
+
+def _conv_bn_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def _branch(in_channels: int, hidden: int, scale: int, depth: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.MaxPool2d(scale)] if scale > 1 else []
+    for i in range(depth):
+        layers += _conv_bn_relu(in_channels if i == 0 else hidden, hidden)
+    return nn.Sequential(*layers)
+
+
+def _all_scales(decoder: nn.Module, scales: Sequence[int], x: Tensor) -> Tensor:
+    """Run every branch and bring it back to the size of x: (B, hidden * len(scales), h, w)."""
+    if min(x.shape[-2:]) < max(scales):
+        raise ValueError(
+            f"features of {tuple(x.shape[-2:])} cannot be pooled by {max(scales)}: use larger "
+            "crops, fewer decoder scales or an encoder with a smaller stride"
+        )
+    return torch.cat([_resize(decoder.get_submodule(f"decoder{s}")(x), x) for s in scales], 1)
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
+    return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=True)
