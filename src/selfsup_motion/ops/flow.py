@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .flow_color import flow_to_color
-from .flow_io import read_flow, read_flow_and_valid, write_flow
-from .flow_loss import upsampled_cross_entropy
+from selfsup_motion.ops.flow_color import flow_to_color
+from selfsup_motion.ops.flow_io import read_flow, read_flow_and_valid, write_flow
+from selfsup_motion.ops.flow_loss import upsampled_cross_entropy
 
 __all__ = [
     "FlowBins",

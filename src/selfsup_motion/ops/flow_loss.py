@@ -53,14 +53,16 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
         with torch.autocast(scores.device.type, enabled=False):
             loss, grad = _loss_and_grad(scores.to(dtype), labels, weight.to(dtype), needs_grad)
         if grad is not None:
-            ctx.save_for_backward(grad.to(scores.dtype))
+            ctx.save_for_backward(grad)
+            ctx.dtype = scores.dtype
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = ctx.saved_tensors
-        return grad * grad_output.to(grad.dtype), None, None
+        # Scaled first, in full precision: unscaled gradients of a mean would vanish in float16.
+        return (grad * grad_output).to(ctx.dtype), None, None
 
 
 def _loss_and_grad(

@@ -1,0 +1,155 @@
+"""Dense motion from sparse vectors without a network: what a learned model has to beat."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup_motion.ops.color import rgb_to_lab
+
+
+def nearest_interpolation(
+    points: Tensor, vectors: Tensor, point_mask: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Every pixel moves as the nearest guidance point does.
+
+    Args:
+        points: (B, K, 2) x, y in pixels.
+        vectors: (B, K, 2) motion of the points in pixels.
+        point_mask: (B, K) bool; False marks padding, which is ignored whatever it holds.
+        size: (H, W) of the result.
+
+    Returns:
+        (B, 2, H, W); zero for an item without points.
+    """
+    height, width = size
+    x = torch.arange(width, device=points.device, dtype=points.dtype)
+    y = torch.arange(height, device=points.device, dtype=points.dtype)
+    dx = x - points[..., :1]  # (B, K, W)
+    dy = y - points[..., 1:]  # (B, K, H)
+    distance = dy.square().unsqueeze(-1) + dx.square().unsqueeze(-2)  # (B, K, H, W)
+    distance = torch.where(point_mask[..., None, None], distance, torch.inf)
+    nearest = distance.argmin(1).flatten(1)  # (B, H W)
+    flow = vectors.gather(1, nearest.unsqueeze(-1).expand(-1, -1, 2))  # (B, H W, 2)
+    flow = torch.where(point_mask.any(1)[:, None, None], flow, 0)
+    return flow.transpose(1, 2).reshape(-1, 2, height, width)
+
+
+def edge_aware_interpolation(
+    image: Tensor,
+    points: Tensor,
+    vectors: Tensor,
+    point_mask: Tensor,
+    *,
+    step_cost: float = 0.1,
+    softness: float = 6.0,
+    stride: int = 2,
+    sweeps: int = 3,
+) -> Tensor:
+    """Mean of the guidance vectors, weighted by geodesic distance in the image.
+
+    EpicFlow's interpolation (Revaud et al. 2015, section 3, Nadaraya-Watson form): the distance
+    from a pixel to a point is the cheapest path between them, and a path pays for the change of
+    Lab colour along it, so it avoids crossing edges. Of the classical forms tried on ToyWorld and
+    Middlebury (nearest point, joint-bilateral and geodesic means, each with and without a local
+    affine fit) it was the best; the defaults were chosen on these training data. Guided pixels
+    keep their vector exactly.
+
+    Args:
+        image: (B, 3, H, W) uint8, or float in [0, 1].
+        points: (B, K, 2) x, y in pixels; rounded, and moved into the image if outside.
+        vectors: (B, K, 2) motion of the points in pixels.
+        point_mask: (B, K) bool; False marks padding, which is ignored whatever it holds.
+        step_cost: price of one pixel of path on a flat image, in Lab units.
+        softness: distance, in Lab units, at which a weight falls to 1/e.
+        stride: pixels per cell of the grid on which distances are found.
+        sweeps: passes of horizontal and vertical relaxation; a path has about so many bends.
+
+    Returns:
+        (B, 2, H, W); zero for an item without points.
+    """
+    if not image.is_floating_point():
+        image = image.float() / 255
+    with torch.autocast(image.device.type, enabled=False):  # a baseline keeps its precision
+        lab = rgb_to_lab(F.avg_pool2d(image.float(), stride, ceil_mode=True))
+        # One item at a time: its distances fit into the cache, and padding costs nothing.
+        flows = [
+            _spread(
+                lab[item],
+                points[item, point_mask[item]],
+                vectors[item, point_mask[item]].float(),
+                (image.shape[2], image.shape[3]),
+                step_cost,
+                softness,
+                stride,
+                sweeps,
+            )
+            for item in range(len(image))
+        ]
+    return torch.stack(flows)
+
+
+def _spread(
+    lab: Tensor,
+    points: Tensor,
+    vectors: Tensor,
+    size: tuple[int, int],
+    step_cost: float,
+    softness: float,
+    stride: int,
+    sweeps: int,
+) -> Tensor:
+    """One item: (3, h, w) colours, (K, 2) points, (K, 2) vectors -> (2, H, W)."""
+    height, width = size
+    if len(points) == 0:
+        return vectors.new_zeros(2, height, width)
+    x = points[:, 0].round().long().clamp(0, width - 1)
+    y = points[:, 1].round().long().clamp(0, height - 1)
+    distance = _geodesic_distance(lab, x // stride, y // stride, step_cost * stride, sweeps)
+    distance = F.interpolate(distance.unsqueeze(0), scale_factor=float(stride), mode="bilinear")
+    weight = (-distance[0, :, :height, :width] / softness).softmax(0)  # (K, H, W)
+    flow = torch.einsum("khw,kc->chw", weight, vectors)
+    flow[:, y, x] = vectors.T
+    return flow
+
+
+def _geodesic_distance(lab: Tensor, x: Tensor, y: Tensor, step_cost: float, sweeps: int) -> Tensor:
+    """Cheapest 4-connected path from cells (x, y) to every cell: (3, h, w), (K) -> (K, h, w).
+
+    A step costs the difference of colour plus `step_cost`. Along one row or column the cheapest
+    way is known in closed form; alternating the two finds paths with one bend more per pass.
+    """
+    height, width = lab.shape[1:]
+    across = lab.diff(dim=2).square().sum(0).sqrt() + step_cost  # (h, w - 1)
+    down = lab.diff(dim=1).square().sum(0).sqrt() + step_cost  # (h - 1, w)
+    across = F.pad(across.cumsum(1), (1, 0)).unsqueeze(-1)  # (h, w, 1) price from the left border
+    down = F.pad(down.cumsum(0), (0, 0, 1, 0)).unsqueeze(-1)
+    # More than any path costs, and small enough to leave float32 its decimals.
+    unreached = (across[:, -1].amax() + down[-1].amax()) * (sweeps + 1)
+    distance = unreached.expand(height * width, len(x)).clone()
+    distance.scatter_(0, (y * width + x).unsqueeze(0), 0.0)
+    distance = distance.view(height, width, -1)
+    for _ in range(sweeps):
+        distance = _relax(distance, across, 1)
+        distance = _relax(distance, down, 0)
+    return distance.permute(2, 0, 1)
+
+
+def _relax(distance: Tensor, price: Tensor, dim: int) -> Tensor:
+    """min over j of distance[j] + |price[i] - price[j]| along `dim`; the price increases."""
+    up = _running_min(distance - price, dim)
+    back = _running_min((distance + price).flip(dim), dim).flip(dim)
+    return torch.minimum(up + price, back - price)
+
+
+def _running_min(x: Tensor, dim: int) -> Tensor:
+    # log2(n) shifted minima instead of `cummin`, which is ten times slower on a CPU: it also keeps
+    # indices and works along one line at a time.
+    size, shift = x.shape[dim], 1
+    while shift < size:
+        rest = size - shift
+        lower = torch.minimum(x.narrow(dim, shift, rest), x.narrow(dim, 0, rest))
+        x = torch.cat([x.narrow(dim, 0, shift), lower], dim)
+        shift *= 2
+    return x
