@@ -141,6 +141,19 @@ def capsule_mask(length: float, width: float) -> NDArray[np.float32]:
     return _shrink(canvas, size)
 
 
+def shaded(mask: NDArray[np.float32], strength: float, depth: float) -> NDArray[np.float32]:
+    """Brightness of a round thing: 1 - strength at its rim, 1 from a few `depth` pixels inwards.
+
+    Returns:
+        (h, w) float32 factors.
+    """
+    if strength == 0:
+        return np.ones_like(mask)
+    inside = np.pad((mask > 0.5).astype(np.uint8), 1)
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return np.asarray(1 - strength * np.exp(-distance / depth), np.float32)
+
+
 def _shrink(canvas: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
     small = cv2.resize(canvas, (size[1], size[0]), interpolation=cv2.INTER_AREA)
     return small.astype(np.float32) / np.float32(255)

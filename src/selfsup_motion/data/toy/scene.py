@@ -15,6 +15,7 @@ from selfsup_motion.data.toy.appearance import (
     SHAPES,
     capsule_mask,
     related_colours,
+    shaded,
     sprite_mask,
     texture,
 )
@@ -67,7 +68,11 @@ class Difficulty:
     texture_cells: tuple[float, ...] = (0.047, 0.094, 0.188)
     """Grain of the textures: 6, 12 and 24 px at 128 px. Finer grain is lost at stride 4."""
     contrast: float = 0.12
-    """Deviation of the textures' brightness, range 0 to 1."""
+    """Deviation of the objects' texture in brightness, range 0 to 1."""
+    background_contrast: float = 0.12
+    """Likewise of the background's."""
+    shading: float = 0.0
+    """How much darker objects are at their rims than inside, as round things are; 0 to 1."""
     chroma: float = 0.06
     """Deviation of the textures' hue, range 0 to 1."""
     lighting: float = 0.1
@@ -182,17 +187,17 @@ class _Builder:
             joints=self.joints,
         )
 
-    def _texture(self, size: tuple[int, int], colour: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _texture(
+        self, size: tuple[int, int], colour: NDArray[np.float64], contrast: float
+    ) -> NDArray[np.float32]:
         cells = [max(4.0, cell * self.side) for cell in self.difficulty.texture_cells]
-        return texture(
-            self.rng, size, colour, cells, self.difficulty.contrast, self.difficulty.chroma
-        )
+        return texture(self.rng, size, colour, cells, contrast, self.difficulty.chroma)
 
     def _add_background(self, colour: NDArray[np.float64]) -> None:
         # larger than the view by the camera's reach; beyond it, the picture is mirrored
         height, width = (int(1.4 * length) for length in self.size)
         image = np.ones((height, width, 4), np.float32)
-        image[..., :3] = self._texture((height, width), colour)
+        image[..., :3] = self._texture((height, width), colour, self.difficulty.background_contrast)
         anchor = ((width - 1) / 2, (height - 1) / 2)
         self.layers.append(Layer(image, anchor, Track(), None, 0, 0))
 
@@ -208,7 +213,9 @@ class _Builder:
         part: int = 0,
     ) -> int:
         image = np.empty((*mask.shape, 4), np.float32)
-        image[..., :3] = self._texture(mask.shape, colour) * mask[..., None]
+        difficulty = self.difficulty
+        shade = shaded(mask, difficulty.shading, 0.05 * self.side) * mask
+        image[..., :3] = self._texture(mask.shape, colour, difficulty.contrast) * shade[..., None]
         image[..., 3] = mask
         # an empty rim, so that edges are interpolated towards nothing
         image = np.pad(image, ((1, 1), (1, 1), (0, 0)))

@@ -1,0 +1,297 @@
+"""Exact frames out of a video file, by PyAV.
+
+Containers cannot be trusted for frame counts and constant rates, and seeking lands where it likes.
+So each file is demuxed once (no decoding) into a table of presentation times; a frame is then
+found by its time, decoded from the key frame before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from selfsup_motion.errors import ClipReadError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """What one pass over the packets tells of a video with N frames and K key frames."""
+
+    pts: NDArray[np.int64]
+    """(N,) presentation times, ascending, in units of `time_base`."""
+    key_pts: NDArray[np.int64]
+    """(K,) those of the key frames, ascending."""
+    key_dts: NDArray[np.int64]
+    """(K,) their decoding times."""
+    time_base: float
+    """Seconds."""
+    fps: float | None
+    """Mean rate."""
+    height: int
+    """Of the first frame as displayed."""
+    width: int
+    counted: bool
+    """The time stamps are unusable: `pts` are frame numbers, found by decoding from the start."""
+
+
+class VideoFile:
+    """One open video; not to be shared by threads or processes."""
+
+    def __init__(self, path: Path, name: str, table: FrameTable | None = None) -> None:
+        """Open the best video stream of a file.
+
+        Args:
+            path: of the file.
+            name: for messages.
+            table: of an earlier opening, to save the pass over the packets.
+
+        Raises:
+            ClipReadError: not a readable video.
+        """
+        self.path = path
+        self.name = name
+        self._reformatter = VideoReformatter()
+        self._open()
+        try:
+            self.table = table or self._scan()
+        except (av.FFmpegError, ValueError) as error:
+            raise ClipReadError(f"{name} is damaged: {_reason(error)}.") from error
+
+    def read(self, indices: Sequence[int], short_side: int | None) -> NDArray[np.uint8]:
+        """Decode frames.
+
+        Args:
+            indices: 0 ≤ index < N, in any order.
+            short_side: resize so that the shorter side is this long; None keeps the size.
+
+        Returns:
+            (T, H, W, 3) uint8 RGB, rotated as it is to be displayed.
+
+        Raises:
+            ClipReadError: a frame cannot be decoded.
+        """
+        wanted = sorted(set(indices))
+        if wanted and not 0 <= wanted[0] <= wanted[-1] < len(self.table.pts):
+            raise ClipReadError(
+                f"{self.name} has {len(self.table.pts)} frames, there is no frame "
+                f"{wanted[0] if wanted[0] < 0 else wanted[-1]}."
+            )
+        found: dict[int, NDArray[np.uint8]] = {}
+        if self.table.counted:
+            self._read_counted(wanted, short_side, found)
+        else:
+            keys = np.searchsorted(self.table.key_pts, self.table.pts[wanted], side="right") - 1
+            for key, group in groupby(zip(keys.tolist(), wanted, strict=True), lambda x: x[0]):
+                self._read_group(max(key, 0), [index for _, index in group], short_side, found)
+        if len({image.shape for image in found.values()}) > 1:
+            raise ClipReadError(f"{self.name} changes its picture size; set short_side and crop.")
+        return np.stack([found[index] for index in indices])
+
+    def close(self) -> None:
+        """Release the file."""
+        self._container.close()
+
+    def _open(self) -> None:
+        try:
+            self._container: InputContainer = av.open(str(self.path))
+        except (av.FFmpegError, ValueError, OSError) as error:
+            raise ClipReadError(f"{self.name} cannot be opened: {_reason(error)}.") from error
+        stream = self._container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+            self._container.close()
+            raise ClipReadError(f"{self.name} has no video stream.")
+        self._stream = stream
+        stream.codec_context.thread_count = 1  # loaders scale by processes
+
+    def _scan(self) -> FrameTable:
+        count = len(self._container.streams.video)
+        if count > 1:
+            size = f"{self._stream.width}×{self._stream.height}"
+            log.info("%s has %d video streams: taking the best, %s.", self.name, count, size)
+        pts: list[int] = []
+        keys: list[tuple[int, int]] = []
+        stamped = True
+        for packet in self._container.demux(self._stream):
+            if not packet.size or packet.is_discard or packet.is_corrupt or _is_hidden(packet):
+                continue
+            if packet.pts is None:
+                stamped = False
+                break
+            pts.append(packet.pts)
+            if packet.is_keyframe:
+                keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
+        # AVI stores no presentation times: for H.264, FFmpeg makes them up, unaware of reordering
+        reordered = self._stream.codec_context.has_b_frames
+        made_up = self._container.format.name == "avi" and reordered and pts == sorted(pts)
+        # two packets for one time: fields, or stamps that mean nothing
+        counted = not stamped or made_up or len(set(pts)) < len(pts) or not keys
+        rate = float(self._stream.average_rate) if self._stream.average_rate else None
+        if counted:
+            keys = [(0, 0)]
+            time_base = 1 / rate if rate else 1.0
+            first, count = self._count()
+            pts = list(range(count))
+        else:
+            keys.sort()
+            time_base = float(self._stream.time_base or 1)
+            first = next(self._decode_from(*keys[0]), None)
+            if len(pts) > 1:
+                rate = (len(pts) - 1) / ((max(pts) - min(pts)) * time_base)
+        if first is None:
+            raise ClipReadError(f"{self.name} has no frame that can be decoded.")
+        turned = first.rotation % 180 != 0
+        return FrameTable(
+            pts=np.sort(np.array(pts, np.int64)),
+            key_pts=np.array([key for key, _ in keys], np.int64),
+            key_dts=np.array([dts for _, dts in keys], np.int64),
+            time_base=time_base,
+            fps=rate,
+            height=first.width if turned else first.height,
+            width=first.height if turned else first.width,
+            counted=counted,
+        )
+
+    def _count(self) -> tuple[VideoFrame | None, int]:
+        """Decode everything; the first frame and the number of frames."""
+        self._restart()
+        first, count = None, 0
+        for frame in self._container.decode(self._stream):
+            first = first or frame
+            count += 1
+        return first, count
+
+    def _restart(self) -> None:
+        self._container.close()
+        self._open()
+
+    def _read_group(
+        self,
+        key: int,
+        indices: list[int],
+        short_side: int | None,
+        found: dict[int, NDArray[np.uint8]],
+    ) -> None:
+        """Decode frames between one key frame and the next."""
+        pts = {int(self.table.pts[index]): index for index in indices}
+        last = max(pts)
+        reason = "no picture comes out of the decoder"
+        # a key frame from which decoding cannot begin (gradual refresh): begin further ahead
+        for start in dict.fromkeys([key, max(key - 1, 0), 0]):
+            try:
+                key_pts, key_dts = int(self.table.key_pts[start]), int(self.table.key_dts[start])
+                previous = None
+                for frame in self._decode_from(key_pts, key_dts, frozenset(pts)):
+                    if previous is not None and frame.pts is not None and frame.pts <= previous:
+                        raise ValueError("its time stamps are out of order")
+                    previous = frame.pts
+                    if frame.is_corrupt and (frame.pts is None or frame.pts >= key_pts):
+                        # what follows builds on it, without being marked itself
+                        raise ValueError("a frame before it is incomplete")
+                    if frame.pts in pts:
+                        found[pts.pop(frame.pts)] = self._convert(frame, short_side)
+                    if frame.pts is not None and frame.pts >= last:
+                        break
+            except (av.FFmpegError, ValueError) as error:
+                reason = _reason(error)
+            if not pts:
+                return
+        raise ClipReadError(
+            f"{self.name} is damaged: frame {min(pts.values())} of {len(self.table.pts)} cannot be "
+            f"decoded ({reason})."
+        )
+
+    def _decode_from(
+        self, key_pts: int, key_dts: int, wanted: Container[int] | None = None
+    ) -> Iterator[VideoFrame]:
+        """Decode from a key frame on, in order of presentation; all frames, or at least those."""
+        # frames that no other frame builds on need no decoding: a third of the time, same pixels
+        selective = self._stream.codec_context.name in ("h264", "hevc")
+        for packet in self._packets_from(key_pts, key_dts):
+            if selective and wanted is not None:
+                needed = packet.pts is None or packet.pts in wanted
+                self._stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+            yield from packet.decode()
+
+    def _packets_from(self, key_pts: int, key_dts: int) -> Iterator[Packet[VideoStream]]:
+        """Packets from a key frame on, wherever seeking lands."""
+        for target in (key_pts, key_dts, None):
+            if target is None:
+                self._restart()
+            else:
+                self._container.seek(target, stream=self._stream, backward=True)
+            packets = self._container.demux(self._stream)
+            for packet in packets:
+                if packet.pts == key_pts:
+                    yield packet
+                    yield from packets
+                    return
+                if packet.dts is not None and packet.dts > key_dts:
+                    break  # landed behind it
+
+    def _read_counted(
+        self, wanted: list[int], short_side: int | None, found: dict[int, NDArray[np.uint8]]
+    ) -> None:
+        remaining = set(wanted)
+        reason = "no picture comes out of the decoder"
+        try:
+            self._restart()
+            for index, frame in enumerate(self._container.decode(self._stream)):
+                if index in remaining:
+                    found[index] = self._convert(frame, short_side)
+                    remaining.remove(index)
+                if not remaining:
+                    return
+        except (av.FFmpegError, ValueError) as error:
+            reason = _reason(error)
+        raise ClipReadError(
+            f"{self.name} is damaged: frame {min(remaining)} of {len(self.table.pts)} cannot be "
+            f"decoded ({reason})."
+        )
+
+    def _convert(self, frame: VideoFrame, short_side: int | None) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB, resized and upright."""
+        height, width = frame.height, frame.width
+        scale = 1.0 if short_side is None else short_side / min(height, width)
+        if scale == 1:
+            interpolation = None  # of the chroma planes, as everywhere in FFmpeg
+        else:
+            interpolation = Interpolation.AREA if scale < 1 else Interpolation.BICUBIC
+        # resizing along with the conversion costs a third of cv2.INTER_AREA behind it
+        converted = self._reformatter.reformat(
+            frame,
+            width=max(1, round(width * scale)),
+            height=max(1, round(height * scale)),
+            format="rgb24",
+            interpolation=interpolation,
+            threads=1,
+        )
+        rgb: NDArray[np.uint8] = converted.to_ndarray().astype(np.uint8, copy=False)
+        quarters = round(frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(rgb, quarters)) if quarters else rgb
+
+
+def _is_hidden(packet: Packet[VideoStream]) -> bool:
+    """VP8 stores reference pictures that are never shown as packets of their own."""
+    if packet.stream.codec_context.name not in ("vp8", "libvpx"):
+        return False
+    return not bytes(memoryview(packet)[:1])[0] & 0x10  # RFC 6386, 9.1: show_frame
+
+
+def _reason(error: Exception) -> str:
+    text = str(getattr(error, "strerror", None) or error)
+    return text[:1].lower() + text[1:]

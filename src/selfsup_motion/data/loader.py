@@ -1,0 +1,287 @@
+"""The order of batches, and the loaders that deliver them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from selfsup_motion.data.reader import Batch, ClipReader, Delivery, Draw, prepare_worker
+from selfsup_motion.data.rng import ORDER_STREAM, sample_rng
+
+log = logging.getLogger(__name__)
+
+Receive = Callable[[Delivery], Batch]
+"""Takes note of what a worker reported and hands on the batch."""
+
+
+class TrainOrder:
+    """An endless sequence of global batches, each epoch a new permutation of all samples.
+
+    Global batch b of an epoch is positions [b·B, (b+1)·B) of the permutation drawn from
+    (seed, epoch); the samples left over at its end wait for another epoch. Rank r of R takes
+    every R-th sample of the global batch, beginning with the r-th, so that the global batches are
+    the same for any R that divides B.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        cycle: int | None = None,
+    ) -> None:
+        """Describe the order.
+
+        Args:
+            num_samples: samples of an epoch.
+            batch_size: B, over all ranks.
+            seed: of the permutations.
+            rank: r, whose share is delivered.
+            world_size: R.
+            cycle: repeat the first `cycle` batches of the first epoch for ever (to overfit them).
+        """
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.cycle = cycle
+        self._permutation: tuple[int, NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return self.num_samples // self.batch_size
+
+    def batch(self, position: int) -> list[Draw]:
+        """Return this rank's samples of global batch `position`, counted from the first epoch."""
+        if self.cycle is not None:
+            position %= self.cycle
+        epoch, number = divmod(position, len(self))
+        if self._permutation is None or self._permutation[0] != epoch:
+            rng = sample_rng(self.seed, epoch, 0, ORDER_STREAM)
+            self._permutation = epoch, rng.permutation(self.num_samples)
+        first = number * self.batch_size
+        mine = slice(first + self.rank, first + self.batch_size, self.world_size)
+        return [(epoch, int(index)) for index in self._permutation[1][mine]]
+
+    def starting_at(self, position: int) -> Iterator[list[Draw]]:
+        """Yield the batches from global batch `position` on, without end."""
+        while True:
+            yield self.batch(position)
+            position += 1
+
+
+class ValOrder:
+    """Every sample once, in order, in global batches of equal size (± 1).
+
+    All ranks get the same number of batches, none of them empty, which collectives inside a
+    validation step need; no sample is repeated to fill them.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, *, rank: int = 0, world_size: int = 1
+    ) -> None:
+        """Describe the order.
+
+        Args:
+            num_samples: at least `world_size`.
+            batch_size: over all ranks; a batch may exceed it by less than `world_size`.
+            rank: whose share is delivered.
+            world_size: number of ranks.
+        """
+        self.num_samples = num_samples
+        self.rank = rank
+        self.world_size = world_size
+        self._batches = min(-(-num_samples // batch_size), num_samples // world_size)
+
+    def __len__(self) -> int:
+        """Batches of a pass."""
+        return self._batches
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for number in range(self._batches):
+            first = number * self.num_samples // self._batches
+            last = (number + 1) * self.num_samples // self._batches
+            yield [(0, index) for index in range(first + self.rank, last, self.world_size)]
+
+
+class _Workers:
+    """The PyTorch loader underneath: it fetches a `Delivery` for each list of draws, in order."""
+
+    def __init__(
+        self, reader: ClipReader, num_workers: int, prefetch_factor: int, pin_memory: bool
+    ) -> None:
+        self._reader = reader
+        self._options: dict[str, Any] = {
+            "num_workers": num_workers,
+            "pin_memory": pin_memory,
+            "worker_init_fn": prepare_worker,
+            "persistent_workers": num_workers > 0,  # those of one validation serve the next
+        }
+        if num_workers > 0:
+            self._options["prefetch_factor"] = prefetch_factor
+        self._loader: DataLoader[Delivery] | None = None
+        self._running: Iterator[Delivery] | None = None
+
+    def fetch(self, draws: Iterable[list[Draw]]) -> Iterator[Delivery]:
+        """Begin with new draws, in new processes."""
+        self.close()
+        self._loader = DataLoader(
+            self._reader,  # type: ignore[arg-type]  # it has __getitems__, all that is called
+            batch_sampler=draws,
+            collate_fn=_as_delivered,
+            **self._options,
+        )
+        return self.fetch_again()
+
+    def fetch_again(self) -> Iterator[Delivery]:
+        """Begin again with the same draws, in the same processes."""
+        assert self._loader is not None
+        self._running = iter(self._loader)
+        return self._running
+
+    def close(self) -> None:
+        """End the processes."""
+        # PyTorch offers no other way: left to the garbage collector, each takes five seconds
+        end = getattr(self._running, "_shutdown_workers", None)
+        if end is not None:
+            end()
+        self._running = self._loader = None
+
+
+class TrainLoader:
+    """Delivers the batches of `order` from wherever training stands, one epoch per `iter`.
+
+    Where training stands is asked of `progress` at every `iter`, and nowhere stored: a resumed run
+    continues behind the last batch its trainer has processed, also in mid-epoch. The workers go on
+    fetching across epochs.
+    """
+
+    def __init__(
+        self,
+        reader: ClipReader,
+        order: TrainOrder,
+        receive: Receive,
+        *,
+        progress: Callable[[], int] | None = None,
+        num_workers: int = 0,
+        prefetch_factor: int = 2,
+        pin_memory: bool = False,
+    ) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            reader: makes the batches.
+            order: of the samples.
+            receive: sees every delivery in this process.
+            progress: number of batches that training has processed since its very beginning; by
+                default, the number delivered.
+            num_workers: processes that read; 0 reads in this one.
+            prefetch_factor: batches that each worker prepares ahead.
+            pin_memory: deliver in page-locked memory.
+        """
+        self.order = order
+        self._receive = receive
+        self._progress = progress
+        self._workers = _Workers(reader, num_workers, prefetch_factor, pin_memory)
+        self._stream: Iterator[Delivery] | None = None
+        self._position = 0
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        start = self._position if self._progress is None else self._progress()
+        if self._stream is None or start != self._position:
+            self._position = start
+            self._stream = self._workers.fetch(_From(self.order, start))
+        stream = self._stream
+        for _ in range(len(self)):
+            delivery = next(stream)
+            self._position += 1
+            yield self._receive(delivery)
+
+    def close(self) -> None:
+        """Stop the workers; the next `iter` starts new ones."""
+        self._stream = None
+        self._workers.close()
+
+    def state_dict(self) -> dict[str, int]:
+        """What the order depends on (the position is the trainer's to keep)."""
+        return {
+            "seed": self.order.seed,
+            "batch_size": self.order.batch_size,
+            "num_samples": self.order.num_samples,
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Compare with the run that is being resumed, and say what differs."""
+        changed = [
+            f"{name} {state[name]} → {value}"
+            for name, value in self.state_dict().items()
+            if state.get(name, value) != value
+        ]
+        if changed:
+            log.warning(
+                "The resumed run sees other batches than the interrupted one would have: %s.",
+                ", ".join(changed),
+            )
+
+
+class ValLoader:
+    """Delivers every sample of `order` once per `iter`; arguments as for `TrainLoader`."""
+
+    def __init__(
+        self,
+        reader: ClipReader,
+        order: ValOrder,
+        receive: Receive,
+        *,
+        num_workers: int = 0,
+        prefetch_factor: int = 2,
+        pin_memory: bool = False,
+    ) -> None:
+        self.order = order
+        self._receive = receive
+        self._workers = _Workers(reader, num_workers, prefetch_factor, pin_memory)
+        self._started = False
+
+    def __len__(self) -> int:
+        """Batches of a pass."""
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        deliveries = (
+            self._workers.fetch_again() if self._started else self._workers.fetch(self.order)
+        )
+        self._started = True
+        return map(self._receive, deliveries)
+
+    def close(self) -> None:
+        """Stop the workers; the next `iter` starts new ones."""
+        self._started = False
+        self._workers.close()
+
+
+class _From:
+    """`order` from a position on, as the iterable that a PyTorch loader wants."""
+
+    def __init__(self, order: TrainOrder, position: int) -> None:
+        self._order = order
+        self._start = position
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return self._order.starting_at(self._start)
+
+
+def _as_delivered(delivery: Any) -> Any:
+    return delivery  # `__getitems__` has made the batch; without this PyTorch would collate again

@@ -1,0 +1,198 @@
+"""`ClipDataModule`: any source of clips, any view, in a repeatable order."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from selfsup_motion.data.faults import BadVideos
+from selfsup_motion.data.loader import TrainLoader, TrainOrder, ValLoader, ValOrder
+from selfsup_motion.data.reader import ClipReader, View
+from selfsup_motion.data.resume import processed_batches, rewind_to_step
+from selfsup_motion.data.sampling import ClipSampler
+from selfsup_motion.data.source import Source
+from selfsup_motion.errors import UserError
+
+VAL_SEED = 0
+"""Validation samples are the same in every run, whatever its seed."""
+
+
+class ClipDataModule(pl.LightningDataModule):
+    """Clips for training and validation.
+
+    The sequence of global training batches depends on (seed, batch_size) and the source alone: it
+    is the same for any number of workers, for any number of ranks that divides the batch, and after
+    a resume at any step. Validation sees every clip once, always with the same randomness.
+
+    A batch is what the view makes, stacked along a new first dimension, and `key`: list[str].
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        val_source: Source,
+        sampler: ClipSampler,
+        val_sampler: ClipSampler,
+        view: View,
+        val_view: View,
+        batch_size: int,
+        val_batch_size: int | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        max_bad_share: float = 0.1,
+        pin_memory: bool | None = None,
+        prefetch_factor: int = 2,
+    ) -> None:
+        """Describe the data; nothing is opened before `setup`.
+
+        Args:
+            source: videos to train on.
+            val_source: videos to validate on.
+            sampler: chooses the frames of a training clip.
+            val_sampler: chooses the frames of a validation clip.
+            view: makes a training sample of a clip.
+            val_view: makes a validation sample of a clip.
+            batch_size: samples of a training step, over all devices.
+            val_batch_size: of a validation step, over all devices (default: `batch_size`).
+            num_workers: reading processes of each device; 0 reads in the training process.
+            seed: of order and samples.
+            max_bad_share: share of unreadable videos above which the run ends, in [0, 1]. Up to
+                it, an unreadable video is replaced by another one, named in the log and counted.
+            pin_memory: page-locked batches; by default where there is a GPU.
+            prefetch_factor: batches that each worker prepares ahead.
+        """
+        super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("val_batch_size", val_batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("seed", seed, 0),
+            ("prefetch_factor", prefetch_factor, 1),
+        ):
+            if value is not None and value < least:
+                raise UserError(f"{name} of the data must be at least {least}, got {value}.")
+        if not 0 <= max_bad_share <= 1:
+            raise UserError(f"max_bad_share must be between 0 and 1, got {max_bad_share}.")
+        self.batch_size = batch_size
+        self.val_batch_size = val_batch_size or batch_size
+        self.seed = seed
+        self._train_reader = ClipReader(source, sampler, view, seed)
+        self._val_reader = ClipReader(val_source, val_sampler, val_view, VAL_SEED)
+        self._train_faults = BadVideos(len(source), max_bad_share)
+        self._val_faults = BadVideos(len(val_source), max_bad_share)
+        self._loading: dict[str, Any] = {
+            "num_workers": num_workers,
+            "prefetch_factor": prefetch_factor,
+            "pin_memory": torch.cuda.is_available() if pin_memory is None else pin_memory,
+        }
+        self._loaders: list[TrainLoader | ValLoader] = []
+
+    @property
+    def bad_videos(self) -> list[str]:
+        """One sentence for each unreadable video met so far by this process's loaders."""
+        faults = self._train_faults.reasons, self._val_faults.reasons
+        return [reason for reasons in faults for reason in reasons.values()]
+
+    @property
+    def skipped_files(self) -> int:
+        """Number of unreadable videos met so far by this process's loaders."""
+        return len(self.bad_videos)
+
+    def setup(self, stage: str) -> None:
+        """Check the sizes and make one sample of either kind, so that what cannot work fails here.
+
+        Raises:
+            UserError: a batch size that the number of devices does not divide, fewer clips than
+                a batch takes, no readable video, a view that cannot work on this source.
+        """
+        world_size = self._world_size
+        clips, val_clips = len(self._train_reader), len(self._val_reader)
+        if stage == "fit":
+            if self.batch_size % world_size:
+                raise UserError(
+                    f"batch_size {self.batch_size} counts the samples of all devices and cannot be "
+                    f"shared by {world_size} of them: choose a multiple of {world_size}."
+                )
+            if clips < self.batch_size:
+                raise UserError(
+                    f"The training set has {clips} clips, one batch takes {self.batch_size}: lower "
+                    "batch_size or take more clips of each video (clips_per_video)."
+                )
+            self._train_faults.receive(self._train_reader.__getitems__([(0, 0)]))
+        if val_clips < world_size:
+            raise UserError(
+                f"The validation set has {val_clips} clips, fewer than the {world_size} devices."
+            )
+        self._val_faults.receive(self._val_reader.__getitems__([(0, 0)]))
+
+    def train_dataloader(self) -> TrainLoader:
+        """Endless training batches, from where the trainer stands."""
+        trainer = self.trainer
+        if trainer is not None:
+            rewind_to_step(trainer)
+        order = TrainOrder(
+            len(self._train_reader),
+            self.batch_size,
+            self.seed,
+            rank=self._rank,
+            world_size=self._world_size,
+            cycle=self._overfit_batches(),
+        )
+        loader = TrainLoader(
+            self._train_reader,
+            order,
+            self._train_faults.receive,
+            progress=None if trainer is None else partial(processed_batches, trainer),
+            **self._loading,
+        )
+        self._loaders.append(loader)
+        return loader
+
+    def val_dataloader(self) -> ValLoader:
+        """All validation clips, each once, shared among the devices."""
+        order = ValOrder(
+            len(self._val_reader),
+            self.val_batch_size,
+            rank=self._rank,
+            world_size=self._world_size,
+        )
+        loader = ValLoader(self._val_reader, order, self._val_faults.receive, **self._loading)
+        self._loaders.append(loader)
+        return loader
+
+    def teardown(self, stage: str) -> None:
+        """Stop the workers."""
+        self._close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Stop the workers."""
+        self._close()
+
+    def _close(self) -> None:
+        for loader in self._loaders:
+            loader.close()
+        self._loaders = []
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_rank
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
+
+    def _overfit_batches(self) -> int | None:
+        """The trainer's `overfit_batches` as a number of batches."""
+        wanted: int | float = 0
+        if self.trainer is not None:
+            wanted = self.trainer.overfit_batches  # type: ignore[attr-defined]
+        if not wanted:
+            return None
+        available = len(self._train_reader) // self.batch_size
+        return max(
+            1, min(int(wanted * available) if isinstance(wanted, float) else wanted, available)
+        )

@@ -1,0 +1,129 @@
+"""From (epoch, index) to one sample or one batch: runs in the loader's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.rng import CLIP_STREAM, REPLACEMENT_STREAM, sample_rng
+from selfsup_motion.data.sampling import ClipSampler
+from selfsup_motion.data.source import Source
+from selfsup_motion.errors import ClipReadError, UserError
+
+View = Callable[[Clip, np.random.Generator], dict[str, Tensor]]
+"""Makes a sample of fixed shapes from a clip."""
+Batch = dict[str, Any]
+"""Tensors stacked along a new first dimension, and `key`: list[str]."""
+Draw = tuple[int, int]
+"""(epoch, index) of a sample."""
+
+MAX_TRIES = 10
+"""Videos tried for one sample before the data set counts as unreadable."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a worker sends for one batch."""
+
+    batch: Batch | None
+    """None if `error` says why."""
+    tried: list[tuple[int, str | None]]
+    """(video index, why it could not be read or None) of every video touched."""
+    error: UserError | None = None
+
+    def pin_memory(self) -> Delivery:
+        """Called by the loader's pinning thread."""
+        if self.batch is not None:
+            for name, value in self.batch.items():
+                if isinstance(value, Tensor):
+                    self.batch[name] = value.pin_memory()
+        return self
+
+
+class ClipReader:
+    """All samples of one epoch, addressed by (epoch, index); a map-style PyTorch data set."""
+
+    def __init__(self, source: Source, sampler: ClipSampler, view: View, seed: int) -> None:
+        self.source = source
+        self.sampler = sampler
+        self.view = view
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Samples in an epoch."""
+        return len(self.source) * self.sampler.clips_per_video
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Delivery:
+        """Make a batch; errors of the data travel in the result, because an exception raised in a
+        worker would reach the user as a worker's traceback."""
+        tried: list[tuple[int, str | None]] = []
+        try:
+            samples = [self.sample(epoch, index, tried) for epoch, index in draws]
+        except UserError as error:
+            return Delivery(None, tried, error)
+        keys = [key for key, _ in samples]
+        batch: Batch = default_collate([sample for _, sample in samples])
+        return Delivery({**batch, "key": keys}, tried)
+
+    def sample(
+        self, epoch: int, index: int, tried: list[tuple[int, str | None]]
+    ) -> tuple[str, dict[str, Tensor]]:
+        """Make one sample, from another video if its own is unreadable.
+
+        The replacement is drawn from the sample's own randomness: it is the same at every run.
+
+        Args:
+            epoch: selects the randomness together with `index`.
+            index: 0 ≤ index < len(self).
+            tried: takes a record of each video touched.
+
+        Returns:
+            The video's key and the view's output.
+
+        Raises:
+            UserError: none of up to `MAX_TRIES` videos can be read.
+        """
+        rng = sample_rng(self.seed, epoch, index, CLIP_STREAM)
+        video, clip_number = divmod(index, self.sampler.clips_per_video)
+        replacements: np.random.Generator | None = None
+        failures: dict[int, str] = {}
+        while True:
+            try:
+                frames = self.sampler(self.source.info(video), rng, clip_number)
+                clip = self.source.read(video, frames)
+            except ClipReadError as error:
+                failures[video] = str(error)
+                tried.append((video, str(error)))
+            else:
+                tried.append((video, None))
+                return clip.key, self.view(clip, rng)
+            if len(failures) >= min(MAX_TRIES, len(self.source)):
+                raise UserError(_nothing_readable(len(self.source), list(failures.values())))
+            if replacements is None:
+                replacements = sample_rng(self.seed, epoch, index, REPLACEMENT_STREAM)
+            while video in failures:
+                video = int(replacements.integers(len(self.source)))
+
+
+def _nothing_readable(total: int, reasons: list[str]) -> str:
+    if len(reasons) == total:
+        which = f"None of the {total} videos can be used"
+    else:
+        which = f"{len(reasons)} of {len(reasons)} videos drawn from {total} cannot be used"
+    more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
+    return f"{which}: {' '.join(reasons[:3])}{more}"
+
+
+def prepare_worker(worker: int) -> None:
+    """Keep a worker on its one core: loaders scale by processes."""
+    torch.set_num_threads(1)
+    # 0, not 1: in a forked child, 1 makes OpenCV join the parent's pool threads, which hangs
+    cv2.setNumThreads(0)

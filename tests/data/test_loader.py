@@ -1,0 +1,67 @@
+"""The order of batches, for any number of samples, batch size and ranks."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfsup_motion.data.loader import TrainOrder, ValOrder
+
+
+@given(
+    num_samples=st.integers(1, 60),
+    local_batch=st.integers(1, 5),
+    world_size=st.integers(1, 4),
+    seed=st.integers(0, 5),
+    epoch=st.integers(0, 3),
+)
+def test_ranks_partition_global_batches_and_epochs_are_permutations(
+    num_samples: int, local_batch: int, world_size: int, seed: int, epoch: int
+) -> None:
+    batch_size = local_batch * world_size
+    num_samples = max(num_samples, batch_size)
+    whole = TrainOrder(num_samples, batch_size, seed)
+    parts = [
+        TrainOrder(num_samples, batch_size, seed, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    seen = []
+    for position in range(epoch * len(whole), (epoch + 1) * len(whole)):
+        batch = whole.batch(position)
+        for rank, part in enumerate(parts):
+            assert part.batch(position) == batch[rank::world_size]
+            assert len(part.batch(position)) == local_batch
+        seen += batch
+    assert {drawn_in for drawn_in, _ in seen} == {epoch}
+    assert len({index for _, index in seen}) == len(seen) > num_samples - batch_size
+
+
+def test_epochs_and_seeds_have_their_own_orders() -> None:
+    def order(seed: int, epoch: int) -> tuple[int, ...]:
+        batches = TrainOrder(40, 40, seed)
+        return tuple(index for _, index in batches.batch(epoch))
+
+    assert len({order(seed, epoch) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@given(
+    num_samples=st.integers(1, 200),
+    batch_size=st.integers(1, 20),
+    world_size=st.integers(1, 4),
+)
+def test_validation_visits_every_sample_once_with_equally_many_batches_per_rank(
+    num_samples: int, batch_size: int, world_size: int
+) -> None:
+    num_samples = max(num_samples, world_size)
+    ranks = [
+        list(ValOrder(num_samples, batch_size, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    assert len({len(batches) for batches in ranks}) == 1
+    assert all(batch for batches in ranks for batch in batches)
+    visited = [index for _, index in chain.from_iterable(chain.from_iterable(ranks))]
+    assert sorted(visited) == list(range(num_samples))
+    sizes = [sum(map(len, batch)) for batch in zip(*ranks, strict=True)]
+    assert max(sizes) < max(batch_size, world_size) + world_size
