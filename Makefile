@@ -1,0 +1,56 @@
+# Needs only python3 >= 3.11 and make: every target sets up .venv first if it has to.
+
+PYTHON3 ?= python3
+PYTHON  := .venv/bin/python
+READY   := .venv/.ready
+ARGS    ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help train test test-all test-gpu lint bench bench-gpu lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+train: $(READY)  ## train CMP on the embedded toy world; other runs: make train ARGS="experiment=cmp data=videos data.root=..."
+	@$(PYTHON) -m selfsup_motion.train $(or $(ARGS),experiment=cmp)
+
+test: $(READY)  ## the tests, a few minutes; ARGS="tests/ops -k flow" narrows them
+	@$(PYTHON) -m pytest -q $(ARGS)
+
+test-all: $(READY)  ## also the slow tests
+	@$(PYTHON) -m pytest -q -m "not gpu" $(ARGS)
+
+test-gpu: $(READY)  ## the tests that need a CUDA device
+	@$(PYTHON) -m pytest -q -m gpu $(ARGS)
+
+lint: $(READY)  ## ruff and mypy
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+bench: $(READY)  ## speed and memory on the CPU
+	@set -e; for file in benchmarks/*.py; do $(PYTHON) $$file --device cpu $(ARGS); done
+
+bench-gpu: $(READY)  ## speed and memory on a CUDA device
+	@set -e; for file in benchmarks/*.py; do $(PYTHON) $$file --device cuda $(ARGS); done
+
+lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
+	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url -q --group dev pyproject.toml -o requirements.lock \
+	  --custom-compile-command 'make lock'
+
+clean:  ## remove .venv, caches and build products; outputs/ stays
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml requirements.lock scripts/uv.txt
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'python3 >= 3.11 is needed; name another one with: make PYTHON3=/path/to/python3'; exit 1; }
+	@$(PYTHON3) -c 'import venv, ensurepip' 2> /dev/null || { \
+	  echo 'python3 has no venv module; install it (Debian: apt install python3-venv).'; exit 1; }
+	@echo 'Setting up .venv (once, a minute or two) ...'
+	@test -x $(PYTHON) || $(PYTHON3) -m venv .venv
+	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r scripts/uv.txt
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q --require-hashes -r requirements.lock
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,111 @@
+"""Train a method: `python -m selfsup_motion.train experiment=cmp`.
+
+Only Hydra is imported before the config is composed: `--help` and typing errors cost no seconds.
+"""
+
+import os
+
+import hydra
+from omegaconf import DictConfig
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.utils import cli
+from selfsup_motion.utils.config import config_dir, experiment_list
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Train as configured.
+
+    Args:
+        cfg: the composed config, not resolved.
+
+    Returns:
+        The metric named by `optimized_metric`, for sweepers.
+
+    Raises:
+        UserError: anything that the config's author can put right.
+        Interrupted: a signal ended the run.
+    """
+    if not cfg.experiment:
+        raise UserError(f"Which experiment? Add one of these:\n{experiment_list()}")
+    started = os.times()
+
+    import pytorch_lightning as pl
+
+    from selfsup_motion.utils import report
+    from selfsup_motion.utils.build import build, build_all
+    from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.checkpointing import Provenance
+    from selfsup_motion.utils.console import console, logging_to, quieten
+    from selfsup_motion.utils.launch import check_devices, one_job
+    from selfsup_motion.utils.meter import Meter
+    from selfsup_motion.utils.run import plan
+    from selfsup_motion.utils.seeding import SeedEveryBatch
+    from selfsup_motion.utils.signals import StopOnSignal, stoppable
+
+    quieten()
+    check_config(cfg)
+    check_devices(cfg.trainer)
+    run = plan(cfg)
+    if run.finished:
+        console.print(run.finished_text(), markup=False)
+        return None
+
+    settings = report.config_table(cfg)  # building resolves the references in cfg
+    pl.seed_everything(cfg.seed, verbose=False)
+    datamodule = build(cfg.data.module, "data")
+    method = build(cfg.method, "method")
+    meter = Meter()
+    callbacks = [
+        SeedEveryBatch(cfg.seed),
+        Provenance(run.provenance()),
+        StopOnSignal(),
+        *build_all(cfg.callbacks, "callbacks"),
+        meter,
+    ]
+    trainer = build(
+        cfg.trainer,
+        "trainer",
+        callbacks=callbacks,
+        logger=False,  # they write files, see below
+        default_root_dir=str(run.folder),
+        enable_model_summary=False,  # the report has a line about the model
+    )
+    run.check_fits(method)
+
+    run.open()  # from here on files are written, all of them below run.folder
+    finished = False
+    try:
+        with logging_to(run.log_file), stoppable(), one_job():
+            report.opening(run, settings, method)
+            paths = {"folder": str(run.folder), "resume_step": run.resume_step}
+            trainer.loggers = build_all(cfg.logger, "logger", **paths)
+            for logger in trainer.loggers:
+                logger.log_hyperparams(run.config)
+            trainer.fit(method, datamodule, ckpt_path=run.checkpoint, weights_only=True)
+            finished = True
+    except (UserError, cli.Interrupted) as error:
+        if trainer.global_step == 0:
+            run.discard()
+        if isinstance(error, cli.Interrupted) and error.saved:
+            error.message = run.goodbye(trainer.global_step)
+        raise
+    finally:
+        report.summarise(run, trainer, meter, finished=finished, started=started)
+        report.end_loggers(trainer.loggers, finished=finished)
+    report.closing(run, trainer, method)
+    return report.metric(trainer, cfg.optimized_metric)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
+def _main(cfg: DictConfig) -> float | None:
+    return cli.job(train, cfg)
+
+
+def main() -> None:
+    """The command line entry."""
+    cli.run(_main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Instantiates nodes of the config; a constructor's refusal becomes a user's error."""
+
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+
+from selfsup_motion.errors import UserError
+
+
+def build(node: DictConfig, key: str, **kwargs: Any) -> Any:
+    """The object that a config node describes.
+
+    Args:
+        node: config with a `_target_`.
+        key: where the node is in the config, for the message.
+        kwargs: arguments that are not in the config.
+
+    Raises:
+        UserError: the constructor refuses its arguments.
+    """
+    try:
+        # plain lists and dicts: what ends in a checkpoint must load without OmegaConf
+        return instantiate(node, _convert_="all", **kwargs)
+    except InstantiationException as error:
+        cause = error.__cause__
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, (ValueError, MisconfigurationException)):
+            raise UserError(f"{key}: {cause}") from error
+        raise
+
+
+def build_all(nodes: DictConfig | None, key: str, **kwargs: Any) -> list[Any]:
+    """The objects of a node of nodes, in its order; an entry that is null is left out."""
+    items = nodes.items() if nodes else ()
+    return [build(node, f"{key}.{name!s}", **kwargs) for name, node in items if node]

@@ -1,0 +1,88 @@
+"""What every command line entry shares: errors become one sentence and an exit status."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.utils.config import register_help
+
+
+class Interrupted(BaseException):
+    """A signal ended the run.
+
+    Attributes:
+        signum: the signal.
+        saved: whether `last.ckpt` was written for it.
+        message: what to tell.
+    """
+
+    def __init__(
+        self, signum: int, *, saved: bool = False, message: str = "Stopped before the first step."
+    ) -> None:
+        super().__init__(message)
+        self.signum = signum
+        self.saved = saved
+        self.message = message
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run a `hydra.main` function; a user's mistake prints one sentence and exits with status 2.
+
+    Errors of the program itself keep their traceback, and so does everything when the environment
+    variable HYDRA_FULL_ERROR is 1.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR", "0") == "1":
+        main()
+        return
+    register_help()
+    # without this Hydra prints the exception itself and exits with status 1
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException) as error:
+        from selfsup_motion.utils.diagnose import explain
+
+        _leave(explain(error, sys.argv[1:]), 2)
+    except Interrupted as stop:
+        _leave(stop.message, 128 + stop.signum)
+    except ValueError as error:
+        if not str(error).startswith("Config group override"):
+            raise
+        _leave("A group takes one of its options or a list of them, null is none (see --help).", 2)
+    except KeyboardInterrupt:
+        _leave("Stopped.", 130)
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+
+
+def job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
+    """Run one job, whose mistakes Hydra would announce in its own words otherwise."""
+    try:
+        return train(cfg)
+    except UserError as error:
+        _leave(sentence(error), 2)
+    except (HydraException, OmegaConfBaseException) as error:
+        _leave(" ".join(str(error).split()), 2)
+
+
+def sentence(error: UserError) -> str:
+    """The message of a user's error, also of one that crossed from a loader's worker process.
+
+    PyTorch re-raises those with the worker's whole traceback as their text.
+    """
+    text = str(error).strip()
+    if text.startswith("Caught ") and "Traceback" in text:
+        name = type(error).__name__
+        text = text.rpartition(f"{name}: ")[2]
+    return text
+
+
+def _leave(text: str, status: int) -> NoReturn:
+    print(text, file=sys.stderr, flush=True)
+    sys.exit(status)

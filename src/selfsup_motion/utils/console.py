@@ -1,0 +1,90 @@
+"""One console for everything a run says, and the log file that keeps it."""
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+
+# rich takes anything but a terminal for one of 80 columns
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+# Nothing that a user could act on; each is answered by this package's own design.
+_SILENCED = (
+    r".*does not have many workers which may be a bottleneck.*",
+    r".*You're resuming from a checkpoint that ended before the epoch ended.*",
+    r".*The number of training batches \(\d+\) is smaller than the logging interval.*",
+    r".*Trying to infer the `batch_size` from an ambiguous collection.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*GPU available but not used.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+)
+
+
+def quieten() -> None:
+    """Keep what libraries say and nobody can use off the console, for the rest of the process."""
+    for name in ("pytorch_lightning", "lightning_fabric", "torch", "wandb"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in _SILENCED:
+        warnings.filterwarnings("ignore", message=pattern)
+
+
+@contextlib.contextmanager
+def logging_to(file: Path | None) -> Iterator[None]:
+    """Log messages on the console and in `file`; an exception leaves its traceback in the file.
+
+    Args:
+        file: appended to; None on ranks that stay silent.
+    """
+    root = logging.getLogger()
+    handlers: list[logging.Handler] = []
+    kept_level, root.level = root.level, logging.INFO
+    if file is not None:
+        to_file = logging.FileHandler(file, encoding="utf-8")
+        to_file.setFormatter(logging.Formatter(_FORMAT))
+        handlers = [_ToConsole(), to_file]
+    for handler in handlers:
+        root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    except BaseException as error:
+        record = root.makeRecord(
+            __package__, logging.ERROR, "", 0, "%s", (type(error).__name__,),
+            (type(error), error, error.__traceback__),
+        )  # fmt: skip
+        for handler in handlers[1:]:
+            handler.handle(record)
+        raise
+    finally:
+        logging.captureWarnings(False)
+        root.level = kept_level
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def show(renderable: RenderableType, file: Path | None = None) -> None:
+    """Print to the console and, if given, append the same as plain text to `file`."""
+    console.print(renderable, markup=False)
+    if file is not None:
+        with file.open("a", encoding="utf-8") as stream:
+            Console(file=stream, width=120).print(renderable, markup=False)
+
+
+class _ToConsole(logging.Handler):
+    """Prints above a live progress bar, without time and logger name."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.name == "py.warnings":
+            # `file.py:12: UserWarning: text` + the source line; the log file keeps it all
+            text = text.partition("Warning: ")[2].partition("\n")[0] or text
+        if record.levelno >= logging.WARNING:
+            text = f"Warning: {text}"
+        console.print(text, markup=False)

@@ -1,0 +1,103 @@
+"""Turns Hydra's exceptions into one sentence with the nearest valid name."""
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hydra.errors import (
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf.errors import OmegaConfBaseException
+
+from selfsup_motion.utils.config import compose, config_dir, keys
+
+
+def explain(error: Exception, arguments: Sequence[str]) -> str:
+    """One sentence for an error of composition.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        arguments: the command line after the program's name.
+    """
+    overrides, config_dirs = _split(arguments)
+    if isinstance(error, MissingConfigException):
+        return _no_such_option(error)
+    if isinstance(error, OverrideParseException):
+        return f"Cannot read {error.override!r}: write it as key=value."
+    message = " ".join(str(error).split())
+    if found := re.match(r"Could not override '([^']+)'", message):
+        return _no_such_key(found[1], overrides, config_dirs)
+    cause = error.__cause__
+    if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
+        message += " " + " ".join(str(cause).split())
+    return re.sub(r"\s*(full_key: \S+ )?object_type=\S+", "", message)
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name that `name` most probably stands for, None if nothing is close."""
+    valid = list(valid)
+    return next(iter(difflib.get_close_matches(name, valid, n=1, cutoff=0.6)), None)
+
+
+def _no_such_option(error: MissingConfigException) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    options = sorted(name for name in error.options or [] if not name.startswith("_"))
+    if not group or not options:
+        return " ".join(str(error).split())
+    # `experiment=paper/cmpp` is reported as option `cmpp` of group `experiment/paper`
+    top, _, folder = group.partition("/")
+    choice = f"{folder}/{name}" if folder else name
+    guess = nearest(name, options)
+    hint = f"did you mean {f'{folder}/' if folder else ''}{guess}? Valid" if guess else "valid"
+    return f"{top}={choice}: there is no such {top}, {hint}: {', '.join(options)}."
+
+
+def _no_such_key(key: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> str:
+    search = [] if not config_dirs else [f"hydra.searchpath=[{','.join(config_dirs)}]"]
+    kept = [text for text in overrides if _key(text) != key]
+    valid: list[str] = []
+    while True:
+        try:
+            valid = list(keys(compose([*kept, *search])))
+        except (HydraException, OmegaConfBaseException) as error:
+            found = re.match(r"Could not override '([^']+)'", str(error))
+            if found and any(_key(text) == found[1] for text in kept):
+                kept = [text for text in kept if _key(text) != found[1]]
+                continue
+        break
+    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    parent, _, name = key.rpartition(".")
+    siblings = [k.rpartition(".")[2] for k in valid if k.rpartition(".")[0] == parent]
+    if parent and siblings:
+        guess = nearest(name, siblings)
+        if guess is None:
+            shown = ", ".join(k for k in siblings if not k.startswith("_"))
+            return f"Unknown key {key}: {parent} has {shown}."
+        return f"Unknown key {key}: did you mean {parent}.{guess}?"
+    guess = nearest(key, [*groups, *valid])
+    if guess is None:
+        last = [k for k in valid if k.rpartition(".")[2] == name]
+        guess = last[0] if last else None
+    hint = f"did you mean {guess}?" if guess else "`--cfg job` prints the valid ones."
+    return f"Unknown key {key}: {hint}"
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Overrides and the user's own config folders among the command line's arguments."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    for flag in (["--config-name", "-cn"], ["--config-path", "-cp"], ["--cfg", "-c"]):
+        parser.add_argument(*flag)
+    known, rest = parser.parse_known_args(list(arguments))
+    folders = [*known.config_dir, os.environ.get("SELFSUP_MOTION_CONF", "")]
+    overrides = [text for text in rest if not text.startswith("-")]
+    return overrides, [str(Path(folder).resolve()) for folder in folders if folder]

@@ -1,0 +1,69 @@
+"""Runs of a tiny method: in this process where possible, since importing torch costs seconds."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CONF = HERE / "conf"
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(folder: Path) -> Callable[..., float | None]:
+    """Train the tiny experiment in this process, with overrides."""
+    from selfsup_motion.train import train
+    from selfsup_motion.utils.config import compose
+
+    def run(*overrides: str) -> float | None:
+        return train(
+            compose([f"hydra.searchpath=[{CONF}]", "experiment=tiny", "data=tiny", *overrides])
+        )
+
+    return run
+
+
+@pytest.fixture
+def cli(folder: Path) -> Cli:
+    """The command line in a process of its own, with the tiny experiment within reach."""
+
+    def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "selfsup_motion.train", f"--config-dir={CONF}", *arguments],
+            env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def main(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command line in this process: takes its arguments, returns its exit status."""
+    from selfsup_motion.train import main as entry
+
+    def run(*arguments: str) -> int:
+        command = ["selfsup-motion-train", f"--config-dir={CONF}", *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        try:
+            entry()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run

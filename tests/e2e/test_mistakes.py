@@ -1,0 +1,102 @@
+"""One clear sentence and exit status 2 for what a user can get wrong; nothing is written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+TINY = ("experiment=tiny", "data=tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "Which experiment? Add one of these:\n  experiment=cmp"),
+        (["experiment=cmpp"], "experiment=cmpp: there is no such experiment, did you mean cmp?"),
+        ([*TINY, "data=vidoes"], "data=vidoes: there is no such data"),
+        ([*TINY, "data=null"], "A group takes one of its options"),
+        ([*TINY, "trainer.max_step=3"], "did you mean trainer.max_steps?"),
+        ([*TINY, "trainer.max_steps=abc"], "trainer.max_steps=abc: expected an integer."),
+        ([*TINY, "data.batch_size=two"], "data.batch_size=two: expected an integer."),
+        ([*TINY, "trainer.precision=17"], "trainer.precision=17: expected"),
+        ([*TINY, "+trainer.max_step=3"], "did you mean trainer.max_steps?"),
+        ([*TINY, "+method.lrr=1"], "Unknown key method.lrr: did you mean method.lr?"),
+        ([*TINY, "data.batch_size=???"], "data.batch_size is not set"),
+        ([*TINY, "trainer.accelerator=abacus"], "trainer: You selected an invalid"),
+        ([*TINY, "resume=nowhere"], "resume=nowhere: there is no such run folder or checkpoint."),
+        ([*TINY, "callbacks.checkpoint.every_n_train_steps=0"], "expected 1 or more"),
+        ([*TINY, "paths.output_dir=file/run"], "paths.output_dir=file/run: cannot be written"),
+        ([*TINY, "paths.output_dir=file"], "paths.output_dir=file already holds something"),
+    ],
+)  # fmt: skip
+def test_mistake_is_one_sentence(main, folder, capsys, arguments, expected):
+    Path("file").write_text("in the way")
+    assert main(*arguments) == 2
+    told = capsys.readouterr()
+    assert expected in told.err
+    assert "Traceback" not in told.err + told.out
+    if arguments:
+        assert len(told.err.strip().splitlines()) == 1
+    assert [p.name for p in folder.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
+def test_missing_gpu_is_one_sentence(main, folder, capsys):
+    assert main(*TINY, "trainer=gpu") == 2
+    assert "finds no CUDA device here" in capsys.readouterr().err
+
+
+def test_monitor_that_is_not_logged_lists_what_is(main, folder, capsys):
+    assert main(*TINY, "monitor=val/eppe") == 2
+    told = capsys.readouterr().err
+    assert "monitor=val/eppe: the method does not log it, it logs train/loss, val/epe." in told
+
+
+def test_data_that_fails_leaves_no_folder_in_the_way(main, folder, capsys):
+    assert main(*TINY, "data.module.fail=true", "paths.output_dir=a/b/run") == 2
+    assert capsys.readouterr().err == "data.root: no readable video.\n"
+    assert list(folder.iterdir()) == []
+
+
+def test_signal_before_the_first_step_leaves_no_folder_in_the_way(main, folder, capsys):
+    assert main(*TINY, "data.module.signal=true", "paths.output_dir=run") == 130
+    assert capsys.readouterr().err == "Stopped before the first step.\n"
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_signal_saves_and_says_how_to_go_on(main, folder, capsys, name, status):
+    before = signal.getsignal(signal.SIGTERM)
+    stop = ("method.interrupt_at=3", f"method.interrupt_with={name}", "paths.output_dir=a run")
+    assert main(*TINY, *stop) == status
+    told = capsys.readouterr().err
+    assert "Stopped at step 3, saved a run/checkpoints/last.ckpt." in told
+    assert "python -m selfsup_motion.train experiment=tiny" in told
+    assert "'resume=a run'" in told
+    assert torch.load("a run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+    assert '"finished": false' in Path("a run/summary.json").read_text()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_second_signal_leaves_at_once(cli, folder):
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "selfsup_motion.train", f"--config-dir={here / 'conf'}", *TINY]
+    process = subprocess.Popen(
+        [*command, "method.hang_at=3", "paths.output_dir=run"],
+        env={**os.environ, "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while "hanging" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None, "the first one waits for the step"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 130

@@ -1,0 +1,123 @@
+"""A method and data small enough that a run costs little more than the imports."""
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from selfsup_motion.errors import UserError
+
+
+def sample(index: int) -> dict[str, Tensor]:
+    x = torch.randn(4, generator=torch.Generator().manual_seed(index))
+    return {"x": x, "y": x.sum(dim=0, keepdim=True)}
+
+
+class Noise(Dataset[dict[str, Tensor]]):
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return sample(index)
+
+
+class EndlessNoise(IterableDataset[dict[str, Tensor]]):
+    """Goes on where the trainer stands, as ClipDataModule does."""
+
+    def __init__(self, data: "TinyData") -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        trainer = self.data.trainer
+        first = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        for batch in itertools.count(first):
+            start = 100 + batch * self.data.batch_size + trainer.global_rank
+            stop = 100 + (batch + 1) * self.data.batch_size
+            yield from map(sample, range(start, stop, trainer.world_size))
+
+
+class TinyData(pl.LightningDataModule):
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+        fail: bool = False,
+        signal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.fail = fail
+        self.signal = signal
+        self.batch_size = batch_size
+        self.skipped_files = 0
+
+    def setup(self, stage: str) -> None:
+        if self.fail:
+            raise UserError("data.root: no readable video.")
+        if self.signal:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return DataLoader(EndlessNoise(self), self.batch_size // self.trainer.world_size)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return DataLoader(Noise(), 4)
+
+
+class TinyMethod(pl.LightningModule):
+    """Regression with dropout, so that a run without exact seeding would not repeat.
+
+    `interrupt_at`: sends this process a signal in that training step (0: never), or with
+    `validation_signal` in the validation after it. `hang_at`: takes a minute for that step.
+    """
+
+    def __init__(
+        self,
+        *,
+        lr: float = 0.1,
+        interrupt_at: int = 0,
+        hang_at: int = 0,
+        interrupt_with: str = "SIGINT",
+        validation_signal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.encoder = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+        self.lr = lr
+        self.interrupt_at = interrupt_at
+        self.hang_at = hang_at
+        self.number = signal.Signals[interrupt_with]
+        self.validation_signal = validation_signal
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        if self.global_step + 1 == self.interrupt_at and not self.validation_signal:
+            os.kill(os.getpid(), self.number)
+        if self.global_step + 1 == self.hang_at:
+            print("hanging", flush=True)
+            time.sleep(60)
+        loss = nn.functional.mse_loss(self.encoder(batch["x"]), batch["y"])
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        if self.global_step == self.interrupt_at and self.validation_signal and batch_idx == 0:
+            os.kill(os.getpid(), self.number)
+        loss = nn.functional.mse_loss(self.encoder(batch["x"]), batch["y"])
+        self.log("val/epe", loss, sync_dist=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), self.lr)
+
+    def figures(self, batch: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+        return {"weights": np.full((8, 8, 3), int(batch["x"].shape[0]), np.uint8)}
+
+    def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
+        return ["method", "EPE"], [["tiny", f"{metrics['val/epe']:.3f}"]]
