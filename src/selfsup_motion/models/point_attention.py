@@ -113,8 +113,8 @@ class PointAttention(nn.Module):
 
     The weights compare learned keys and favour near points. Under its weights, each pixel fits the
     similarity transform (translation, rotation, scale) that explains the points' vectors best, by
-    weighted least squares in closed form, and evaluates it where the pixel is. A learned ridge
-    pulls towards pure translation where the attended points lie too close to tell more.
+    weighted least squares in closed form, and evaluates it where the pixel is. A ridge, predicted
+    per pixel, pulls towards pure translation where the attended points cannot tell more.
 
     Args:
         channels: channels of the features.
@@ -127,8 +127,12 @@ class PointAttention(nn.Module):
         super().__init__()
         self.query = nn.Linear(channels, key_channels)
         self.key = nn.Linear(channels, key_channels)
-        self.log_nearness = nn.Parameter(torch.tensor(3.0))
-        self.log_ridge = nn.Parameter(torch.tensor(-4.0))
+        # one number per pixel: how far apart (squared) its points must lie to tell more than a shift
+        self.ridge = nn.Linear(channels, 1)
+        nn.init.zeros_(self.ridge.weight)
+        nn.init.constant_(self.ridge.bias, -6.0)
+        # at first, the nearest point takes nearly all
+        self.log_nearness = nn.Parameter(torch.tensor(4.0))
 
     def forward(
         self,
@@ -164,7 +168,9 @@ class PointAttention(nn.Module):
             padding_mode="border",
         )
         keys = self.key(looks[..., 0].transpose(1, 2))
-        queries = self.query(features.permute(0, 2, 3, 1).flatten(1, 2))
+        per_pixel = features.permute(0, 2, 3, 1).flatten(1, 2)
+        queries = self.query(per_pixel)
+        ridge = self.ridge(per_pixel)[..., 0].clamp(-12, 4).exp()
         distance = torch.cdist(pixels.expand(batch, -1, -1), places)
         distance = distance.masked_fill(~point_mask[:, None], 1e4)
         scores = torch.baddbmm(
@@ -182,7 +188,7 @@ class PointAttention(nn.Module):
             [x, y, u, v, x * x + y * y, x * u + y * v, x * v - y * u, u * u, v * v], -1
         )
         mx, my, mu, mv, spread, along, across, uu, vv = (weights @ moments).unbind(-1)
-        spread = spread - mx * mx - my * my + self.log_ridge.exp()
+        spread = spread - mx * mx - my * my + ridge
         stretch = (along - mx * mu - my * mv) / spread
         turn = (across - mx * mv + my * mu) / spread
         dx, dy = pixels[:, 0] - mx, pixels[:, 1] - my

@@ -110,7 +110,7 @@ def _hop(rng: np.random.Generator, track: Track, speed: float, reach: float) -> 
 
 def _spin(rng: np.random.Generator, track: Track, speed: float, reach: float) -> Track:
     """Turning on the spot, always the same way."""
-    rate = rng.choice([-1, 1]) * rng.uniform(0.6, 1.0) * speed / reach
+    rate = rng.choice([-1, 1]) * rng.uniform(0.3, 0.5) * speed / reach
     return replace(_slide(rng, track, 0.25 * speed, reach), angle=Wave(rate=rate))
 
 

@@ -45,13 +45,13 @@ _LIMB_DIRECTION = {  # heading at rest, where on the torso (in half lengths), le
 class Difficulty:
     """What makes a toy world hard. Lengths are fractions of the shorter side, times in frames."""
 
-    num_sprites: tuple[int, int] = (2, 4)
+    num_sprites: tuple[int, int] = (1, 3)
     """Fewest and most rigid sprites."""
     puppet: float = 0.8
     """Probability that the world has a puppet."""
     limbs: tuple[int, int] = (3, 6)
     """Fewest and most limbs of the puppet."""
-    object_size: tuple[float, float] = (0.22, 0.42)
+    object_size: tuple[float, float] = (0.28, 0.48)
     """Diameter of sprites; a puppet is about 1.5 times as tall."""
     speed: tuple[float, float] = (0.01, 0.08)
     """Peak speed of an object along its path, per frame."""
@@ -69,11 +69,11 @@ class Difficulty:
     """Grain of the textures: 6, 12 and 24 px at 128 px. Finer grain is lost at stride 4."""
     contrast: float = 0.12
     """Deviation of the objects' texture in brightness, range 0 to 1."""
-    background_contrast: float = 0.12
+    background_contrast: float = 0.025
     """Likewise of the background's."""
-    shading: float = 0.0
+    shading: float = 0.3
     """How much darker objects are at their rims than inside, as round things are; 0 to 1."""
-    chroma: float = 0.06
+    chroma: float = 0.03
     """Deviation of the textures' hue, range 0 to 1."""
     lighting: float = 0.1
     """Relative size of the slow drift of brightness, tint and side light."""

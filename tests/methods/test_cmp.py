@@ -1,0 +1,187 @@
+"""CMP trains, measures itself honestly and survives odd batches."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from selfsup_motion.data.module import ClipDataModule
+from selfsup_motion.data.sampling import RandomClips, UniformClips
+from selfsup_motion.data.toy import ToyWorld
+from selfsup_motion.data.toy.scene import Difficulty
+from selfsup_motion.errors import UserError
+from selfsup_motion.methods.cmp import BASELINES, CMP
+from selfsup_motion.methods.cmp_view import CMPView
+from selfsup_motion.methods.schedules import cosine
+from selfsup_motion.models.point_attention import PointAttentionDecoder
+from selfsup_motion.models.propagation import SparsePropagation
+from selfsup_motion.models.resnet import ResNetEncoder
+from selfsup_motion.ops.flow import end_point_error
+from selfsup_motion.ops.interpolate import nearest_interpolation
+
+FORMS = {
+    "points": partial(PointAttentionDecoder, width=16, key_channels=16),
+    "plain": partial(SparsePropagation, stride=8),
+    "skip": partial(SparsePropagation, stride=8, decoder="skip"),
+}
+
+
+def method(form: str = "points", lr: float = 3e-3, **options) -> CMP:
+    torch.manual_seed(0)
+    return CMP(
+        encoder=ResNetEncoder(depth=10, out_channels=32, width=8),
+        propagation=FORMS[form],
+        num_bins=41,
+        max_flow=10.0,
+        optimizer=partial(torch.optim.AdamW, lr=lr),
+        schedule=partial(cosine, warmup_steps=5),
+        **options,
+    )
+
+
+EASY = Difficulty(num_sprites=(1, 2), puppet=0.3)
+
+
+def data(size: int = 64, batch_size: int = 4, *, worlds=None, **val_options) -> ClipDataModule:
+    """Fresh worlds to train on and twelve to validate on, or one source for both."""
+    train = worlds or ToyWorld(10_000, size=size, difficulty=EASY)
+    val = worlds or ToyWorld(12, split="val", size=size, difficulty=EASY)
+    view = {"crop_size": size, "grid_ratio": 1 / 256, "nms_size": 9, "max_points": 32}
+    sampler = UniformClips(2, stride=2)
+    return ClipDataModule(
+        source=train,
+        val_source=val,
+        sampler=sampler if worlds else RandomClips(2, stride=2),
+        val_sampler=sampler,
+        view=CMPView(**view),
+        val_view=CMPView(train=False, **{**view, **val_options}),
+        batch_size=batch_size,
+    )
+
+
+def trainer(**options) -> pl.Trainer:
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+        "num_sanity_val_steps": 0,
+    }
+    return pl.Trainer(**{**quiet, **options})
+
+
+def first_batch(**options):
+    module = data(**options)
+    module.setup("fit")
+    return next(iter(module.val_dataloader()))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_predicts_flow_of_the_image_size_and_a_finite_loss(form):
+    batch = first_batch()
+    made = method(form)
+    scores = made(batch["image"], batch["points"], batch["vectors"], batch["point_mask"])
+    assert made.decode(scores, (64, 64)).shape == (4, 2, 64, 64)
+    loss = made.bins.loss(scores, batch["flow"], batch["valid"])
+    loss.backward()
+    assert loss.isfinite()
+
+
+def test_published_form_starts_at_the_published_loss():
+    # outputs start near zero, so every bin is equally likely (specification 3.6)
+    batch = first_batch()
+    made = method("plain", published_init=True)
+    scores = made(batch["image"], batch["points"], batch["vectors"], batch["point_mask"])
+    loss = made.bins.loss(scores, batch["flow"], batch["valid"])
+    assert loss.item() == pytest.approx(2 * np.log(41), rel=1e-3)
+
+
+def test_training_fits_a_handful_of_clips_better_than_any_baseline():
+    few = data(worlds=ToyWorld(4, size=64, difficulty=EASY))
+    made = method(epe_weight=1.0)
+    before = trainer().validate(made, few, verbose=False)[0]
+    trainer(max_steps=120, gradient_clip_val=5.0, limit_val_batches=0).fit(made, few)
+    after = trainer().validate(made, few, verbose=False)[0]
+    assert after["val/loss"] < 0.8 * before["val/loss"]
+    for part in ("", "_moving"):
+        best = min(after[f"val/epe{part}_{name}"] for name in BASELINES)
+        assert after[f"val/epe{part}"] < best
+    for name in BASELINES:  # the yardstick does not move
+        assert after[f"val/epe_{name}"] == before[f"val/epe_{name}"]
+
+
+def test_metrics_average_over_all_pixels_of_the_whole_validation_set():
+    made, module = method(), data(batch_size=5)
+    metrics = trainer().validate(made, module, verbose=False)[0]
+    errors, counts = 0.0, 0
+    for batch in module.val_dataloader():
+        guidance = batch["points"], batch["vectors"], batch["point_mask"]
+        flow = nearest_interpolation(*guidance, (64, 64))
+        number = int(batch["valid"].sum())
+        errors += float(end_point_error(flow, batch["flow"], batch["valid"])) * number
+        counts += number
+    assert metrics["val/epe_nearest"] == pytest.approx(errors / counts, rel=1e-4)
+    assert metrics["val/epe_zero"] > metrics["val/epe_nearest"]
+    assert metrics["val/epe_moving_zero"] > metrics["val/epe_zero"]
+
+
+def test_validation_is_the_same_at_every_call():
+    made, module = method(), data()
+    one, other = (trainer().validate(made, module, verbose=False)[0] for _ in range(2))
+    assert one == other
+
+
+def test_validation_without_any_guidance_is_refused():
+    # a still world has no motion edges, and without a grid nothing is left
+    still = Difficulty(
+        speed=(0.0, 0.0), rotation=0.0, camera_speed=0.0, camera_rotation=0.0, camera_zoom=0.0
+    )
+    module = data(worlds=ToyWorld(6, size=64, difficulty=still), strategies=["watershed"])
+    with pytest.raises(UserError, match=r"no guidance point on any validation clip: add 'grid'"):
+        trainer().validate(method(), module, verbose=False)
+
+
+def test_a_batch_without_valid_pixels_does_no_harm():
+    made = method(epe_weight=1.0)
+    batch = first_batch()
+    batch["valid"] = torch.zeros_like(batch["valid"])
+    scores = made(batch["image"], batch["points"], batch["vectors"], batch["point_mask"])
+    loss = made.bins.loss(scores, batch["flow"], batch["valid"])
+    loss.backward()
+    assert loss == 0
+    assert all(p.grad is None or p.grad.isfinite().all() for p in made.parameters())
+
+
+def test_figures_show_guidance_prediction_truth_and_baseline():
+    picture = method().eval().figures(first_batch())["motion"]
+    assert picture.dtype == np.uint8
+    assert picture.shape[2] == 3
+    height, width = picture.shape[:2]
+    assert width > 3 * height / 4  # four columns, four items
+    assert picture.std() > 10
+
+
+def test_report_puts_the_network_beside_the_baselines():
+    values = {"": (2.0, 1.0, 0.8), "_moving": (6.0, 4.0, 5.0)}
+    metrics = {
+        f"val/epe{part}_{name}": value
+        for part, row in values.items()
+        for name, value in zip(BASELINES, row, strict=True)
+    } | {"val/epe": 0.4, "val/epe_moving": 3.0}
+    columns, rows = method().report(metrics)
+    assert len(columns) == 3
+    assert rows[-2] == ["CMP network", "0.400", "3.000"]
+    assert rows[-1][1:] == ["-50%", "-25%"]
+
+
+def test_an_encoder_without_early_features_is_refused():
+    with pytest.raises(UserError, match="strides 2 and 4"):
+        CMP(
+            encoder=torch.nn.Conv2d(3, 8, 3),
+            propagation=FORMS["points"],
+            optimizer=torch.optim.SGD,
+            schedule=cosine,
+        )
