@@ -153,7 +153,9 @@ def edge_distance(edges: FloatArray) -> FloatArray:
     if calm.all():
         return np.zeros_like(edges)
     distance = cv2.distanceTransform(calm, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distance.astype(np.float32, copy=False)
+    # Roots of whole numbers, in truth. OpenCV's last digit depends on its number of threads, which
+    # would decide between equally far peaks.
+    return np.sqrt(np.rint(np.square(distance)), dtype=np.float32)
 
 
 def motion_edge_peaks(flow: FloatArray, nms_size: int) -> Points:

