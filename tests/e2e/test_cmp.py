@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,32 @@ def test_real_videos_train_with_estimated_flow(tmp_path, shared):
     assert summary["metrics"]["val/epe_zero"] > 0
     assert summary["skipped_files"] == 0
     assert list((run / "figures").glob("*.png"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_at_once_still_saves(tmp_path, signum):
+    # what a terminal's Ctrl-C and SLURM do: the loader's workers get the signal too
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "selfsup_motion.train", "experiment=cmp", "trainer=cpu"]
+    process = subprocess.Popen(
+        [*command, "data.batch_size=2", "data.num_workers=2", f"paths.output_dir={run}"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if line.startswith("step "):
+            os.killpg(process.pid, signum)
+            break
+    printed += process.stdout.readlines()
+    assert process.wait(60) == 128 + signum, "".join(printed)
+    assert (run / "checkpoints/last.ckpt").is_file()
+    assert "Traceback" not in "".join(printed)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -16,7 +18,7 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.rng import CLIP_STREAM, REPLACEMENT_STREAM, sample_rng
 from selfsup_motion.data.sampling import ClipSampler
 from selfsup_motion.data.source import Source
-from selfsup_motion.errors import ClipReadError, UserError
+from selfsup_motion.errors import BadFilesError, ClipReadError, UserError
 
 View = Callable[[Clip, np.random.Generator], dict[str, Tensor]]
 """Makes a sample of fixed shapes from a clip."""
@@ -30,12 +32,21 @@ MAX_TRIES = 10
 
 
 @dataclass(frozen=True)
+class Fault:
+    """Why a video could not be read; a `ClipReadError` without what its traceback keeps alive."""
+
+    file: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Delivery:
     """What a worker sends for one batch."""
 
     batch: Batch | None
     """None if `error` says why."""
-    tried: list[tuple[int, str | None]]
+    tried: list[tuple[int, Fault | None]]
     """(video index, why it could not be read or None) of every video touched."""
     error: UserError | None = None
 
@@ -61,10 +72,18 @@ class ClipReader:
         """Samples in an epoch."""
         return len(self.source) * self.sampler.clips_per_video
 
+    @property
+    def blocks(self) -> tuple[NDArray[np.int64], int] | None:
+        """Block of each sample and how many to mix, if the source has any (see `TrainOrder`)."""
+        blocks: tuple[NDArray[np.int64], int] | None = getattr(self.source, "blocks", None)
+        if blocks is None:
+            return None
+        return np.repeat(blocks[0], self.sampler.clips_per_video), blocks[1]
+
     def __getitems__(self, draws: Sequence[Draw]) -> Delivery:
         """Make a batch; errors of the data travel in the result, because an exception raised in a
         worker would reach the user as a worker's traceback."""
-        tried: list[tuple[int, str | None]] = []
+        tried: list[tuple[int, Fault | None]] = []
         try:
             samples = [self.sample(epoch, index, tried) for epoch, index in draws]
         except UserError as error:
@@ -74,7 +93,7 @@ class ClipReader:
         return Delivery({**batch, "key": keys}, tried)
 
     def sample(
-        self, epoch: int, index: int, tried: list[tuple[int, str | None]]
+        self, epoch: int, index: int, tried: list[tuple[int, Fault | None]]
     ) -> tuple[str, dict[str, Tensor]]:
         """Make one sample, from another video if its own is unreadable.
 
@@ -89,7 +108,7 @@ class ClipReader:
             The video's key and the view's output.
 
         Raises:
-            UserError: none of up to `MAX_TRIES` videos can be read.
+            BadFilesError: none of up to `MAX_TRIES` videos can be read.
         """
         rng = sample_rng(self.seed, epoch, index, CLIP_STREAM)
         video, clip_number = divmod(index, self.sampler.clips_per_video)
@@ -101,12 +120,12 @@ class ClipReader:
                 clip = self.source.read(video, frames)
             except ClipReadError as error:
                 failures[video] = str(error)
-                tried.append((video, str(error)))
+                tried.append((video, Fault(error.file, error.reason, str(error))))
             else:
                 tried.append((video, None))
                 return clip.key, self.view(clip, rng)
             if len(failures) >= min(MAX_TRIES, len(self.source)):
-                raise UserError(_nothing_readable(len(self.source), list(failures.values())))
+                raise BadFilesError(_nothing_readable(len(self.source), list(failures.values())))
             if replacements is None:
                 replacements = sample_rng(self.seed, epoch, index, REPLACEMENT_STREAM)
             while video in failures:
@@ -123,7 +142,14 @@ def _nothing_readable(total: int, reasons: list[str]) -> str:
 
 
 def prepare_worker(worker: int) -> None:
-    """Keep a worker on its one core: loaders scale by processes."""
+    """Keep a worker on its one core, and alive while the training process takes its leave.
+
+    Ctrl-C, and SLURM's SIGTERM, reach all processes at once. The training process finishes its
+    step and saves; a worker that died meanwhile would end it with an error. Workers therefore
+    leave Ctrl-C and one SIGTERM to their parent, whose end is theirs.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     torch.set_num_threads(1)
     # 0, not 1: in a forked child, 1 makes OpenCV join the parent's pool threads, which hangs
     cv2.setNumThreads(0)
