@@ -28,11 +28,15 @@ lint: $(READY)  ## ruff and mypy
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
-bench: $(READY)  ## speed and memory on the CPU
-	@set -e; for file in benchmarks/*.py; do $(PYTHON) $$file --device cpu $(ARGS); done
+bench: $(READY)  ## speed and memory on the CPU; VIDEOS=/path/to/folder adds the loading of videos
+	@set -e; for name in flow_loss guidance yfcc_pipeline train_step; do \
+	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py; done
+	@set -e; test -z "$(VIDEOS)" || for name in video_loading loader; do \
+	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py "$(VIDEOS)"; done
 
 bench-gpu: $(READY)  ## speed and memory on a CUDA device
-	@set -e; for file in benchmarks/*.py; do $(PYTHON) $$file --device cuda $(ARGS); done
+	@set -e; for name in flow_loss train_step; do \
+	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py --device cuda; done
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
 	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \

@@ -1,5 +1,7 @@
 """The errors a user can cause, each told in one message."""
 
+from typing import Any
+
 
 class UserError(Exception):
     """Something outside the program is wrong: a path, a key, a file, a combination of options.
@@ -10,7 +12,25 @@ class UserError(Exception):
 
 
 class ClipReadError(UserError):
-    """One clip cannot be read (damaged file, too few frames). The data path skips and counts it."""
+    """One clip cannot be read (damaged file, too few frames). The data path skips and counts it.
+
+    Attributes:
+        file: which one, as the source calls it; empty if unknown.
+        reason: in a word or two, to count by: "damaged", "empty", "too short", ….
+    """
+
+    def __init__(self, message: str, *, file: str = "", reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.file = file
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # it travels from the loaders' processes, and keyword arguments would stay behind
+        return type(self), self.args, {"file": self.file, "reason": self.reason}
+
+
+class BadFilesError(UserError):
+    """More files of a data set are unreadable than the settings allow."""
 
 
 class CheckpointError(UserError):

@@ -8,7 +8,7 @@ import os
 import hydra
 from omegaconf import DictConfig
 
-from selfsup_motion.errors import UserError
+from selfsup_motion.errors import BadFilesError, UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir, experiment_list
 
@@ -32,6 +32,7 @@ def train(cfg: DictConfig) -> float | None:
 
     import pytorch_lightning as pl
 
+    from selfsup_motion.data.module import ClipDataModule
     from selfsup_motion.utils import report
     from selfsup_motion.utils.build import build, build_all
     from selfsup_motion.utils.check import check_config
@@ -74,6 +75,8 @@ def train(cfg: DictConfig) -> float | None:
     run.check_fits(method)
 
     run.open()  # from here on files are written, all of them below run.folder
+    if isinstance(datamodule, ClipDataModule):
+        datamodule.list_bad_files(run.folder / "bad_files.csv")
     finished = False
     try:
         with logging_to(run.log_file), stoppable(), one_job():
@@ -85,7 +88,7 @@ def train(cfg: DictConfig) -> float | None:
             trainer.fit(method, datamodule, ckpt_path=run.checkpoint, weights_only=True)
             finished = True
     except (UserError, cli.Interrupted) as error:
-        if trainer.global_step == 0:
+        if trainer.global_step == 0 and not isinstance(error, BadFilesError):
             run.discard()
         if isinstance(error, cli.Interrupted) and error.saved:
             error.message = run.goodbye(trainer.global_step)

@@ -33,7 +33,7 @@ class CountingSource:
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         if index in self.bad:
-            raise ClipReadError(f"{index}.mp4 is damaged.")
+            raise ClipReadError(f"{index}.mp4 is damaged.", file=f"{index}.mp4")
         frames = np.empty((len(frame_indices), 3, 4, 4), np.uint8)
         frames[:] = np.asarray(frame_indices, np.uint8)[:, None, None, None]
         return Clip(frames=frames, key=str(index))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +66,20 @@ def test_validation_visits_every_sample_once_with_equally_many_batches_per_rank(
     assert sorted(visited) == list(range(num_samples))
     sizes = [sum(map(len, batch)) for batch in zip(*ranks, strict=True)]
     assert max(sizes) < max(batch_size, world_size) + world_size
+
+
+@given(
+    blocks=st.lists(st.integers(0, 9), min_size=1, max_size=60),
+    mixed=st.integers(1, 4),
+    epoch=st.integers(0, 2),
+)
+def test_blocks_are_visited_a_few_at_a_time(blocks: list[int], mixed: int, epoch: int) -> None:
+    order = TrainOrder(len(blocks), 1, 0, blocks=(np.array(blocks), mixed))
+    samples = [order.batch(epoch * len(blocks) + i)[0][1] for i in range(len(blocks))]
+
+    assert sorted(samples) == list(range(len(blocks)))
+    last_visit = {blocks[sample]: place for place, sample in enumerate(samples)}
+    first_visit = {blocks[sample]: -place for place, sample in reversed([*enumerate(samples)])}
+    for place in range(len(blocks)):
+        opened = [b for b in last_visit if -first_visit[b] <= place <= last_visit[b]]
+        assert len(opened) <= mixed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def test_run_cut_inside_a_step_resumes_without_loss(
 def test_batches_do_not_depend_on_the_number_of_workers() -> None:
     def first_batches(num_workers: int) -> list[Any]:
         data = make_datamodule(
-            CountingSource(13, bad=[2, 7]), num_workers=num_workers, seed=3, max_bad_share=0.2
+            CountingSource(13, bad=[2, 7]), num_workers=num_workers, seed=3, max_bad_fraction=0.2
         )
         loader = data.train_dataloader()
         epochs = [fingerprint(batch) for _ in range(2) for batch in loader]
@@ -175,7 +176,11 @@ def test_bad_videos_are_replaced_counted_and_named_once(
     assert len(keys) == 3 * 12
     assert "4" not in keys
     assert data.skipped_files == 2
-    assert sorted(data.bad_videos) == ["1.mp4 is damaged.", "4.mp4 is damaged."]
+    assert sorted(fault.message for fault in data.bad_videos) == [
+        "1.mp4 is damaged.",
+        "4.mp4 is damaged.",
+    ]
+    assert data.skipped_reasons == {"damaged": 2}
     assert sum("4.mp4 is damaged." in message for message in caplog.messages) == 1
     assert len(module.val_keys) == 3 * 5
 
@@ -189,7 +194,7 @@ def test_too_many_bad_videos_end_the_run(tmp_path: Path, num_workers: int) -> No
 
 
 def test_a_higher_share_of_bad_videos_can_be_allowed(tmp_path: Path) -> None:
-    data = make_datamodule(CountingSource(12, bad=[1, 5, 6]), max_bad_share=0.25)
+    data = make_datamodule(CountingSource(12, bad=[1, 5, 6]), max_bad_fraction=0.25)
     train(data, tmp_path, max_epochs=2)
 
     assert data.skipped_files == 3
@@ -269,6 +274,34 @@ def test_ranks_share_the_global_batches(tmp_path: Path, batch_size: int) -> None
         assert (tmp_path / "rank1").read_text() == repr([batch[1::2] for batch in whole.batches])
         assert (tmp_path / "val0").read_text() == "['0']"
         assert (tmp_path / "val1").read_text() == "['1']"
+
+
+def test_order_is_the_same_for_any_ranks_and_workers_and_after_a_resume(tmp_path: Path) -> None:
+    def data(num_workers: int) -> ClipDataModule:
+        return make_datamodule(CountingSource(14, bad=[3]), num_workers=num_workers)
+
+    def two_ranks(steps: int, ckpt: Path | None, *callbacks: pl.Callback) -> list[list[Any]]:
+        trainer = make_trainer(
+            tmp_path,
+            max_steps=steps,
+            strategy="ddp_fork",
+            devices=2,
+            enable_checkpointing=True,
+            callbacks=[RanksAgree(), *callbacks],
+        )
+        trainer.fit(Recorder(), datamodule=data(2), ckpt_path=ckpt, weights_only=True)
+        ranks = [ast.literal_eval((tmp_path / f"rank{rank}").read_text()) for rank in (0, 1)]
+        # rank r of 2 takes every second sample of the global batch, beginning with the r-th
+        return [
+            [sample for pair in zip(*batches, strict=True) for sample in pair]
+            for batches in zip(*ranks, strict=True)
+        ]
+
+    whole = train(data(0), tmp_path, max_steps=7).batches  # 3 batches an epoch
+    assert train(data(3), tmp_path, max_steps=7).batches == whole
+    assert two_ranks(5, None, saver(tmp_path, 5)) == whole[:5]
+    assert two_ranks(7, tmp_path / "step=5.ckpt") == whole[5:]
+    assert train(data(1), tmp_path, ckpt=tmp_path / "step=5.ckpt", max_steps=7).batches == whole[5:]
 
 
 class RanksAgree(pl.Callback):

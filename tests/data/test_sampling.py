@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfsup_motion.data.sampling import RandomClips, UniformClips
+from selfsup_motion.data.sampling import AllClips, RandomClips, SeparateClips, UniformClips
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
 
@@ -69,3 +71,71 @@ def test_a_single_uniform_clip_is_in_the_middle() -> None:
 def test_impossible_samplers_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(UserError):
         RandomClips(**arguments)
+
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("sampler", [RandomClips, UniformClips])
+def test_short_videos_are_looped_or_held_on_request(sampler: type[RandomClips]) -> None:
+    assert sampler(5, stride=2, short="loop")(video(4), RNG, 0) == [0, 2, 0, 2, 0]
+    assert sampler(5, stride=2, short="hold")(video(4), RNG, 0) == [0, 2, 3, 3, 3]
+    with pytest.raises(ClipReadError) as caught:
+        sampler(5, stride=2)(video(4), RNG, 0)
+    assert caught.value.reason == "too short"
+    with pytest.raises(ClipReadError):
+        sampler(2, short="loop")(video(0), RNG, 0)
+    with pytest.raises(UserError, match="choose skip, loop or hold"):
+        sampler(2, short="repeat")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("short", ["loop", "hold"])
+def test_long_enough_videos_are_sampled_the_same_whatever_short_is(short: str) -> None:
+    ours = RandomClips(4, 3, short=short)(video(12), np.random.default_rng(1), 0)  # type: ignore[arg-type]
+    assert ours == RandomClips(4, 3)(video(12), np.random.default_rng(1), 0)
+
+
+@given(num_frames=st.integers(1, 60), length=st.integers(1, 6), stride=st.integers(1, 3))
+def test_all_clips_show_everything(num_frames: int, length: int, stride: int) -> None:
+    needed = (length - 1) * stride + 1
+    if num_frames < needed:
+        return
+    clips = AllClips(length, stride)(video(num_frames))
+    assert all(np.diff(clip).tolist() == [stride] * (length - 1) for clip in clips)
+    assert clips[0][0] == 0
+    assert clips[-1][-1] == num_frames - 1
+    # neither a hole nor a superfluous clip
+    assert all(0 < b[0] - a[0] <= needed for a, b in pairwise(clips))
+    assert len(clips) == -(-num_frames // needed)
+
+
+@given(
+    extra=st.integers(0, 20),
+    clips=st.integers(1, 4),
+    length=st.integers(1, 4),
+    gap=st.integers(0, 5),
+    stride=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_separate_clips_keep_their_distance(
+    extra: int, clips: int, length: int, gap: int, stride: int, seed: int
+) -> None:
+    sampler = SeparateClips(length, clips, gap, stride)
+    span = (length - 1) * stride + 1
+    needed = clips * span + (clips - 1) * gap
+    rng = np.random.default_rng(seed)
+    frames = np.array(sampler(video(needed + extra), rng, 0)).reshape(clips, length)
+    assert sampler.length == clips * length
+    assert 0 <= frames.min() <= frames.max() < needed + extra
+    assert (np.diff(frames, axis=1) == stride).all()
+    assert (frames[1:, 0] - frames[:-1, -1] > gap).all()
+    with pytest.raises(ClipReadError, match=f"needs {needed}"):
+        sampler(video(needed - 1), rng, 0)
+
+
+def test_all_placements_of_separate_clips_are_equally_likely() -> None:
+    sampler, rng = SeparateClips(1, clips=2, min_gap=1), np.random.default_rng(0)
+    drawn = [tuple(sampler(video(5), rng, 0)) for _ in range(1200)]
+    counts = {pair: drawn.count(pair) for pair in set(drawn)}
+    assert counts.keys() == {(0, 2), (0, 3), (0, 4), (1, 3), (1, 4), (2, 4)}
+    assert min(counts.values()) > 150

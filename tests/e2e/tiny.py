@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from selfsup_motion.data.clip import Clip
 from selfsup_motion.errors import UserError
 
 
@@ -72,11 +73,20 @@ class TinyData(pl.LightningDataModule):
         return DataLoader(Noise(), 4)
 
 
+class TinyView:
+    """A number that tells clip and randomness."""
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:
+        mean = torch.from_numpy(clip.frames.mean(axis=(2, 3), dtype=np.float32) / 255)
+        return {"x": mean[0, :1].repeat(4) * rng.random(), "y": mean[1, :1]}
+
+
 class TinyMethod(pl.LightningModule):
     """Regression with dropout, so that a run without exact seeding would not repeat.
 
     `interrupt_at`: sends this process a signal in that training step (0: never), or with
     `validation_signal` in the validation after it. `hang_at`: takes a minute for that step.
+    `witness`: file that takes down the batch of every step.
     """
 
     def __init__(
@@ -87,6 +97,7 @@ class TinyMethod(pl.LightningModule):
         hang_at: int = 0,
         interrupt_with: str = "SIGINT",
         validation_signal: bool = False,
+        witness: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -96,6 +107,7 @@ class TinyMethod(pl.LightningModule):
         self.hang_at = hang_at
         self.number = signal.Signals[interrupt_with]
         self.validation_signal = validation_signal
+        self.witness = witness
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         if self.global_step + 1 == self.interrupt_at and not self.validation_signal:
@@ -103,6 +115,9 @@ class TinyMethod(pl.LightningModule):
         if self.global_step + 1 == self.hang_at:
             print("hanging", flush=True)
             time.sleep(60)
+        if self.witness is not None:
+            with open(self.witness, "a") as stream:
+                stream.write(f"{self.global_step} {batch['key']} {batch['x'].tolist()}\n")
         loss = nn.functional.mse_loss(self.encoder(batch["x"]), batch["y"])
         self.log("train/loss", loss)
         return loss

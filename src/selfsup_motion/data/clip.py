@@ -26,9 +26,11 @@ class Clip:
     """(T,) seconds from the start of the video."""
     flow: NDArray[np.float32] | None = None
     """(T-1, 2, H, W) float32: where the pixels of frame t are in frame t+1, as (x right, y down)
-    displacement in pixels of this resolution."""
+    displacement in pixels of this resolution. (T, 2, H, W) if the frame that the last one leads to
+    is known but was not decoded (`Source.first_frame_only`)."""
     valid: NDArray[np.bool_] | None = None
-    """(T-1, H, W) bool: where `flow` can be trusted (visible in both frames). None: everywhere."""
+    """(T-1, H, W) bool, or as many as `flow`: where it can be trusted (visible in both frames).
+    None: everywhere."""
     labels: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     """Further ground truth, if the source has it: `masks` (T, H, W), `keypoints` (T, K, 3),
     `action` (), …"""
@@ -40,13 +42,16 @@ class Clip:
                 f"{self.frames.shape} for {self.key!r}"
             )
         length, _, height, width = self.frames.shape
-        if self.flow is not None and self.flow.shape != (length - 1, 2, height, width):
+        fields = length - 1
+        if self.flow is not None and len(self.flow) == length:
+            fields = length
+        if self.flow is not None and self.flow.shape != (fields, 2, height, width):
             raise ValueError(
                 f"Clip.flow must be {(length - 1, 2, height, width)}, got {self.flow.shape} "
                 f"for {self.key!r}"
             )
-        if self.valid is not None and self.valid.shape != (length - 1, height, width):
+        if self.valid is not None and self.valid.shape != (fields, height, width):
             raise ValueError(
-                f"Clip.valid must be {(length - 1, height, width)}, got {self.valid.shape} "
+                f"Clip.valid must be {(fields, height, width)}, got {self.valid.shape} "
                 f"for {self.key!r}"
             )

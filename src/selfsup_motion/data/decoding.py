@@ -8,6 +8,8 @@ found by its time, decoded from the key frame before it.
 from __future__ import annotations
 
 import logging
+import stat
+import time
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -26,6 +28,11 @@ from numpy.typing import NDArray
 from selfsup_motion.errors import ClipReadError
 
 log = logging.getLogger(__name__)
+
+MAX_PIXELS = 1 << 26
+"""Of a frame, before resizing: 8192×8192. A damaged header can ask for any amount of memory."""
+TIME_LIMIT = 60.0
+"""Seconds that opening, or one `read`, may take."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +59,35 @@ class FrameTable:
 class VideoFile:
     """One open video; not to be shared by threads or processes."""
 
-    def __init__(self, path: Path, name: str, table: FrameTable | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        table: FrameTable | None = None,
+        time_limit: float = TIME_LIMIT,
+    ) -> None:
         """Open the best video stream of a file.
 
         Args:
             path: of the file.
             name: for messages.
             table: of an earlier opening, to save the pass over the packets.
+            time_limit: seconds that opening, or one `read`, may take.
 
         Raises:
             ClipReadError: not a readable video.
         """
         self.path = path
         self.name = name
+        self._time_limit = time_limit
+        self._deadline = time.monotonic() + time_limit
         self._reformatter = VideoReformatter()
+        self._check_file()
         self._open()
         try:
             self.table = table or self._scan()
         except (av.FFmpegError, ValueError) as error:
-            raise ClipReadError(f"{name} is damaged: {_reason(error)}.") from error
+            raise self._refusal(f"{name} is damaged: {_reason(error)}.") from error
 
     def read(self, indices: Sequence[int], short_side: int | None) -> NDArray[np.uint8]:
         """Decode frames.
@@ -85,9 +102,10 @@ class VideoFile:
         Raises:
             ClipReadError: a frame cannot be decoded.
         """
+        self._deadline = time.monotonic() + self._time_limit
         wanted = sorted(set(indices))
         if wanted and not 0 <= wanted[0] <= wanted[-1] < len(self.table.pts):
-            raise ClipReadError(
+            raise self._refusal(
                 f"{self.name} has {len(self.table.pts)} frames, there is no frame "
                 f"{wanted[0] if wanted[0] < 0 else wanted[-1]}."
             )
@@ -99,22 +117,46 @@ class VideoFile:
             for key, group in groupby(zip(keys.tolist(), wanted, strict=True), lambda x: x[0]):
                 self._read_group(max(key, 0), [index for _, index in group], short_side, found)
         if len({image.shape for image in found.values()}) > 1:
-            raise ClipReadError(f"{self.name} changes its picture size; set short_side and crop.")
+            raise self._refusal(f"{self.name} changes its picture size; set short_side and crop.")
         return np.stack([found[index] for index in indices])
 
     def close(self) -> None:
         """Release the file."""
         self._container.close()
 
+    def _check_file(self) -> None:
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise self._refusal(
+                f"{self.name} cannot be opened: {_reason(error)}.", "missing"
+            ) from error
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe waits for ever
+            raise self._refusal(f"{self.name} cannot be opened: it is no file.", "not a file")
+        if status.st_size == 0:
+            raise self._refusal(f"{self.name} cannot be opened: it is empty.", "empty")
+
     def _open(self) -> None:
         try:
             self._container: InputContainer = av.open(str(self.path))
         except (av.FFmpegError, ValueError, OSError) as error:
-            raise ClipReadError(f"{self.name} cannot be opened: {_reason(error)}.") from error
+            raise self._refusal(
+                f"{self.name} cannot be opened: {_reason(error)}.", "no video"
+            ) from error
         stream = self._container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             self._container.close()
-            raise ClipReadError(f"{self.name} has no video stream.")
+            raise self._refusal(f"{self.name} has no video stream.", "no video")
+        if stream.codec_context is None:  # whatever the annotations say
+            self._container.close()
+            raise self._refusal(f"{self.name} is in a format that nothing here decodes.")
+        if stream.width * stream.height > MAX_PIXELS:
+            self._container.close()
+            raise self._refusal(
+                f"{self.name} has frames of {stream.width}×{stream.height} pixels, more than "
+                f"{MAX_PIXELS}: it is damaged or has to be scaled down.",
+                "too large",
+            )
         self._stream = stream
         stream.codec_context.thread_count = 1  # loaders scale by processes
 
@@ -127,6 +169,7 @@ class VideoFile:
         keys: list[tuple[int, int]] = []
         stamped = True
         for packet in self._container.demux(self._stream):
+            self._check_time()
             if not packet.size or packet.is_discard or packet.is_corrupt or _is_hidden(packet):
                 continue
             if packet.pts is None:
@@ -153,7 +196,7 @@ class VideoFile:
             if len(pts) > 1:
                 rate = (len(pts) - 1) / ((max(pts) - min(pts)) * time_base)
         if first is None:
-            raise ClipReadError(f"{self.name} has no frame that can be decoded.")
+            raise self._refusal(f"{self.name} has no frame that can be decoded.")
         turned = first.rotation % 180 != 0
         return FrameTable(
             pts=np.sort(np.array(pts, np.int64)),
@@ -171,6 +214,7 @@ class VideoFile:
         self._restart()
         first, count = None, 0
         for frame in self._container.decode(self._stream):
+            self._check_time()
             first = first or frame
             count += 1
         return first, count
@@ -210,7 +254,7 @@ class VideoFile:
                 reason = _reason(error)
             if not pts:
                 return
-        raise ClipReadError(
+        raise self._refusal(
             f"{self.name} is damaged: frame {min(pts.values())} of {len(self.table.pts)} cannot be "
             f"decoded ({reason})."
         )
@@ -222,6 +266,7 @@ class VideoFile:
         # frames that no other frame builds on need no decoding: a third of the time, same pixels
         selective = self._stream.codec_context.name in ("h264", "hevc")
         for packet in self._packets_from(key_pts, key_dts):
+            self._check_time()
             if selective and wanted is not None:
                 needed = packet.pts is None or packet.pts in wanted
                 self._stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
@@ -251,6 +296,7 @@ class VideoFile:
         try:
             self._restart()
             for index, frame in enumerate(self._container.decode(self._stream)):
+                self._check_time()
                 if index in remaining:
                     found[index] = self._convert(frame, short_side)
                     remaining.remove(index)
@@ -258,10 +304,19 @@ class VideoFile:
                     return
         except (av.FFmpegError, ValueError) as error:
             reason = _reason(error)
-        raise ClipReadError(
+        raise self._refusal(
             f"{self.name} is damaged: frame {min(remaining)} of {len(self.table.pts)} cannot be "
             f"decoded ({reason})."
         )
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise self._refusal(
+                f"{self.name} takes more than {self._time_limit:g} seconds to read.", "too slow"
+            )
+
+    def _refusal(self, message: str, reason: str = "damaged") -> ClipReadError:
+        return ClipReadError(message, file=self.name, reason=reason)
 
     def _convert(self, frame: VideoFrame, short_side: int | None) -> NDArray[np.uint8]:
         """(H, W, 3) RGB, resized and upright."""

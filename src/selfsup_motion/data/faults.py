@@ -1,11 +1,16 @@
-"""Unreadable videos: named once, counted, and too many of them end the run."""
+"""Unreadable videos: named once, listed, counted, and too many of them end the run."""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
+import os
+from collections import Counter
+from pathlib import Path
 
-from selfsup_motion.data.reader import Batch, Delivery
-from selfsup_motion.errors import UserError
+from selfsup_motion.data.reader import Batch, Delivery, Fault
+from selfsup_motion.errors import BadFilesError
 
 log = logging.getLogger(__name__)
 
@@ -16,15 +21,25 @@ JUDGED_FROM = 100
 class BadVideos:
     """Keeps the account of one source's unreadable videos in the main process.
 
-    A single bad video never ends a run. More than one do when they are more than `max_share` of
+    A single bad video never ends a run. More than one do when they are more than `max_fraction` of
     the videos seen so far; until `JUDGED_FROM` are seen, of the first `JUDGED_FROM`.
     """
 
-    def __init__(self, num_videos: int, max_share: float) -> None:
+    def __init__(self, num_videos: int, max_fraction: float, name: str = "train") -> None:
+        """Begin with none.
+
+        Args:
+            num_videos: of the source.
+            max_fraction: of bad videos, in [0, 1].
+            name: of the source, for the list.
+        """
         self.num_videos = num_videos
-        self.max_share = max_share
-        self.reasons: dict[int, str] = {}
-        """Why each bad video could not be read, by its index."""
+        self.max_fraction = max_fraction
+        self.name = name
+        self.faults: dict[int, Fault] = {}
+        """What is wrong with each bad video, by its index."""
+        self.table: BadFilesTable | None = None
+        """Where they are listed as they are met."""
         self._seen = bytearray(num_videos)
         self._num_seen = 0
 
@@ -32,25 +47,64 @@ class BadVideos:
         """Take note of the videos a batch touched and return the batch.
 
         Raises:
-            UserError: too many bad videos, or what kept the worker from making the batch.
+            BadFilesError: too many bad videos.
+            UserError: what kept the worker from making the batch.
         """
-        for video, reason in delivery.tried:
+        for video, fault in delivery.tried:
             if not self._seen[video]:
                 self._seen[video] = 1
                 self._num_seen += 1
-            if reason is not None and video not in self.reasons:
-                self.reasons[video] = reason
-                log.warning("Skipped: %s", reason)
+            if fault is not None and video not in self.faults:
+                self.faults[video] = fault
+                log.warning("Skipped: %s", fault.message)
+                if self.table is not None:
+                    self.table.add(self.name, fault)
         if delivery.batch is None:
             assert delivery.error is not None
             raise delivery.error
         judged = max(self._num_seen, min(JUDGED_FROM, self.num_videos))
-        bad = len(self.reasons)
-        if bad > 1 and bad > self.max_share * judged:
-            some = " ".join(list(self.reasons.values())[:3])
-            raise UserError(
-                f"{bad} of the {self._num_seen} videos seen so far cannot be used, more than the "
-                f"{self.max_share:.0%} that max_bad_share allows: {some} Repair or remove them, or "
-                "raise max_bad_share."
-            )
+        bad = len(self.faults)
+        if bad > 1 and bad > self.max_fraction * judged:
+            raise BadFilesError(self._too_many())
         return delivery.batch
+
+    def _too_many(self) -> str:
+        reasons = Counter(fault.reason for fault in self.faults.values()).most_common()
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        some = " ".join([fault.message for fault in self.faults.values()][:3])
+        listed = "" if self.table is None else f" All are listed in {self.table.path}."
+        return (
+            f"{len(self.faults)} of the {self._num_seen} videos seen so far cannot be used "
+            f"({counts}), more than the {self.max_fraction:.0%} that data.max_bad_fraction allows: "
+            f"{some}{listed} Repair or remove them, or raise data.max_bad_fraction."
+        )
+
+
+class BadFilesTable:
+    """A csv file of bad files, appended to as they are met: it survives the end of the run.
+
+    Several ranks, and several sessions of a run, share one file; each file is listed once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, name: str, fault: Fault) -> None:
+        """Append a line, unless it is there."""
+        row = _csv_line(name, fault.file, fault.reason, fault.message)
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # another node may not share the disk
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            with open(handle, "rb", closefd=False) as stream:
+                listed = stream.read()
+            if row not in listed:
+                header = b"" if listed else _csv_line("set", "file", "reason", "message")
+                os.write(handle, header + row)  # in one piece, also beside other ranks
+        finally:
+            os.close(handle)
+
+
+def _csv_line(*values: str) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue().encode("utf-8", "surrogateescape")

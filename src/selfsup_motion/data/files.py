@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfsup_motion.errors import UserError
 
@@ -21,6 +22,17 @@ class PathList(Sequence[str]):
         self._text = b"".join(encoded)
         self._ends = np.cumsum([len(path) for path in encoded], dtype=np.int64)
 
+    @classmethod
+    def from_arrays(cls, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> PathList:
+        """The list that `arrays` was called on."""
+        paths = cls(())
+        paths._text, paths._ends = text.tobytes(), ends
+        return paths
+
+    def arrays(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """All paths after one another, as bytes, and where each ends: to be stored in a file."""
+        return np.frombuffer(self._text, np.uint8), self._ends
+
     def __len__(self) -> int:
         return len(self._ends)
 
@@ -32,15 +44,21 @@ class PathList(Sequence[str]):
 
 
 def find_files(
-    root: Path, extensions: Sequence[str], what: str, key: str = "data.root"
+    root: Path,
+    extensions: Sequence[str],
+    what: str,
+    key: str = "data.root",
+    regular_only: bool = True,
 ) -> list[str]:
-    """List the regular files below a folder with one of these extensions.
+    """List the files below a folder with one of these extensions.
 
     Args:
         root: folder, searched with all its subfolders; links are followed.
         extensions: lower-case, with the dot; upper-case files match as well.
         what: for messages, e.g. "videos".
         key: the setting that names the folder, for messages.
+        regular_only: leave out pipes, dead links and the like, which costs a look at each file;
+            whoever takes them all has to refuse them when reading.
 
     Returns:
         Sorted paths relative to `root`, with forward slashes.
@@ -63,7 +81,7 @@ def find_files(
             path = os.path.join(folder, name)
             extension = os.path.splitext(name)[1].lower()
             # a pipe named like a video would block its reader for ever
-            if extension in allowed and os.path.isfile(path):
+            if extension in allowed and (not regular_only or os.path.isfile(path)):
                 found.append(Path(path).relative_to(root).as_posix())
             else:
                 others[extension or "no extension"] += 1
@@ -73,7 +91,8 @@ def find_files(
         there = ", ".join(f"{count} × {extension}" for extension, count in others.most_common(5))
         raise UserError(
             f"The folder {root} holds no {what} ({' '.join(extensions)}), only {there}: set "
-            f"{key} to another folder, or data.extensions to what your files are called."
+            f"{key} to another folder, or {key.partition('.')[0]}.extensions to what your files "
+            "are called."
         )
     return sorted(found)
 

@@ -17,6 +17,37 @@ _PRESETS = {
 }
 
 
+FlowName = Literal["stored", "dis", "raft_small", "raft_large"]
+"""Where flow comes from: files, or an estimator in the workers (dis) or on the device (raft)."""
+
+ON_DEVICE = ("raft_small", "raft_large")
+
+
+def in_workers(
+    flow: FlowName | None, preset: Literal["ultrafast", "fast", "medium"], check: bool
+) -> DISFlow | None:
+    """The estimator that a source runs itself; None for none, or for one that runs on the device.
+
+    Args:
+        flow: the `flow` option of a source.
+        preset: of DIS.
+        check: of DIS.
+
+    Raises:
+        UserError: `flow` is something else.
+    """
+    if flow == "dis":
+        return DISFlow(preset, check)
+    if flow is None or flow in ON_DEVICE:
+        return None
+    if flow == "stored":
+        raise UserError(
+            "data.flow=stored: flow is stored with pairs of frames; compute it with "
+            "selfsup_motion.prepare and train with data=yfcc, or set data.flow=dis."
+        )
+    raise UserError(f"flow {flow!r} is unknown: choose dis, raft_small, raft_large or null.")
+
+
 class FlowEstimator(Protocol):
     """Estimates the flow from each frame to the next."""
 

@@ -37,6 +37,7 @@ class TrainOrder:
         rank: int = 0,
         world_size: int = 1,
         cycle: int | None = None,
+        blocks: tuple[NDArray[np.int64], int] | None = None,
     ) -> None:
         """Describe the order.
 
@@ -47,6 +48,8 @@ class TrainOrder:
             rank: r, whose share is delivered.
             world_size: R.
             cycle: repeat the first `cycle` batches of the first epoch for ever (to overfit them).
+            blocks: (num_samples,) block of each sample, and how many blocks are mixed at a time:
+                a few that are drawn at random, then the next few. None mixes all samples.
         """
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -54,6 +57,7 @@ class TrainOrder:
         self.rank = rank
         self.world_size = world_size
         self.cycle = cycle
+        self.blocks = blocks
         self._permutation: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
@@ -66,11 +70,19 @@ class TrainOrder:
             position %= self.cycle
         epoch, number = divmod(position, len(self))
         if self._permutation is None or self._permutation[0] != epoch:
-            rng = sample_rng(self.seed, epoch, 0, ORDER_STREAM)
-            self._permutation = epoch, rng.permutation(self.num_samples)
+            self._permutation = epoch, self._permute(epoch)
         first = number * self.batch_size
         mine = slice(first + self.rank, first + self.batch_size, self.world_size)
         return [(epoch, int(index)) for index in self._permutation[1][mine]]
+
+    def _permute(self, epoch: int) -> NDArray[np.int64]:
+        rng = sample_rng(self.seed, epoch, 0, ORDER_STREAM)
+        samples = rng.permutation(self.num_samples)
+        if self.blocks is None:
+            return samples
+        block, mixed = self.blocks
+        turn = rng.permutation(int(block.max()) + 1) // mixed
+        return samples[np.argsort(turn[block[samples]], kind="stable")]
 
     def starting_at(self, position: int) -> Iterator[list[Draw]]:
         """Yield the batches from global batch `position` on, without end."""

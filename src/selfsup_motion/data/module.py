@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import cv2
 import pytorch_lightning as pl
 import torch
 
-from selfsup_motion.data.faults import BadVideos
+from selfsup_motion.data.device_flow import DeferredFlow, RaftFlow, RaftName
+from selfsup_motion.data.faults import BadFilesTable, BadVideos
+from selfsup_motion.data.flow_estimation import ON_DEVICE, FlowName
 from selfsup_motion.data.loader import TrainLoader, TrainOrder, ValLoader, ValOrder
-from selfsup_motion.data.reader import ClipReader, View
+from selfsup_motion.data.reader import Batch, ClipReader, Fault, View
 from selfsup_motion.data.resume import processed_batches, rewind_to_step
 from selfsup_motion.data.sampling import ClipSampler
 from selfsup_motion.data.source import Source
@@ -41,9 +46,12 @@ class ClipDataModule(pl.LightningDataModule):
         val_view: View,
         batch_size: int,
         val_batch_size: int | None = None,
+        flow: FlowName | None = None,
+        flow_weights: str | None = None,
+        flow_check: bool = True,
         num_workers: int = 0,
         seed: int = 0,
-        max_bad_share: float = 0.1,
+        max_bad_fraction: float = 0.1,
         pin_memory: bool | None = None,
         prefetch_factor: int = 2,
     ) -> None:
@@ -58,9 +66,13 @@ class ClipDataModule(pl.LightningDataModule):
             val_view: makes a validation sample of a clip.
             batch_size: samples of a training step, over all devices.
             val_batch_size: of a validation step, over all devices (default: `batch_size`).
+            flow: "raft_small" or "raft_large" estimates flow on the device, for views that need it;
+                the other names, and None, leave it to the sources.
+            flow_weights: of RAFT, see `RaftFlow`.
+            flow_check: of RAFT, see `RaftFlow`.
             num_workers: reading processes of each device; 0 reads in the training process.
             seed: of order and samples.
-            max_bad_share: share of unreadable videos above which the run ends, in [0, 1]. Up to
+            max_bad_fraction: share of unreadable videos above which the run ends, in [0, 1]. Up to
                 it, an unreadable video is replaced by another one, named in the log and counted.
             pin_memory: page-locked batches; by default where there is a GPU.
             prefetch_factor: batches that each worker prepares ahead.
@@ -75,32 +87,48 @@ class ClipDataModule(pl.LightningDataModule):
         ):
             if value is not None and value < least:
                 raise UserError(f"{name} of the data must be at least {least}, got {value}.")
-        if not 0 <= max_bad_share <= 1:
-            raise UserError(f"max_bad_share must be between 0 and 1, got {max_bad_share}.")
+        if not 0 <= max_bad_fraction <= 1:
+            raise UserError(f"max_bad_fraction must be between 0 and 1, got {max_bad_fraction}.")
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size or batch_size
         self.seed = seed
+        self._views = view, val_view
+        self._raft: RaftFlow | None = None
+        if flow in ON_DEVICE and hasattr(view, "needs_flow"):
+            view, val_view = _deferred(view, flow), _deferred(val_view, flow)
+            self._raft = RaftFlow(cast(RaftName, flow), flow_weights, check=flow_check)
+        else:
+            source, val_source = _matched(source, view), _matched(val_source, val_view)
         self._train_reader = ClipReader(source, sampler, view, seed)
         self._val_reader = ClipReader(val_source, val_sampler, val_view, VAL_SEED)
-        self._train_faults = BadVideos(len(source), max_bad_share)
-        self._val_faults = BadVideos(len(val_source), max_bad_share)
+        self._train_faults = BadVideos(len(source), max_bad_fraction)
+        self._val_faults = BadVideos(len(val_source), max_bad_fraction, "val")
         self._loading: dict[str, Any] = {
             "num_workers": num_workers,
             "prefetch_factor": prefetch_factor,
             "pin_memory": torch.cuda.is_available() if pin_memory is None else pin_memory,
         }
         self._loaders: list[TrainLoader | ValLoader] = []
+        self._bad_files: Path | None = None
 
     @property
-    def bad_videos(self) -> list[str]:
-        """One sentence for each unreadable video met so far by this process's loaders."""
-        faults = self._train_faults.reasons, self._val_faults.reasons
-        return [reason for reasons in faults for reason in reasons.values()]
+    def bad_videos(self) -> list[Fault]:
+        """The unreadable videos met so far by this process's loaders, and what is wrong."""
+        return [*self._train_faults.faults.values(), *self._val_faults.faults.values()]
 
     @property
     def skipped_files(self) -> int:
         """Number of unreadable videos met so far by this process's loaders."""
         return len(self.bad_videos)
+
+    @property
+    def skipped_reasons(self) -> dict[str, int]:
+        """Number of them by reason."""
+        return dict(Counter(fault.reason for fault in self.bad_videos))
+
+    def list_bad_files(self, path: Path) -> None:
+        """List unreadable videos in a csv file (set, file, reason, message); before `setup`."""
+        self._bad_files = path
 
     def setup(self, stage: str) -> None:
         """Check the sizes and make one sample of either kind, so that what cannot work fails here.
@@ -109,6 +137,14 @@ class ClipDataModule(pl.LightningDataModule):
             UserError: a batch size that the number of devices does not divide, fewer clips than
                 a batch takes, no readable video, a view that cannot work on this source.
         """
+        if self._loading["num_workers"] == 0:
+            # as in the workers: OpenCV's last digits depend on its number of threads
+            cv2.setNumThreads(0)
+        if self._bad_files is not None:
+            path = self._bad_files
+            if self.trainer is not None:  # of the first rank: the others may have their own time
+                path = self.trainer.strategy.broadcast(path)
+            self._train_faults.table = self._val_faults.table = BadFilesTable(path)
         world_size = self._world_size
         clips, val_clips = len(self._train_reader), len(self._val_reader)
         if stage == "fit":
@@ -129,6 +165,19 @@ class ClipDataModule(pl.LightningDataModule):
             )
         self._val_faults.receive(self._val_reader.__getitems__([(0, 0)]))
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Give a batch that is on the device the flow that it lacks, then to the method's hook."""
+        assert self.trainer is not None
+        if self._raft is not None:
+            flow, valid = self._raft(batch["image"], batch["next_image"])
+            view = cast(DeferredFlow, self._views[not self.trainer.training])
+            batch = view.finish(batch, flow, valid)
+        # Lightning calls one of the two hooks, and it is this one
+        augmented: Batch = self.trainer.lightning_module.on_after_batch_transfer(
+            batch, dataloader_idx
+        )
+        return augmented
+
     def train_dataloader(self) -> TrainLoader:
         """Endless training batches, from where the trainer stands."""
         trainer = self.trainer
@@ -141,6 +190,7 @@ class ClipDataModule(pl.LightningDataModule):
             rank=self._rank,
             world_size=self._world_size,
             cycle=self._overfit_batches(),
+            blocks=self._train_reader.blocks,
         )
         loader = TrainLoader(
             self._train_reader,
@@ -196,3 +246,29 @@ class ClipDataModule(pl.LightningDataModule):
         return max(
             1, min(int(wanted * available) if isinstance(wanted, float) else wanted, available)
         )
+
+
+def _matched(source: Source, view: View) -> Source:
+    """The source, relieved of what the view does not look at.
+
+    Raises:
+        UserError: the view needs flow and the source says that it has none.
+    """
+    method = getattr(view, "needs_flow", None)
+    reason = getattr(source, "no_flow", None)
+    if method is not None and reason is not None:
+        raise UserError(f"{method} learns from flow, but {reason}.")
+    if getattr(view, "first_frame_only", False) and hasattr(source, "first_frame_only"):
+        relieved: Source = source.first_frame_only()
+        return relieved
+    return source
+
+
+def _deferred(view: View, flow: FlowName | None) -> View:
+    """What the view makes in the workers when flow comes later."""
+    if not isinstance(view, DeferredFlow):
+        raise UserError(
+            f"data.flow={flow} estimates flow on the device, which {type(view).__name__} cannot "
+            "wait for: set data.flow=dis."
+        )
+    return view.pair

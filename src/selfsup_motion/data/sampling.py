@@ -1,17 +1,22 @@
 """Which frames of a video make a clip.
 
 A clip sampler is a callable `(info, rng, clip_number) -> frame indices` with the attributes
-`length` (frames of a clip) and `clips_per_video` (how often one epoch visits a video).
+`length` (how many frames it returns) and `clips_per_video` (how often one epoch visits a video).
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
+
+Short = Literal["skip", "loop", "hold"]
+"""What becomes of a video shorter than a clip: it is refused, begins again at its first frame, or
+stays at its last one."""
 
 
 class ClipSampler(Protocol):
@@ -34,6 +39,7 @@ class _SpacedClips:
         stride: int = 1,
         fps: float | None = None,
         clips_per_video: int = 1,
+        short: Short = "skip",
     ) -> None:
         """Describe the clips.
 
@@ -43,6 +49,9 @@ class _SpacedClips:
             fps: frames per second of the clip, whatever the video's own rate: the nearest frames
                 are taken, so a rate above the video's repeats frames.
             clips_per_video: how many clips of each video belong to an epoch.
+            short: a video with too few frames for a clip is refused ("skip"; the data path takes
+                another one and counts it), repeated from its beginning ("loop"), or its last frame
+                is repeated ("hold").
         """
         for name, value in (
             ("length", length),
@@ -56,38 +65,52 @@ class _SpacedClips:
                 f"The clip sampler takes a positive fps or a stride, got fps={fps}, "
                 f"stride={stride}."
             )
+        if short not in ("skip", "loop", "hold"):
+            raise UserError(f"short {short!r} is unknown: choose skip, loop or hold.")
         self.length = length
         self.stride = stride
         self.fps = fps
         self.clips_per_video = clips_per_video
+        self.short = short
 
-    def _offsets(self, info: VideoInfo) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _offsets(self, info: VideoInfo) -> NDArray[np.int64]:
         """Positions of the clip's frames after its first one, in frames of the video."""
         step = float(self.stride)
         if self.fps is not None:
             if info.fps is None:
                 raise ClipReadError(
-                    f"{info.key} does not tell its frame rate: sample it by stride instead of fps."
+                    f"{info.key} does not tell its frame rate: sample it by stride instead of fps.",
+                    file=info.key,
+                    reason="no frame rate",
                 )
             step = info.fps / self.fps
-        return np.arange(self.length, dtype=np.float64) * step
+        # halves always go up: `round` would send them to even numbers and space frames unevenly
+        offsets: NDArray[np.int64] = np.floor(np.arange(self.length) * step + 0.5).astype(np.int64)
+        return offsets
 
-    def _starts(
-        self, info: VideoInfo, offsets: np.ndarray[tuple[int], np.dtype[np.float64]]
-    ) -> int:
-        """How many first frames are possible."""
-        needed = int(_nearest(offsets[-1:])[0]) + 1
-        if info.num_frames < needed:
-            spacing = (
-                f"{self.fps:g} frames per second (the video has {info.fps:g})"
-                if self.fps is not None and info.fps is not None
-                else f"stride {self.stride}"
-            )
-            raise ClipReadError(
-                f"{info.key} has {info.num_frames} frames, a clip of {self.length} frames at "
-                f"{spacing} needs {needed}: use a shorter clip or a smaller spacing."
-            )
-        return info.num_frames - needed + 1
+    def _starts(self, info: VideoInfo, needed: int) -> int:
+        """How many first frames are possible for something `needed` frames long."""
+        if info.num_frames >= needed:
+            return info.num_frames - needed + 1
+        if self.short != "skip" and info.num_frames > 0:
+            return 1
+        spacing = (
+            f"{self.fps:g} frames per second (the video has {info.fps:g})"
+            if self.fps is not None and info.fps is not None
+            else f"stride {self.stride}"
+        )
+        raise ClipReadError(
+            f"{info.key} has {info.num_frames} frames, a clip of {self.length} frames at {spacing} "
+            f"needs {needed}: use a shorter clip or a smaller spacing, or short=loop or hold.",
+            file=info.key,
+            reason="too short",
+        )
+
+    def _frames(self, info: VideoInfo, positions: NDArray[np.int64]) -> list[int]:
+        """Positions, those behind the end looped or held."""
+        if self.short == "loop":
+            return [int(position) % info.num_frames for position in positions]
+        return [min(int(position), info.num_frames - 1) for position in positions]
 
 
 class RandomClips(_SpacedClips):
@@ -96,8 +119,8 @@ class RandomClips(_SpacedClips):
     def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
         """Return `length` frame indices; raises `ClipReadError` if the video is too short."""
         offsets = self._offsets(info)
-        start = int(rng.integers(self._starts(info, offsets)))
-        return [start + int(i) for i in _nearest(offsets)]
+        start = int(rng.integers(self._starts(info, int(offsets[-1]) + 1)))
+        return self._frames(info, start + offsets)
 
 
 class UniformClips(_SpacedClips):
@@ -109,16 +132,77 @@ class UniformClips(_SpacedClips):
     def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
         """Return `length` frame indices; raises `ClipReadError` if the video is too short."""
         offsets = self._offsets(info)
-        last = self._starts(info, offsets) - 1
+        last = self._starts(info, int(offsets[-1]) + 1) - 1
         if self.clips_per_video == 1:
             start = last // 2
         else:
             start = round(last * clip_number / (self.clips_per_video - 1))
-        return [start + int(i) for i in _nearest(offsets)]
+        return self._frames(info, start + offsets)
 
 
-def _nearest(
-    positions: np.ndarray[tuple[int], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    # halves always go up: `round` would send them to even numbers and space the frames unevenly
-    return np.floor(positions + 0.5)
+class AllClips(_SpacedClips):
+    """Clips that together show every frame of a video, for evaluation.
+
+    One follows another without overlap, except that the last one is moved back to end on the
+    video's last frame; with a stride or fps, the frames between are skipped as within a clip. A
+    video has as many of them as it takes, so they are not addressed by number but listed.
+    """
+
+    def __call__(self, info: VideoInfo) -> list[list[int]]:
+        """Return the clips, `length` frame indices each; raises `ClipReadError` if too short."""
+        offsets = self._offsets(info)
+        needed = int(offsets[-1]) + 1
+        last = self._starts(info, needed) - 1
+        starts = [*range(0, last, needed), last]
+        return [self._frames(info, start + offsets) for start in starts]
+
+
+class SeparateClips(_SpacedClips):
+    """Several clips of one video at a time, in order and apart, placed at random (for training).
+
+    For methods that compare distant moments. The frames of all clips come in one list, clip after
+    clip; a source's flow from the last frame of one clip to the first of the next means nothing.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        clips: int = 2,
+        min_gap: int = 0,
+        stride: int = 1,
+        fps: float | None = None,
+        clips_per_video: int = 1,
+        short: Short = "skip",
+    ) -> None:
+        """Describe the clips.
+
+        Args:
+            length: frames of each clip; the sampler's attribute `length` is that of all together.
+            clips: how many.
+            min_gap: at least so many frames of the video lie between one clip and the next.
+            stride: as for `RandomClips`.
+            fps: as for `RandomClips`.
+            clips_per_video: how many times `clips` clips of each video belong to an epoch.
+            short: as for `RandomClips`, for videos in which the clips and gaps have no room.
+        """
+        super().__init__(length, stride, fps, clips_per_video, short)
+        if clips < 1 or min_gap < 0:
+            raise UserError(
+                f"The clip sampler takes at least 1 clip and a min_gap of at least 0, got {clips} "
+                f"and {min_gap}."
+            )
+        self.clip_length = length
+        self.length = length * clips
+        self.clips = clips
+        self.min_gap = min_gap
+
+    def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
+        """Return `length` frame indices; raises `ClipReadError` if the video is too short."""
+        offsets = self._offsets(info)[: self.clip_length]
+        span = int(offsets[-1]) + 1
+        distance = span + self.min_gap
+        slack = self._starts(info, span + (self.clips - 1) * distance) - 1
+        # all placements are equally likely: they are the ways to choose `clips` of slack + clips
+        places = np.sort(rng.choice(slack + self.clips, self.clips, replace=False, shuffle=False))
+        starts = places - np.arange(self.clips) + distance * np.arange(self.clips)
+        return self._frames(info, (starts[:, None] + offsets).ravel())

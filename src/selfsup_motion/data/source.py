@@ -25,6 +25,16 @@ class Source(Protocol):
     """A numbered collection of videos.
 
     Implementations open files lazily and can be pickled, forked and used from threads.
+
+    Further members are optional:
+
+    - `no_flow: str | None`: why its clips have no flow and what to do about it, as a clause; None
+      if they have. Lets a method that needs flow refuse before anything is read.
+    - `first_frame_only() -> Source`: the same clips for a view that looks at nothing but the first
+      frame and its flow. Frames that only the flow leads to need not be decoded and may be
+      missing.
+    - `blocks: tuple[NDArray[np.int64], int] | None`: a block for each video, and how many blocks
+      training mixes at a time (see `TrainOrder`); None mixes all.
     """
 
     def __len__(self) -> int:

@@ -13,11 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.decoding import FrameTable, VideoFile
+from selfsup_motion.data.decoding import TIME_LIMIT, FrameTable, VideoFile
 from selfsup_motion.data.files import PathList, find_files, split_by_name
-from selfsup_motion.data.flow_estimation import DISFlow
+from selfsup_motion.data.flow_estimation import DISFlow, FlowName, in_workers
+from selfsup_motion.data.index import VideoIndex
 from selfsup_motion.data.source import VideoInfo
-from selfsup_motion.errors import UserError
+from selfsup_motion.data.video_lists import VideoList, by_class_folder, from_lists, split_folders
+from selfsup_motion.errors import ClipReadError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -57,26 +59,42 @@ class VideoFolder:
         split: Literal["train", "val", "all"] = "all",
         val_share: float = 0.1,
         val_root: str | Path | None = None,
+        lists: Sequence[str] | None = None,
+        val_lists: Sequence[str] | None = None,
+        labels: bool = False,
         short_side: int | None = None,
-        flow: Literal["dis"] | None = None,
+        flow: FlowName | None = None,
         flow_preset: Literal["ultrafast", "fast", "medium"] = "fast",
         flow_check: bool = True,
         extensions: Sequence[str] = VIDEO_EXTENSIONS,
+        index: str | Path | None = None,
+        time_limit: float = TIME_LIMIT,
     ) -> None:
         """List the videos; none is opened.
 
         Args:
             root: the folder.
-            split: "train" and "val" divide the folder by a hash of the relative paths, so that
-                adding files moves none; "all" takes everything.
+            split: "train" and "val" are the folders `train` and `val` of `root` if it has both;
+                otherwise they divide it by a hash of the relative paths, so that adding files moves
+                none. "all" takes everything.
             val_share: expected share of the videos in "val", in (0, 1).
             val_root: "val" takes everything in this other folder, "train" everything in `root`.
+            lists: take only the videos in these files, relative to `root`: official Kinetics csv or
+                a path per line (see `video_lists.from_lists`). Not with `index`.
+            val_lists: the same for "val"; None divides those of `lists`. Not with `val_root`.
+            labels: give clips `labels["action"]`, the number of the class that names the video's
+                folder (-1: none); lists with labels do so by themselves.
             short_side: length of the shorter side in pixels that frames are resized to; None keeps
                 them as they are.
-            flow: "dis" estimates it (`DISFlow`), None gives clips without.
+            flow: "dis" estimates it (`DISFlow`), None gives clips without, as do "raft_small" and
+                "raft_large", which run on the device (`ClipDataModule`).
             flow_preset: of DIS, from fast to accurate: "ultrafast", "fast", "medium".
             flow_check: mark as invalid where forward and backward flow disagree.
             extensions: of the files that are videos.
+            index: of the videos in `root`, made by `prepare=index`: saves listing the folder and
+                opening each file to choose frames, and leaves out what is known to be bad. It says
+                nothing about `val_root`.
+            time_limit: seconds that opening a video, or reading one clip, may take.
 
         Raises:
             UserError: there are no such files, or an argument is out of range.
@@ -87,24 +105,58 @@ class VideoFolder:
             raise UserError(f"val_share must be between 0 and 1, got {val_share}.")
         if short_side is not None and short_side < 16:
             raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
-        if flow not in (None, "dis"):
-            raise UserError(f"flow {flow!r} is unknown: choose dis or null.")
+        if lists is not None and (val_root is not None or index is not None):
+            other = "val_root" if val_root is not None else "index"
+            raise UserError(f"data.lists and data.{other} exclude each other: set one of them.")
+        if val_lists is not None and lists is None:
+            raise UserError("data.val_lists is set without data.lists: set both.")
         separate = val_root is not None and split == "val"
         self.root = Path(val_root if separate and val_root is not None else root)
         self.short_side = short_side
         key = "data.val_root" if separate else "data.root"
-        paths = find_files(self.root, extensions, "videos", key)
-        if val_root is None and split != "all":
-            if len(paths) == 1 and split == "val":
-                log.warning(
-                    "%s holds a single video: it is validated on what it is trained on, give "
-                    "data.val_root for more than a trial.",
-                    self.root,
-                )
-            train, val = split_by_name(paths, val_share)
-            paths = train if split == "train" else val
-        self._paths = PathList(paths)
-        self._flow = None if flow is None else DISFlow(flow_preset, flow_check)
+        self._index = None if index is None or separate else VideoIndex.load(Path(index))
+
+        def everything() -> list[str]:
+            if self._index is not None:
+                return list(self._index.keys)
+            return find_files(self.root, extensions, "videos", key, regular_only=False)
+
+        if lists is not None:
+            of_val = split == "val" and val_lists is not None
+            files, others = (val_lists, lists) if of_val else (lists, val_lists)
+            assert files is not None
+            listed = from_lists(self.root, files, others or (), extensions, everything)
+            single = val_lists is None and len(listed.paths) == 1
+            if val_lists is None and split != "all":
+                listed = listed.part(split, val_share)
+        else:
+            paths = found = everything()
+            folders = split_folders(self.root) if val_root is None else {}
+            single = val_root is None and len(found) == 1
+            beginning = ""
+            if folders and split != "all":
+                beginning = f"{folders[split].name}/"
+                paths = [path for path in found if path.startswith(beginning)]
+            elif val_root is None and split != "all":
+                train, val = split_by_name(found, val_share)
+                paths = train if split == "train" else val
+            if not paths:
+                raise UserError(f"{self.root / beginning} holds no videos.")
+            listed = by_class_folder(paths, found) if labels else VideoList(PathList(paths))
+        if single and split == "val":
+            log.warning(
+                "%s holds a single video: it is validated on what it is trained on, give "
+                "data.val_root for more than a trial.",
+                self.root,
+            )
+        self._list = listed
+        self._paths = listed.paths
+        self.classes = listed.classes
+        """What the numbers in `labels["action"]` mean."""
+        if self._index is not None:
+            self._index = self._index.only(list(self._paths))
+        self._time_limit = time_limit
+        self._flow = in_workers(flow, flow_preset, flow_check)
         self._local = threading.local()
 
     def __len__(self) -> int:
@@ -116,32 +168,75 @@ class VideoFolder:
 
         Height and width are those of the clips, after resizing.
         """
-        table = self._handles().table(index)
-        height, width = table.height, table.width
+        if self._index is not None and self._list.spans is None:
+            known = self._index[index]
+            num_frames, fps, height, width = (
+                known.num_frames, known.fps, known.height, known.width
+            )  # fmt: skip
+        else:
+            table = self._handles().table(index)
+            first, last = self._span(index, table)
+            num_frames, fps, height, width = last - first, table.fps, table.height, table.width
         if self.short_side is not None:
             scale = self.short_side / min(height, width)
             height, width = round(height * scale), round(width * scale)
-        return VideoInfo(self._paths[index], len(table.pts), table.fps, height, width)
+        return VideoInfo(self._paths[index], num_frames, fps, height, width)
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         """Read exactly these frames, with flow from each to the next; raises `ClipReadError`."""
         video = self._handles().video(index)
-        frames = video.read(frame_indices, self.short_side)
-        flow, valid = (None, None) if self._flow is None else self._handles().flow(frames)
+        if self._index is not None and len(video.table.pts) != self._index[index].num_frames:
+            raise ClipReadError(
+                f"{self._paths[index]} has {len(video.table.pts)} frames, not as many as in the "
+                "index: make the index again.",
+                file=self._paths[index],
+                reason="changed",
+            )
         pts = video.table.pts
-        times = (pts[np.asarray(frame_indices)] - pts[0]) * video.table.time_base
+        first, last = self._span(index, video.table)
+        for number in frame_indices:
+            if not 0 <= number < last - first:
+                raise ClipReadError(
+                    f"{self._paths[index]} has {last - first} frames, there is no frame {number}.",
+                    file=self._paths[index],
+                    reason="too short",
+                )
+        numbers = np.asarray(frame_indices, np.int64) + first
+        frames = video.read(numbers.tolist(), self.short_side)
+        flow, valid = (None, None) if self._flow is None else self._handles().flow(frames)
+        times = (pts[numbers] - pts[0]) * video.table.time_base
         return Clip(
             frames=frames.transpose(0, 3, 1, 2),
             key=self._paths[index],
             times=times,
             flow=flow,
             valid=valid,
+            labels=self._labels(index),
         )
+
+    @property
+    def no_flow(self) -> str | None:
+        """Why clips have no flow; None if they have."""
+        return None if self._flow is not None else "these videos come without: set data.flow=dis"
+
+    def _labels(self, index: int) -> dict[str, np.ndarray[Any, Any]]:
+        actions = self._list.actions
+        return {} if actions is None else {"action": np.array(actions[index])}
+
+    def _span(self, index: int, table: FrameTable) -> tuple[int, int]:
+        """First frame that counts, and the one behind the last."""
+        if self._list.spans is None:
+            return 0, len(table.pts)
+        times = (table.pts - table.pts[0]) * table.time_base
+        first, last = np.searchsorted(times, self._list.spans[index], side="left").tolist()
+        return first, last
 
     def _handles(self) -> _Handles:
         handles: _Handles | None = getattr(self._local, "handles", None)
         if handles is None or handles.process != os.getpid():
-            handles = self._local.handles = _Handles(self.root, self._paths, self._flow)
+            handles = self._local.handles = _Handles(
+                self.root, self._paths, self._flow, self._time_limit
+            )
         return handles
 
     def __getstate__(self) -> dict[str, Any]:
@@ -155,10 +250,13 @@ class VideoFolder:
 class _Handles:
     """What one thread of one process keeps open or remembers."""
 
-    def __init__(self, root: Path, paths: PathList, flow: DISFlow | None) -> None:
+    def __init__(
+        self, root: Path, paths: PathList, flow: DISFlow | None, time_limit: float
+    ) -> None:
         self.process = os.getpid()
         self._root = root
         self._paths = paths
+        self._time_limit = time_limit
         self._tables: OrderedDict[int, FrameTable] = OrderedDict()
         self._open: tuple[int, VideoFile] | None = None
         self._flow = None if flow is None else DISFlow(flow.preset, flow.check)
@@ -177,7 +275,7 @@ class _Handles:
             self._open[1].close()
             self._open = None
         name = self._paths[index]
-        video = VideoFile(self._root / name, name, self._tables.get(index))
+        video = VideoFile(self._root / name, name, self._tables.get(index), self._time_limit)
         self._open = index, video
         self._tables[index] = video.table
         if len(self._tables) > _TABLES_KEPT:

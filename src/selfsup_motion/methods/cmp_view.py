@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfsup_motion.data import geometry
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.guidance import Strategy, sample_guidance
@@ -26,6 +27,11 @@ class CMPView:
     x, y; `vectors` float32 (K, 2); `point_mask` bool (K,), False where a row is padding.
     """
 
+    needs_flow: ClassVar[str] = "CMP"
+    """Named when a source has no flow."""
+    first_frame_only: ClassVar[bool] = True
+    """Of a clip's frames, only the first is looked at (if there is flow)."""
+
     def __init__(
         self,
         *,
@@ -35,6 +41,7 @@ class CMPView:
         max_points: int,
         strategies: Sequence[Strategy] = ("grid", "watershed"),
         short_side: int | None = None,
+        published_resize: bool = False,
         train: bool = True,
         flip: bool = False,
         few_points: float = 0.0,
@@ -50,6 +57,8 @@ class CMPView:
             max_points: at most so many guidance points, drawn at random.
             strategies: where guidance is put; see `ops.guidance.sample_guidance`.
             short_side: resize to this short side before cropping (null: keep the size).
+            published_resize: resize as the published code does: sizes cut off instead of rounded,
+                bicubic, both components of the flow scaled by the ratio of the heights.
             train: crop at random (else at the centre).
             flip: mirror half of the samples left-right (training only).
             few_points: share of training samples that keep only a random part of their points,
@@ -62,6 +71,7 @@ class CMPView:
         )
         self.grid_ratio, self.nms_size, self.max_points = grid_ratio, nms_size, max_points
         self.strategies, self.short_side = tuple(strategies), short_side
+        self.published_resize = published_resize
         self.train, self.flip, self.few_points = train, flip, few_points
         if max_points < 1:
             raise UserError(f"view.max_points must be at least 1, not {max_points}")
@@ -77,16 +87,78 @@ class CMPView:
                 f"CMP learns from flow, but {clip.key} has none: use a source with flow "
                 "(data.flow=dis estimates it) and clips of at least 2 frames"
             )
-        image = np.ascontiguousarray(clip.frames[0].transpose(1, 2, 0))
-        flow = np.ascontiguousarray(clip.flow[0].transpose(1, 2, 0))
+        image = _channel_last(clip.frames[0])
+        flow = _channel_last(clip.flow[0])
         valid = np.ones(image.shape[:2], bool) if clip.valid is None else clip.valid[0]
-
-        image, flow, valid = self._resize(image, flow, valid)
-        image, flow, valid = self._crop(image, flow, valid, rng)
+        size = self._size(image.shape[0], image.shape[1])
+        ratio = size[0] / len(valid) if self.published_resize else None
+        image, flow, valid = self._crop(
+            rng,
+            self._resize(image, size),
+            geometry.resize_flow(flow, size, ratio=ratio),
+            geometry.resize_valid(valid, size),
+        )
         if self.train and self.flip and rng.random() < 0.5:
             image, flow, valid = image[:, ::-1], flow[:, ::-1] * (-1, 1), valid[:, ::-1]
         flow = np.ascontiguousarray(flow.transpose(2, 0, 1), dtype=np.float32)
+        return {"image": _tensor(image), **self._guide(flow, np.ascontiguousarray(valid), rng)}
 
+    def pair(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Make a sample that still lacks its flow: see `DeferredFlow`.
+
+        Returns:
+            `image` and `next_image` uint8 (3, H, W), cropped alike; `inside` bool (H, W), False
+            where they are padding; `guidance_seed` int64 ().
+        """
+        if len(clip.frames) < 2:
+            raise UserError(
+                f"CMP learns from flow, but {clip.key} has a single frame: use clips of 2 frames"
+            )
+        size = self._size(clip.frames.shape[2], clip.frames.shape[3])
+        image, following = (self._resize(_channel_last(frame), size) for frame in clip.frames[:2])
+        image, following, inside = self._crop(rng, image, following, np.ones(size, bool))
+        if self.train and self.flip and rng.random() < 0.5:
+            image, following, inside = image[:, ::-1], following[:, ::-1], inside[:, ::-1]
+        return {
+            "image": _tensor(image),
+            "next_image": _tensor(following),
+            "inside": torch.from_numpy(np.ascontiguousarray(inside)),
+            "guidance_seed": torch.tensor(int(rng.integers(1 << 63)), dtype=torch.int64),
+        }
+
+    def finish(self, batch: dict[str, Any], flow: Tensor, valid: Tensor) -> dict[str, Any]:
+        """Complete a batch of `pair` samples: see `DeferredFlow`.
+
+        Guidance is sampled on the CPU: about a millisecond a sample.
+
+        Args:
+            batch: of B pairs, and anything else, on some device; changed in place.
+            flow: (B, 2, H, W) float32 from `image` to `next_image`.
+            valid: (B, H, W) bool.
+
+        Returns:
+            A batch as of `__call__`, on the same device.
+        """
+        known = valid & batch["inside"]
+        guided = [
+            self._guide(f, v, np.random.default_rng(seed))
+            for f, v, seed in zip(
+                flow.cpu().numpy(),
+                known.cpu().numpy(),
+                batch["guidance_seed"].tolist(),
+                strict=True,
+            )
+        ]
+        for name in ("next_image", "inside", "guidance_seed"):
+            del batch[name]
+        for name in guided[0]:
+            batch[name] = torch.stack([sample[name] for sample in guided]).to(flow.device)
+        return batch
+
+    def _guide(
+        self, flow: NDArray[np.float32], valid: NDArray[np.bool_], rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """Flow (2, H, W), validity (H, W) and the guidance sampled from them, as output."""
         points = self._guidance(flow, valid, rng)
         if self.train and len(points) > 1 and rng.random() < self.few_points:
             points = points[: rng.integers(1, len(points))]
@@ -96,9 +168,8 @@ class CMPView:
         padded[:count] = points
         vectors[:count] = flow[:, points[:, 1], points[:, 0]].T
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             "flow": torch.from_numpy(np.where(valid, flow, np.float32(0))),
-            "valid": torch.from_numpy(np.ascontiguousarray(valid)),
+            "valid": torch.from_numpy(valid),
             "points": torch.from_numpy(padded),
             "vectors": torch.from_numpy(vectors),
             "point_mask": torch.arange(self.max_points) < count,
@@ -123,40 +194,38 @@ class CMPView:
         except ValueError as error:
             raise UserError(f"view (CMP guidance): {error}") from error
 
-    def _resize(
-        self, image: NDArray[np.uint8], flow: NDArray[np.float32], valid: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
-        height, width = valid.shape
+    def _size(self, height: int, width: int) -> geometry.Size:
+        """What frames of this size are resized to."""
         if self.short_side is None or min(height, width) == self.short_side:
-            return image, flow, valid
-        ratio = self.short_side / min(height, width)
-        new = (round(width * ratio), round(height * ratio))
-        smooth = cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC
-        image = cv2.resize(image, new, interpolation=smooth).astype(np.uint8, copy=False)
-        resized = cv2.resize(flow, new, interpolation=cv2.INTER_LINEAR)
-        factors = np.array([new[0] / width, new[1] / height], np.float32)
-        # a pixel that mixes in any unknown motion is unknown
-        known = cv2.resize(valid.astype(np.float32), new, interpolation=cv2.INTER_LINEAR) > 0.999
-        return image, (resized * factors).astype(np.float32, copy=False), known
+            return height, width
+        rule = geometry.published_size if self.published_resize else geometry.short_side_size
+        return rule((height, width), self.short_side)
 
-    def _crop(
-        self,
-        image: NDArray[np.uint8],
-        flow: NDArray[np.float32],
-        valid: NDArray[np.bool_],
-        rng: np.random.Generator,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
+    def _resize(self, image: NDArray[np.uint8], size: geometry.Size) -> NDArray[np.uint8]:
+        if self.published_resize:
+            return geometry.resize_bicubic(image, size)
+        return geometry.resize_image(image, size)
+
+    def _crop(self, rng: np.random.Generator, *layers: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Cut the same window, `crop_size` large, out of all layers (H, W, …)."""
+        size = layers[0].shape[0], layers[0].shape[1]
+        margins = geometry.padding(size, self.crop_size)
+        if margins is not None:
+            layers = tuple(np.pad(a, (*margins, (0, 0))[: a.ndim]) for a in layers)
         height, width = self.crop_size
-        missing = max(0, height - valid.shape[0]), max(0, width - valid.shape[1])
-        if any(missing):
-            margins = [(n // 2, n - n // 2) for n in missing]
-            image = np.pad(image, (*margins, (0, 0)))
-            flow = np.pad(flow, (*margins, (0, 0)))
-            valid = np.pad(valid, margins)
-        slack = valid.shape[0] - height, valid.shape[1] - width
+        slack = layers[0].shape[0] - height, layers[0].shape[1] - width
         if self.train:
             top, left = (int(rng.integers(n + 1)) for n in slack)
         else:
             top, left = (n // 2 for n in slack)
         window = slice(top, top + height), slice(left, left + width)
-        return image[window], flow[window], valid[window]
+        return tuple(layer[window] for layer in layers)
+
+
+def _channel_last(array: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(array.transpose(1, 2, 0))
+
+
+def _tensor(image: NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) to (3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

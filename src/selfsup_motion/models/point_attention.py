@@ -127,7 +127,7 @@ class PointAttention(nn.Module):
         super().__init__()
         self.query = nn.Linear(channels, key_channels)
         self.key = nn.Linear(channels, key_channels)
-        # one number per pixel: how far apart (squared) its points must lie to tell more than a shift
+        # per pixel: how far apart (squared) its points must lie to tell more than a shift
         self.ridge = nn.Linear(channels, 1)
         nn.init.zeros_(self.ridge.weight)
         nn.init.constant_(self.ridge.bias, -6.0)

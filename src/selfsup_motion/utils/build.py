@@ -4,7 +4,6 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from selfsup_motion.errors import UserError
@@ -25,6 +24,9 @@ def build(node: DictConfig, key: str, **kwargs: Any) -> Any:
         # plain lists and dicts: what ends in a checkpoint must load without OmegaConf
         return instantiate(node, _convert_="all", **kwargs)
     except InstantiationException as error:
+        # costs a second, which what needs no trainer does not have
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
+
         cause = error.__cause__
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__

@@ -29,8 +29,12 @@ TOP_LEVEL: dict[str, Any] = {
 }
 
 
-def check_config(cfg: DictConfig) -> None:
+def check_config(cfg: DictConfig, top_level: Mapping[str, Any] = TOP_LEVEL) -> None:
     """Every value set, every key known to the constructor it goes to, every type right.
+
+    Args:
+        cfg: the config.
+        top_level: types of the keys that go to no constructor.
 
     Raises:
         UserError: with the key that a person sets (`data.batch_size`, not the
@@ -38,9 +42,9 @@ def check_config(cfg: DictConfig) -> None:
     """
     if missing := missing_values(cfg):
         key = missing[0]
-        value = "/path/to/folder" if key.endswith(("root", "dir", "path")) else "<value>"
+        value = "/path/to/folder" if key.endswith(("root", "dir", "path", "output")) else "<value>"
         raise UserError(f"{key} is not set: add it to the command line, for example {key}={value}")
-    for key, annotation in TOP_LEVEL.items():
+    for key, annotation in top_level.items():
         _check_value(cfg, key, OmegaConf.select(cfg, key), annotation)
     _check_nodes(cfg, cfg, "")
 

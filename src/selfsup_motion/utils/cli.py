@@ -31,7 +31,7 @@ class Interrupted(BaseException):
         self.message = message
 
 
-def run(main: Callable[[], object]) -> None:
+def run(main: Callable[[], object], config_name: str = "train") -> None:
     """Run a `hydra.main` function; a user's mistake prints one sentence and exits with status 2.
 
     Errors of the program itself keep their traceback, and so does everything when the environment
@@ -48,7 +48,7 @@ def run(main: Callable[[], object]) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         from selfsup_motion.utils.diagnose import explain
 
-        _leave(explain(error, sys.argv[1:]), 2)
+        _leave(explain(error, sys.argv[1:], config_name), 2)
     except Interrupted as stop:
         _leave(stop.message, 128 + stop.signum)
     except ValueError as error:

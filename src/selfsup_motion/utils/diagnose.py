@@ -17,12 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 from selfsup_motion.utils.config import compose, config_dir, keys
 
 
-def explain(error: Exception, arguments: Sequence[str]) -> str:
+def explain(error: Exception, arguments: Sequence[str], config_name: str = "train") -> str:
     """One sentence for an error of composition.
 
     Args:
         error: what Hydra or OmegaConf raised.
         arguments: the command line after the program's name.
+        config_name: what the command line overrides.
     """
     overrides, config_dirs = _split(arguments)
     if isinstance(error, MissingConfigException):
@@ -31,7 +32,7 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
         return f"Cannot read {error.override!r}: write it as key=value."
     message = " ".join(str(error).split())
     if found := re.match(r"Could not override '([^']+)'", message):
-        return _no_such_key(found[1], overrides, config_dirs)
+        return _no_such_key(found[1], overrides, config_dirs, config_name)
     cause = error.__cause__
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
         message += " " + " ".join(str(cause).split())
@@ -57,13 +58,15 @@ def _no_such_option(error: MissingConfigException) -> str:
     return f"{top}={choice}: there is no such {top}, {hint}: {', '.join(options)}."
 
 
-def _no_such_key(key: str, overrides: Sequence[str], config_dirs: Sequence[str]) -> str:
+def _no_such_key(
+    key: str, overrides: Sequence[str], config_dirs: Sequence[str], config_name: str
+) -> str:
     search = [] if not config_dirs else [f"hydra.searchpath=[{','.join(config_dirs)}]"]
     kept = [text for text in overrides if _key(text) != key]
     valid: list[str] = []
     while True:
         try:
-            valid = list(keys(compose([*kept, *search])))
+            valid = list(keys(compose([*kept, *search], config_name=config_name)))
         except (HydraException, OmegaConfBaseException) as error:
             found = re.match(r"Could not override '([^']+)'", str(error))
             if found and any(_key(text) == found[1] for text in kept):

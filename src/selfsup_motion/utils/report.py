@@ -82,6 +82,7 @@ def summarise(
         "cpu_seconds": sum(now[:4]) - sum(started[:4]),
         "peak_memory_mb": peak_memory_mb(),
         "skipped_files": getattr(trainer.datamodule, "skipped_files", 0),  # type: ignore[attr-defined]
+        "skipped_reasons": getattr(trainer.datamodule, "skipped_reasons", {}),  # type: ignore[attr-defined]
         "seed": config["seed"],
         "resumed_from_step": run.resume_step,
         "checkpoint": str(last.relative_to(run.folder)) if last.exists() else None,

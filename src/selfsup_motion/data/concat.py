@@ -1,0 +1,112 @@
+"""`ConcatSource`: several sources as one, in chosen proportions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.source import Source, VideoInfo
+from selfsup_motion.errors import ClipReadError, UserError
+
+
+class ConcatSource:
+    """The videos of several sources, one source after the other; `key` is `<name>/<their key>`.
+
+    With weights, an epoch holds each source in proportion to its weight and every video at least
+    once: the videos of a source that is too small for its share are visited again, equally often
+    (± 1) and with other frames and augmentation. Without, every video is visited once.
+
+    In a config:
+
+        source:
+          _target_: selfsup_motion.data.concat.ConcatSource
+          sources:
+            kinetics: {_target_: selfsup_motion.data.videos.VideoFolder, root: /data/k400, ...}
+            own: {_target_: selfsup_motion.data.shards.ClipShards, root: /data/own, ...}
+          weights: {kinetics: 3, own: 1}
+    """
+
+    def __init__(
+        self, sources: Mapping[str, Source], weights: Mapping[str, float] | None = None
+    ) -> None:
+        """Put them together.
+
+        Args:
+            sources: by name, at least one, none of them empty.
+            weights: of every source, positive; None: by their numbers of videos.
+
+        Raises:
+            UserError: weights that do not fit the sources, or sources that bring an order of their
+                own (`ClipShards` with `shuffle_shards`).
+        """
+        if not sources or not all(len(source) for source in sources.values()):
+            raise UserError("A concatenation needs sources, and videos in each of them.")
+        if weights is not None and (
+            weights.keys() != sources.keys() or not all(w > 0 for w in weights.values())
+        ):
+            raise UserError(
+                f"The weights of a concatenation are {dict(weights)}: give a positive one for "
+                f"each of {', '.join(sources)}."
+            )
+        for name, source in sources.items():
+            if getattr(source, "blocks", None) is not None:
+                raise UserError(f"Source {name}: shuffle_shards cannot be kept in a concatenation.")
+        self.sources = dict(sources)
+        lengths = [len(source) for source in sources.values()]
+        if weights is None:
+            slots = lengths
+        else:
+            shares = [weights[name] for name in sources]
+            most = max(length / share for length, share in zip(lengths, shares, strict=True))
+            slots = [round(share * most) for share in shares]
+        self._names = list(sources)
+        self._ends = np.cumsum(slots, dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Number of videos of an epoch, those that are visited again included."""
+        return int(self._ends[-1])
+
+    @property
+    def no_flow(self) -> str | None:
+        """Why clips have no flow; None if all have."""
+        for name, source in self.sources.items():
+            reason: str | None = getattr(source, "no_flow", None)
+            if reason is not None:
+                return f"of source {name}, {reason}"
+        return None
+
+    def info(self, index: int) -> VideoInfo:
+        """Describe video `index`; raises `ClipReadError`."""
+        name, source, place = self._find(index)
+        with _told_as(name):
+            info = source.info(place)
+        return dataclasses.replace(info, key=f"{name}/{info.key}")
+
+    def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
+        """Read exactly these frames, with what their source knows; raises `ClipReadError`."""
+        name, source, place = self._find(index)
+        with _told_as(name):
+            clip = source.read(place, frame_indices)
+        return dataclasses.replace(clip, key=f"{name}/{clip.key}")
+
+    def _find(self, index: int) -> tuple[str, Source, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"there are {len(self)} videos, not {index}")
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        name = self._names[number]
+        source = self.sources[name]
+        first = int(self._ends[number - 1]) if number else 0
+        return name, source, (index - first) % len(source)
+
+
+@contextmanager
+def _told_as(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ClipReadError as error:
+        error.file = f"{name}/{error.file}"
+        raise

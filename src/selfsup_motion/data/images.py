@@ -1,0 +1,121 @@
+"""`ImageFolder`: still images as videos of a single frame."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.files import PathList, find_files, split_by_name
+from selfsup_motion.data.geometry import resize_image, short_side_size
+from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, image_size, read_bytes
+from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.video_lists import split_folders
+from selfsup_motion.errors import ClipReadError, UserError
+
+
+class ImageFolder:
+    """The images below a folder, nested as deep as you like; `key` is the relative path.
+
+    Photos are turned upright as their EXIF data says.
+    """
+
+    no_flow: ClassVar[str] = (
+        "still images do not move: choose videos (data=videos) or frame pairs with flow (data=yfcc)"
+    )
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        split: Literal["train", "val", "all"] = "all",
+        val_share: float = 0.1,
+        val_root: str | Path | None = None,
+        short_side: int | None = None,
+        extensions: Sequence[str] = IMAGE_EXTENSIONS,
+    ) -> None:
+        """List the images; none is opened.
+
+        Args:
+            root: the folder.
+            split: "train" and "val" are the folders `train` and `val` of `root` if it has both;
+                otherwise they divide it by a hash of the relative paths, so that adding files moves
+                none. "all" takes everything.
+            val_share: expected share of the images in "val", in (0, 1).
+            val_root: "val" takes everything in this other folder, "train" everything in `root`.
+            short_side: length of the shorter side in pixels that images are resized to; None keeps
+                them.
+            extensions: of the files that are images.
+
+        Raises:
+            UserError: there are no such files, or an argument is out of range.
+        """
+        if split not in ("train", "val", "all"):
+            raise UserError(f"split {split!r} is unknown: choose train, val or all.")
+        if not 0 < val_share < 1:
+            raise UserError(f"val_share must be between 0 and 1, got {val_share}.")
+        if short_side is not None and short_side < 16:
+            raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
+        self.short_side = short_side
+        self._local = threading.local()
+        self.root = Path(root)
+        if val_root is not None:
+            self.root = Path(val_root if split == "val" else root)
+            key = "data.val_root" if split == "val" else "data.root"
+            paths = find_files(self.root, extensions, "images", key)
+        else:
+            folders = split_folders(self.root)
+            if folders and split != "all":
+                self.root = folders[split]
+            paths = find_files(self.root, extensions, "images")
+            if not folders and split != "all":
+                train, val = split_by_name(paths, val_share)
+                paths = train if split == "train" else val
+        self._paths = PathList(paths)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._paths)
+
+    def info(self, index: int) -> VideoInfo:
+        """Describe image `index`, resized and upright; raises `ClipReadError`."""
+        name = self._paths[index]
+        size = image_size(self._bytes(name), name, upright=True)
+        if self.short_side is not None:
+            size = short_side_size(size, self.short_side)
+        return VideoInfo(name, 1, None, *size)
+
+    def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
+        """Read the image, once for every frame asked for; raises `ClipReadError`."""
+        name = self._paths[index]
+        if any(number != 0 for number in frame_indices):
+            raise ClipReadError(
+                f"{name} is a still image: it has no frame {max(frame_indices)}.",
+                file=name,
+                reason="too short",
+            )
+        image = decode_image(self._bytes(name), name, upright=True)
+        if self.short_side is not None:
+            image = resize_image(
+                image, short_side_size((image.shape[0], image.shape[1]), self.short_side)
+            )
+        frames = np.repeat(image[None], len(frame_indices), axis=0)
+        return Clip(frames=frames.transpose(0, 3, 1, 2), key=name)
+
+    def _bytes(self, name: str) -> bytes:
+        """Content of a file; `info` asks for it and then `read`."""
+        last: tuple[str, bytes] | None = getattr(self._local, "last", None)
+        if last is None or last[0] != name:
+            last = self._local.last = name, read_bytes(self.root / name, name)
+        return last[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._local = threading.local()

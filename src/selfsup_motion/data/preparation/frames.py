@@ -1,0 +1,102 @@
+"""`prepare=frames`: every video becomes a folder of JPEGs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from selfsup_motion.data.files import find_files
+from selfsup_motion.data.preparation.atomic import new_folder, write_text
+from selfsup_motion.data.preparation.index import file_stamp
+from selfsup_motion.data.preparation.videos import (
+    check_pictures,
+    chosen_frames,
+    decoded,
+    folder_names,
+    jpeg,
+    open_video,
+    picture_settings,
+)
+from selfsup_motion.data.videos import VIDEO_EXTENSIONS
+
+LIST = "frames.csv"
+
+
+class ExtractFrames:
+    """Writes `<video without extension>/000000.jpg`, … and `frames.csv` (folder,number of frames).
+
+    A folder appears when all its frames are written.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | Path,
+        output: str | Path,
+        short_side: int | None = 256,
+        fps: float | None = None,
+        quality: int = 95,
+        extensions: Sequence[str] = VIDEO_EXTENSIONS,
+    ) -> None:
+        """Describe the job; nothing is read.
+
+        Args:
+            root: folder of videos.
+            output: folder for the frames.
+            short_side: of the frames in pixels; None keeps the size.
+            fps: frames per second to keep; None keeps all.
+            quality: of the JPEGs, 1 to 100.
+            extensions: of the files that are videos.
+
+        Raises:
+            UserError: an argument is out of range.
+        """
+        check_pictures(short_side, quality, fps)
+        self.root, self.output = Path(root), Path(output)
+        self.short_side, self.fps, self.quality = short_side, fps, quality
+        self.extensions = list(extensions)
+
+    def settings(self) -> dict[str, Any]:
+        """What the results depend on."""
+        return {
+            "job": "frames",
+            "root": str(self.root.resolve()),
+            **picture_settings(self.short_side, self.quality, self.fps),
+        }
+
+    def units(self) -> list[str]:
+        """The videos."""
+        return list(self._folders)
+
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        return folder_names(
+            find_files(self.root, self.extensions, "videos", key="prepare.root", regular_only=False)
+        )
+
+    def stamp(self, unit: str) -> list[int]:
+        """Size and time of the video file."""
+        return file_stamp(self.root / unit)
+
+    def process(self, unit: str, drafts: Path) -> dict[str, Any]:
+        """Write the frames of one video; raises `ClipReadError`."""
+        video = open_video(self.root, unit)
+        numbers = chosen_frames(video.table, self.fps, unit)
+        folder = self._folders[unit]
+        with new_folder(self.output / folder, drafts) as draft:
+            for place, image in enumerate(decoded(video, numbers, self.short_side)):
+                (draft / f"{place:06d}.jpg").write_bytes(jpeg(image, self.quality))
+        video.close()
+        return {"folder": folder, "num_frames": len(numbers)}
+
+    def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
+        """Write the list of folders."""
+        rows = sorted((result["folder"], result["num_frames"]) for result in results.values())
+        text = "".join(f"{folder},{count}\n" for folder, count in rows)
+        write_text(self.output / LIST, text)
+        return [
+            f"{self.output / LIST}: {len(rows)} folders, {sum(n for _, n in rows)} frames",
+            f"use it with data=frames data.root={self.output} data.lists=[{LIST}]",
+        ]

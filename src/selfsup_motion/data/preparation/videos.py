@@ -1,0 +1,89 @@
+"""What the jobs that read whole videos share."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsup_motion.data.decoding import FrameTable, VideoFile
+from selfsup_motion.errors import ClipReadError, UserError
+
+_BYTES_AT_ONCE = 200_000_000
+_ROUNDING = 1e-6  # seconds
+
+
+def folder_names(videos: Sequence[str]) -> dict[str, str]:
+    """A folder name for each video: its path without extension, unless two would share it."""
+    stems = Counter(str(PurePosixPath(video).with_suffix("")) for video in videos)
+    names = {}
+    for video in videos:
+        stem = str(PurePosixPath(video).with_suffix(""))
+        names[video] = stem if stems[stem] == 1 and stem not in videos else video
+    return names
+
+
+def open_video(root: Path, name: str) -> VideoFile:
+    """Open a video, to be read for as long as `Work` allows; raises `ClipReadError`."""
+    return VideoFile(root / name, name, time_limit=math.inf)
+
+
+def chosen_frames(table: FrameTable, fps: float | None, name: str) -> NDArray[np.int64]:
+    """Numbers of the frames nearest to the times 0, 1/fps, 2/fps, … (of two, the earlier); all of
+    them without `fps`."""
+    total = len(table.pts)
+    if fps is None:
+        return np.arange(total)
+    if table.counted and table.fps is None:
+        raise ClipReadError(f"{name} does not tell its frame rate: leave out fps.", file=name)
+    times = (table.pts - table.pts[0]) * table.time_base
+    wanted = np.arange(0.0, times[-1] + _ROUNDING, 1 / fps)
+    after = np.clip(np.searchsorted(times, wanted), 1, max(total - 1, 1))
+    if total == 1:
+        return np.zeros(1, np.int64)
+    earlier = wanted - times[after - 1] <= times[after] - wanted + _ROUNDING
+    nearest = np.where(earlier, after - 1, after)
+    return np.unique(nearest).astype(np.int64)
+
+
+def decoded(
+    video: VideoFile, numbers: NDArray[np.int64], short_side: int | None
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames (H, W, 3) RGB of a video in bounded memory; raises `ClipReadError`."""
+    height, width = video.table.height, video.table.width
+    scale = 1.0 if short_side is None else short_side / min(height, width)
+    # each group decodes anew from the key frame before it: as long as memory allows
+    group = max(8, int(_BYTES_AT_ONCE / (3 * height * width * scale**2)))
+    for start, stop in pairwise([*range(0, len(numbers), group), len(numbers)]):
+        yield from video.read(numbers[start:stop].tolist(), short_side)
+
+
+def jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
+    """(H, W, 3) RGB as a JPEG file."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    data: bytes = buffer.tobytes()
+    return data
+
+
+def check_pictures(short_side: int | None, quality: int, fps: float | None) -> None:
+    """Refuse what cannot work, as a `UserError`."""
+    if short_side is not None and short_side < 16:
+        raise UserError(f"prepare.short_side must be at least 16 pixels, got {short_side}.")
+    if not 1 <= quality <= 100:
+        raise UserError(f"prepare.quality must be between 1 and 100, got {quality}.")
+    if fps is not None and fps <= 0:
+        raise UserError(f"prepare.fps must be positive, got {fps:g}.")
+
+
+def picture_settings(short_side: int | None, quality: int, fps: float | None) -> dict[str, Any]:
+    """As they are written down."""
+    return {"short_side": short_side, "quality": quality, "fps": fps}

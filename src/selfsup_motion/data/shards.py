@@ -1,0 +1,340 @@
+"""`ClipShards`: videos in tar shards (see `prepare=shards`), on a disk or at any fsspec URL."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.files import PathList, split_by_name
+from selfsup_motion.data.flow_estimation import FlowName, in_workers
+from selfsup_motion.data.index import NAME, VideoIndex
+from selfsup_motion.data.pictures import decode_image
+from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.errors import ClipReadError, UserError
+from selfsup_motion.ops.flow_io import decode_flow
+
+_TABLES_KEPT = 256
+"""Tables of frames each thread of each process remembers: a few KB for a hundred frames."""
+_FILES_KEPT = 32
+_GAP = 1 << 16
+"""Bytes that are read along rather than asked for separately."""
+
+Span = tuple[int, int]
+"""Offset and size in a shard."""
+
+
+class ClipShards:
+    """Videos packed by `prepare=shards`.
+
+    Frames are the stored ones: those of the videos exactly if stored as PNG, those of the JPEGs
+    otherwise. Keys, and with them the split, are those of `VideoFolder` on the original videos, so
+    that a run on PNG shards with estimated flow sees the same samples as one on the files.
+
+    Shards are read at random by byte ranges, not one after another through a shuffle buffer: the
+    order of samples stays that of the data module, a function of (seed, epoch), so a run resumes at
+    any sample without replaying a buffer, and any number of ranks and workers shares it exactly.
+    What a sequential reader gains is kept by `shuffle_shards`: the samples of an epoch then come
+    from a few shards at a time, mixed among themselves as in a shuffle buffer of that many shards,
+    and a caching URL (`filecache::s3://…`) fetches each shard once, whole. On a local disk it costs
+    randomness and gains nothing.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        split: Literal["train", "val", "all"] = "all",
+        val_share: float = 0.1,
+        val_root: str | None = None,
+        flow: FlowName | None = "stored",
+        flow_preset: Literal["ultrafast", "fast", "medium"] = "fast",
+        flow_check: bool = True,
+        shuffle_shards: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Read the index; no shard is opened.
+
+        Args:
+            root: folder of the shards, or its URL (`s3://bucket/folder`, …).
+            split: "train" and "val" divide the videos by a hash of their keys; "all" takes all.
+            val_share: expected share of the videos in "val", in (0, 1).
+            val_root: "val" takes everything in this other folder, "train" everything in `root`.
+            flow: "stored" reads it, "dis" estimates it, None gives clips without, as do
+                "raft_small" and "raft_large", which run on the device (`ClipDataModule`).
+            flow_preset: of DIS, from fast to accurate: "ultrafast", "fast", "medium".
+            flow_check: mark as invalid where estimated forward and backward flow disagree.
+            shuffle_shards: shards whose samples are mixed; None mixes all.
+            storage_options: for fsspec's file system of the URL.
+
+        Raises:
+            UserError: there are no shards, or an argument is out of range.
+        """
+        if split not in ("train", "val", "all"):
+            raise UserError(f"split {split!r} is unknown: choose train, val or all.")
+        if not 0 < val_share < 1:
+            raise UserError(f"val_share must be between 0 and 1, got {val_share}.")
+        if shuffle_shards is not None and shuffle_shards < 1:
+            raise UserError(f"data.shuffle_shards must be at least 1, got {shuffle_shards}.")
+        separate = val_root is not None and split == "val"
+        self.root = val_root if separate and val_root is not None else root
+        self.shuffle_shards = shuffle_shards
+        self._options = dict(storage_options or {})
+        self._stored = flow == "stored"
+        self._flow = None if self._stored else in_workers(flow, flow_preset, flow_check)
+        self._local = threading.local()
+        key = "data.val_root" if separate else "data.root"
+        index = VideoIndex.parse(
+            _storage(self.root, self._options, key).whole(NAME), f"{self.root}/{NAME}"
+        )
+        if not {"shard", "offset", "size"} <= index.more.keys() or not len(index):
+            raise UserError(f"{key}={self.root}: its {NAME} lists no videos in shards.")
+        if val_root is None and split != "all":
+            train, val = split_by_name(PathList(index.keys), val_share)
+            index = index.only(train if split == "train" else val)
+        self._index = index
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        return len(self._index)
+
+    @property
+    def no_flow(self) -> str | None:
+        """Why clips have no flow; None if they have."""
+        if self._stored or self._flow is not None:
+            return None
+        return "these shards are read without: set data.flow to stored or dis"
+
+    @property
+    def blocks(self) -> tuple[NDArray[np.int64], int] | None:
+        """(N,) shard of each video, and how many shards to mix; None to mix all."""
+        if self.shuffle_shards is None:
+            return None
+        return self._index.more["shard"].astype(np.int64), self.shuffle_shards
+
+    def info(self, index: int) -> VideoInfo:
+        """Describe video `index`; opens nothing."""
+        return self._index[index]
+
+    def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
+        """Read exactly these frames, with flow from each to the next; raises `ClipReadError`.
+
+        Raises:
+            UserError: stored flow is asked for and there is none, or the frames are no neighbours.
+        """
+        info = self._index[index]
+        for number in frame_indices:
+            if not 0 <= number < info.num_frames:
+                raise ClipReadError(
+                    f"{info.key} has {info.num_frames} frames, there is no frame {number}.",
+                    file=info.key,
+                )
+        reader = self._reader()
+        table = reader.table(index)
+        spans = [table.frames[number] for number in frame_indices]
+        if self._stored:
+            spans += self._flow_spans(table, frame_indices)
+        data = reader.spans(index, spans)
+        frames = np.stack([decode_image(d, info.key) for d in data[: len(frame_indices)]])
+        flow, valid = None, None
+        if self._stored:
+            flow, valid = _decoded(data[len(frame_indices) :], info)
+        elif self._flow is not None:
+            flow, valid = reader.flow(frames)
+        return Clip(
+            frames=frames.transpose(0, 3, 1, 2),
+            key=info.key,
+            times=table.times[np.asarray(frame_indices)],
+            flow=flow,
+            valid=valid,
+        )
+
+    def _flow_spans(self, table: _Table, frame_indices: Sequence[int]) -> list[Span]:
+        if table.flow is None:
+            raise UserError(
+                f"The shards in {self.root} hold no flow: set data.flow=dis, or make them again "
+                "with prepare.flow=dis."
+            )
+        if any(b - a != 1 for a, b in pairwise(frame_indices)):
+            raise UserError(
+                "Stored flow leads from each frame to the next: sample clips at data.stride=1 with "
+                "data.short=skip, or set data.flow=dis."
+            )
+        return [table.flow[number] for number in frame_indices[:-1]]
+
+    def _reader(self) -> _Reader:
+        reader: _Reader | None = getattr(self._local, "reader", None)
+        if reader is None or reader.process != os.getpid():
+            storage = _storage(self.root, self._options, "data.root")
+            reader = self._local.reader = _Reader(self._index, storage, self._flow)
+        return reader
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._local = threading.local()
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Where a video's frames are."""
+
+    times: NDArray[np.float64]
+    frames: list[Span]
+    flow: list[Span] | None
+
+
+class _Reader:
+    """What one thread of one process keeps open or remembers."""
+
+    def __init__(self, index: VideoIndex, storage: _Storage, flow: Any) -> None:
+        self.process = os.getpid()
+        self._index = index
+        self._storage = storage
+        self._tables: OrderedDict[int, _Table] = OrderedDict()
+        self.flow = flow
+
+    def table(self, index: int) -> _Table:
+        if index not in self._tables:
+            more = self._index.more
+            (text,) = self.spans(index, [(int(more["offset"][index]), int(more["size"][index]))])
+            try:
+                table = json.loads(text)
+                self._tables[index] = _Table(
+                    np.array(table["times"], np.float64), table["frames"], table["flow"]
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                raise self._damaged(index) from error
+            if len(self._tables) > _TABLES_KEPT:
+                self._tables.popitem(last=False)
+        self._tables.move_to_end(index)
+        return self._tables[index]
+
+    def spans(self, index: int, spans: Sequence[Span]) -> list[bytes]:
+        """Parts of the video's shard, in as few reads as makes sense."""
+        name = f"shard-{int(self._index.more['shard'][index]):06d}.tar"
+        found: dict[Span, bytes] = {}
+        group: list[Span] = []
+        for offset, size in [*sorted({(o, s) for o, s in spans}), (-1, 0)]:
+            if group and (offset < 0 or offset - sum(group[-1]) > _GAP):
+                begin, end = group[0][0], sum(group[-1])
+                try:
+                    data = self._storage.part(name, begin, end)
+                except OSError as error:
+                    key = self._index[index].key
+                    raise ClipReadError(
+                        f"{key} cannot be read from {name}: {error}.", file=key, reason="missing"
+                    ) from error
+                if len(data) != end - begin:
+                    raise self._damaged(index)
+                found |= {(o, s): data[o - begin : o - begin + s] for o, s in group}
+                group = []
+            group.append((offset, size))
+        return [found[offset, size] for offset, size in spans]
+
+    def _damaged(self, index: int) -> ClipReadError:
+        key = self._index[index].key
+        shard = f"shard-{int(self._index.more['shard'][index]):06d}.tar"
+        return ClipReadError(f"{key} is damaged, or {shard} is not that of the index.", file=key)
+
+
+class _Storage(Protocol):
+    """Where shards are."""
+
+    def whole(self, name: str) -> bytes:
+        """Content of a file; raises `UserError`."""
+        ...
+
+    def part(self, name: str, begin: int, end: int) -> bytes:
+        """Bytes [begin, end) of a file; raises `OSError`."""
+        ...
+
+
+def _storage(root: str, options: dict[str, Any], key: str) -> _Storage:
+    return _Remote(root, options, key) if "://" in root else _Folder(root, key)
+
+
+class _Folder:
+    """A local folder, read without seeking."""
+
+    def __init__(self, root: str, key: str) -> None:
+        self._root, self._key = root, key
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def whole(self, name: str) -> bytes:
+        try:
+            with open(os.path.join(self._root, name), "rb") as stream:
+                return stream.read()
+        except OSError as error:
+            raise UserError(_no_shards(self._key, self._root, error)) from error
+
+    def part(self, name: str, begin: int, end: int) -> bytes:
+        if name not in self._open:
+            self._open[name] = os.open(os.path.join(self._root, name), os.O_RDONLY)
+            if len(self._open) > _FILES_KEPT:
+                os.close(self._open.popitem(last=False)[1])
+        self._open.move_to_end(name)
+        return os.pread(self._open[name], end - begin, begin)
+
+    def __del__(self) -> None:
+        for handle in self._open.values():
+            os.close(handle)
+
+
+class _Remote:
+    """Any file system of fsspec."""
+
+    def __init__(self, root: str, options: dict[str, Any], key: str) -> None:
+        import fsspec  # a second, for those who need it
+
+        self._root, self._key = root, key
+        try:
+            self._fs, self._path = fsspec.core.url_to_fs(root, **options)
+        except (ImportError, ValueError, OSError) as error:
+            raise UserError(f"{key}={root}: {error}") from error
+
+    def whole(self, name: str) -> bytes:
+        try:
+            data: bytes = self._fs.cat_file(f"{self._path}/{name}")
+        except Exception as error:  # each file system has its own
+            raise UserError(_no_shards(self._key, self._root, error)) from error
+        return data
+
+    def part(self, name: str, begin: int, end: int) -> bytes:
+        try:
+            data: bytes = self._fs.cat_file(f"{self._path}/{name}", start=begin, end=end)
+        except Exception as error:  # each file system has its own
+            raise OSError(f"{type(error).__name__}: {error}") from error
+        return data
+
+
+def _no_shards(key: str, root: str, error: Exception) -> str:
+    return (
+        f"{key}={root}: its {NAME} cannot be read ({type(error).__name__}: {error}); "
+        "`python -m selfsup_motion.prepare prepare=shards` makes shards."
+    )
+
+
+def _decoded(
+    data: Sequence[bytes], info: VideoInfo
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Flow (T-1, 2, H, W) and validity (T-1, H, W)."""
+    flow = np.empty((len(data), 2, info.height, info.width), np.float32)
+    valid = np.empty((len(data), info.height, info.width), np.bool_)
+    for place, item in enumerate(data):
+        try:
+            flow[place], valid[place] = decode_flow(item, ".flowz", info.key)
+        except ValueError as error:
+            raise ClipReadError(f"{error}.", file=info.key) from error
+    return flow, valid

@@ -1,0 +1,196 @@
+"""Which videos of a folder belong to a split, what they show and which part of them counts."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsup_motion.data.files import PathList, split_by_name
+from selfsup_motion.errors import UserError
+
+log = logging.getLogger(__name__)
+
+VAL_FOLDERS = ("val", "validate", "validation")
+"""What the folder beside `train` is called."""
+
+_CUT = re.compile(r"(?P<id>.+)_(?P<start>\d{6})_(?P<end>\d{6})")
+"""File name of a clip that was cut out of the video `id`, with its seconds."""
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """N videos."""
+
+    paths: PathList
+    """(N,) relative to the root."""
+    classes: tuple[str, ...] = ()
+    """Names of what the videos show."""
+    actions: NDArray[np.int64] | None = None
+    """(N,) index into `classes`, -1 if unknown. None: of no video."""
+    spans: NDArray[np.float64] | None = None
+    """(N, 2) first and last second that count. None: all of every video."""
+
+    def part(self, split: Literal["train", "val"], val_share: float) -> VideoList:
+        """The part of a split, chosen by the paths alone."""
+        kept = frozenset(split_by_name(sorted(set(self.paths)), val_share)[split == "val"])
+        chosen = np.array([path in kept for path in self.paths])
+        return replace(
+            self,
+            paths=PathList(path for path in self.paths if path in kept),
+            actions=None if self.actions is None else self.actions[chosen],
+            spans=None if self.spans is None else self.spans[chosen],
+        )
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folders "train" and "val" of a root that is divided so; else nothing."""
+    val = next((root / name for name in VAL_FOLDERS if (root / name).is_dir()), None)
+    if val is None or not (root / "train").is_dir():
+        return {}
+    return {"train": root / "train", "val": val}
+
+
+def by_class_folder(paths: Sequence[str], everything: Iterable[str]) -> VideoList:
+    """Videos that lie in folders named by what they show, `class/x.mp4` at any depth.
+
+    Args:
+        paths: of the split.
+        everything: those of all splits, which make up the classes.
+    """
+    classes = sorted({name for name in map(_folder_name, everything) if name})
+    number = {name: index for index, name in enumerate(classes)}
+    actions = np.array([number.get(_folder_name(path), -1) for path in paths], np.int64)
+    return VideoList(PathList(paths), tuple(classes), actions)
+
+
+def from_lists(
+    root: Path,
+    files: Sequence[str],
+    others: Sequence[str],
+    extensions: Sequence[str],
+    find: Callable[[], Sequence[str]],
+) -> VideoList:
+    """Videos named in list files: official Kinetics csv, or a video per line.
+
+    - `.csv` with a header that names `youtube_id`: columns `label`, `time_start` and `time_end` are
+      used if they are there. The video is a file called `<id>_<start>_<end>` (six digits each, cut
+      to the span already) or `<id>` (of which the span counts), anywhere below the root.
+    - anything else: `path` or `path label` per line; relative to the root.
+
+    Args:
+        root: folder of the videos.
+        files: the lists, relative to `root`.
+        others: lists of the other split: they take part in the numbering of the classes.
+        extensions: of videos.
+        find: lists the videos below `root`; called if there is a csv.
+
+    Raises:
+        UserError: a list cannot be read, or none of its videos is there.
+    """
+    rows = [row for name in files for row in _rows(root / name, extensions)]
+    if not rows:
+        raise UserError(f"The list {', '.join(files)} is empty.")
+    labels = {row.label for row in rows}
+    labels.update(row.label for name in others for row in _rows(root / name, extensions))
+    classes = sorted(labels - {""})
+    number = {name: index for index, name in enumerate(classes)}
+    by_id = _Finder(find()) if any(row.video for row in rows) else None
+    paths, actions, spans = [], [], []
+    for row in rows:
+        path, whole = row.path, True
+        if row.video and by_id is not None:
+            path, whole = by_id(row)
+        if path:
+            paths.append(path)
+            actions.append(number.get(row.label, -1))
+            spans.append((-np.inf, np.inf) if whole else (row.start, row.end))
+    where = f"{', '.join(files)} below {root}"
+    if not paths:
+        raise UserError(
+            f"None of the {len(rows)} videos of {where} is there: they are looked for as "
+            "<youtube_id>_<start>_<end>.mp4 and <youtube_id>.mp4; set data.root to their folder."
+        )
+    if len(paths) < len(rows):
+        log.warning("%d of %d videos of %s are missing.", len(rows) - len(paths), len(rows), where)
+    return VideoList(
+        PathList(paths),
+        tuple(classes),
+        np.array(actions, np.int64) if classes else None,
+        np.array(spans) if np.isfinite(spans).any() else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of a list: either the `path` of a file or the id of a `video`."""
+
+    path: str = ""
+    video: str = ""
+    label: str = ""
+    start: float = -np.inf
+    end: float = np.inf
+
+
+class _Finder:
+    """Finds the files of YouTube ids."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._cut: dict[tuple[str, int, int], str] = {}
+        self._whole: dict[str, str] = {}
+        for path in paths:
+            stem = os.path.splitext(os.path.basename(path))[0]
+            if match := _CUT.fullmatch(stem):
+                self._cut[match["id"], int(match["start"]), int(match["end"])] = path
+            self._whole[stem] = path
+
+    def __call__(self, row: _Row) -> tuple[str, bool]:
+        """(path or "", whether all of it counts)."""
+        if np.isfinite(row.start) and np.isfinite(row.end):
+            cut = self._cut.get((row.video, int(row.start), int(row.end)))
+            if cut is not None:
+                return cut, True
+        return self._whole.get(row.video, ""), False
+
+
+def _rows(file: Path, extensions: Sequence[str]) -> list[_Row]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            header = lines.readline()
+            lines.seek(0)
+            if file.suffix == ".csv" and "youtube_id" in header:
+                return [_official(row, file) for row in csv.DictReader(lines)]
+            return [_plain(line.strip(), extensions) for line in lines if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The list {file} cannot be read: {error}.") from error
+
+
+def _official(row: dict[str, str], file: Path) -> _Row:
+    try:
+        return _Row(
+            video=row["youtube_id"].strip(),
+            label=(row.get("label") or "").strip(),
+            start=float(row.get("time_start") or -np.inf),
+            end=float(row.get("time_end") or np.inf),
+        )
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{file}: a row cannot be read: {row}.") from error
+
+
+def _plain(line: str, extensions: Sequence[str]) -> _Row:
+    if line.lower().endswith(tuple(extensions)):
+        return _Row(path=line)
+    path, _, label = line.replace("\t", " ").rpartition(" ")
+    return _Row(path=path.rstrip(" ,") or line, label=label if path else "")
+
+
+def _folder_name(path: str) -> str:
+    return os.path.basename(os.path.dirname(path))

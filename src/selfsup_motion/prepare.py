@@ -1,0 +1,114 @@
+"""Prepare data: `python -m selfsup_motion.prepare prepare=index prepare.root=/path/to/videos`.
+
+The jobs are in `data/preparation`. Each can be killed at any time and started again.
+"""
+
+import time
+from datetime import timedelta
+
+import hydra
+from omegaconf import DictConfig
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.utils import cli
+from selfsup_motion.utils.config import config_dir, options
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Do a job as configured, or this array job's share of it.
+
+    Args:
+        cfg: the composed config, not resolved.
+
+    Raises:
+        UserError: anything that the config's author can put right.
+    """
+    if not cfg.get("prepare"):
+        jobs = "\n".join(f"  prepare={name}" for name in options("prepare"))
+        raise UserError(f"What is to be prepared? Add one of these:\n{jobs}")
+
+    from selfsup_motion.utils.build import build
+    from selfsup_motion.utils.check import check_config
+
+    check_config(cfg, {})
+    job = build(cfg.prepare.job, "prepare")
+    work = build(cfg.prepare.work, "prepare")
+    with _Bar() as bar:
+        outcome = work.run(job, bar.show)
+    from selfsup_motion.utils.console import console
+
+    bad = ", ".join(f"{count} {reason}" for reason, count in outcome.bad.most_common())
+    kept = f" ({outcome.kept} were done before)" if outcome.kept else ""
+    lines = [
+        f"Did {outcome.done}{kept}; in all {outcome.good} good, {outcome.bad.total()} bad"
+        + (f": {bad}" if bad else "")
+    ]
+    if outcome.elsewhere:
+        lines.append(
+            f"{outcome.elsewhere} are left to other shards; the last one to end writes the result."
+        )
+    else:
+        lines += [*outcome.lines, f"{outcome.bad_files}: the bad files and why"]
+    console.print("\n".join(lines), markup=False)
+
+
+class _Bar:
+    """A progress bar; without a terminal, a line now and then."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        from selfsup_motion.utils.console import console
+
+        self._console = console
+        # refreshed by hand: a thread of its own would be forked along with the workers
+        self._bar = Progress(
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            auto_refresh=False,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None)
+        self._started = self._shown = time.monotonic()
+
+    def __enter__(self) -> "_Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, done: int, total: int, bad: int) -> None:
+        """Tell where the work stands."""
+        now = time.monotonic()
+        pause = 0.2 if self._console.is_terminal else _SECONDS_BETWEEN_LINES
+        if now - self._shown < pause and 0 < done < total:
+            return
+        self._shown = now
+        rate = done / max(now - self._started, 1e-3)
+        left = timedelta(seconds=round((total - done) / rate)) if done else "?"
+        text = f"{bad} bad, {rate:.1f}/s, {left} left"
+        if self._console.is_terminal:
+            self._bar.update(self._task, total=total, completed=done, description=text)
+            self._bar.refresh()
+        elif 0 < done < total:
+            self._console.print(f"{done}/{total}  {text}", markup=False)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="prepare")
+def _main(cfg: DictConfig) -> None:
+    cli.job(prepare, cfg)
+
+
+def main() -> None:
+    """The command line entry."""
+    cli.run(_main, config_name="prepare")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recording import CountingSource
+
+from selfsup_motion.data.concat import ConcatSource
+from selfsup_motion.errors import ClipReadError, UserError
+
+
+def keys(source: ConcatSource) -> list[str]:
+    return [source.info(index).key for index in range(len(source))]
+
+
+def test_sources_follow_one_another_under_their_names() -> None:
+    source = ConcatSource({"a": CountingSource(2), "b": CountingSource(3, bad=[1])})
+
+    assert keys(source) == ["a/0", "a/1", "b/0", "b/1", "b/2"]
+    clip = source.read(4, [7, 9])
+    assert clip.key == "b/2"
+    assert clip.frames[:, 0, 0, 0].tolist() == [7, 9]
+    with pytest.raises(ClipReadError) as caught:
+        source.read(3, [0])
+    assert caught.value.file == "b/1.mp4"
+    with pytest.raises(IndexError):
+        source.info(5)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    weights=st.lists(st.floats(0.5, 8), min_size=4, max_size=4),
+)
+def test_weights_are_proportions_and_every_video_is_visited_equally_often(
+    lengths: list[int], weights: list[float]
+) -> None:
+    named = {f"s{i}": weight for i, weight in enumerate(weights[: len(lengths)])}
+    source = ConcatSource({f"s{i}": CountingSource(n) for i, n in enumerate(lengths)}, named)
+
+    visits = Counter(keys(source))
+    share = dict.fromkeys(named, 0)
+    for key, count in visits.items():
+        share[key.partition("/")[0]] += count
+    for (name, weight), length in zip(named.items(), lengths, strict=True):
+        counts = [visits[f"{name}/{i}"] for i in range(length)]
+        assert min(counts) >= 1
+        assert max(counts) - min(counts) <= 1
+        expected = weight * sum(share.values()) / sum(named.values())
+        assert share[name] == pytest.approx(expected, abs=len(named))
+
+
+@pytest.mark.parametrize("weights", [{"a": 1}, {"a": 1, "b": 0}, {"a": 1, "b": 1, "c": 1}])
+def test_weights_that_do_not_fit_are_refused(weights: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="give a positive one for each of a, b"):
+        ConcatSource({"a": CountingSource(1), "b": CountingSource(1)}, weights)
+
+
+def test_what_cannot_be_put_together_is_refused() -> None:
+    ordered = CountingSource(2)
+    ordered.blocks = (np.zeros(2, np.int64), 1)  # type: ignore[attr-defined]
+    for sources in ({}, {"a": CountingSource(0)}, {"a": ordered}):
+        with pytest.raises(UserError, match="concatenation"):
+            ConcatSource(sources)
+
+
+def test_missing_flow_is_told_with_the_source() -> None:
+    silent = CountingSource(1)
+    silent.no_flow = "these frames come without"  # type: ignore[attr-defined]
+    source = ConcatSource({"a": CountingSource(1), "b": silent})
+    assert source.no_flow == "of source b, these frames come without"
+    assert ConcatSource({"a": CountingSource(1)}).no_flow is None

@@ -1,0 +1,321 @@
+"""The jobs on small videos, and that what they write can be trained on."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from video_files import frame_numbers, truncate, write_video
+
+from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.files import PathList
+from selfsup_motion.data.frames import FrameFolder
+from selfsup_motion.data.index import VideoIndex
+from selfsup_motion.data.module import ClipDataModule
+from selfsup_motion.data.preparation.flow import StoreFlow
+from selfsup_motion.data.preparation.frames import ExtractFrames
+from selfsup_motion.data.preparation.index import IndexVideos
+from selfsup_motion.data.preparation.shards import PackShards
+from selfsup_motion.data.preparation.work import Job, Outcome, Work
+from selfsup_motion.data.sampling import RandomClips, UniformClips
+from selfsup_motion.data.shards import ClipShards
+from selfsup_motion.data.source import Source, VideoInfo
+from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.errors import ClipReadError, UserError
+
+
+def run(job: Job) -> Outcome:
+    return Work(num_workers=1).run(job)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five good videos, one too short, one truncated."""
+    root = tmp_path_factory.mktemp("videos")
+    for name in ("a/one.mp4", "a/two.mp4", "b/one.mp4", "b/three.mkv"):
+        write_video(root / name, num_frames=12, options={"g": "6"})
+    write_video(root / "a/one.mov", num_frames=9)
+    write_video(root / "short.mp4", num_frames=1)
+    truncate(write_video(root / "cut.mp4"), 0.5)
+    return root
+
+
+def test_index_tells_what_opening_the_videos_tells(videos: Path, tmp_path: Path) -> None:
+    outcome = run(IndexVideos(root=videos, output=tmp_path, decode=True))
+    assert outcome.bad == {"no video": 1, "too short": 1}
+    opened = VideoFolder(videos, short_side=32)
+    indexed = VideoFolder(videos, short_side=32, index=tmp_path)
+
+    known = {info.key: info for info in map(indexed.info, range(len(indexed)))}
+    assert len(known) == 5
+    for place in range(len(opened)):
+        try:
+            info = opened.info(place)
+        except ClipReadError:
+            continue
+        assert info.num_frames == 1 or known[info.key] == info
+    assert frame_numbers(indexed.read(0, [3, 7]).frames, 12) == [3, 7]
+    split = {
+        side: {f.info(i).key for i in range(len(f))}
+        for side in ("train", "val")
+        for f in [VideoFolder(videos, split=side, index=tmp_path)]  # type: ignore[arg-type]
+    }
+    assert split["train"] | split["val"] == known.keys()
+    assert not split["train"] & split["val"]
+
+
+def test_index_of_a_video_that_has_changed_is_told(tmp_path: Path) -> None:
+    write_video(tmp_path / "in" / "a.mp4", num_frames=9)
+    run(IndexVideos(root=tmp_path / "in", output=tmp_path / "out"))
+    write_video(tmp_path / "in" / "a.mp4", num_frames=7)
+    with pytest.raises(ClipReadError, match="has 7 frames, not as many as in the index"):
+        VideoFolder(tmp_path / "in", index=tmp_path / "out").read(0, [0])
+
+
+def test_index_of_ten_thousand_videos_opens_at_once_and_is_small(tmp_path: Path) -> None:
+    infos = [
+        VideoInfo(f"class {i % 400}/video {i}.mp4", 300, 29.97, 256, 340) for i in range(10000)
+    ]
+    VideoIndex.of(infos).save(tmp_path / "index.npz")
+
+    start = time.process_time()
+    source = VideoFolder(tmp_path, index=tmp_path)
+    assert source.info(9999) == infos[9999]
+    assert time.process_time() - start < 1
+    assert len(pickle.dumps(source)) < 10000 * 100
+    assert list(VideoIndex.load(tmp_path)) == infos
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\3\4", b"text"])
+def test_missing_and_damaged_indices_are_one_sentence(tmp_path: Path, content: Any) -> None:
+    if content is not None:
+        (tmp_path / "index.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"^data\.index=.*selfsup_motion\.prepare"):
+        VideoFolder(tmp_path, index=tmp_path / "index.npz")
+
+
+def test_paths_that_are_no_text_survive_the_index(tmp_path: Path) -> None:
+    name = b"caf\xe9.mp4".decode("utf-8", "surrogateescape")
+    index = VideoIndex.of([VideoInfo(name, 3, None, 4, 5)])
+    index.save(tmp_path / "index.npz")
+    assert VideoIndex.load(tmp_path)[0] == VideoInfo(name, 3, None, 4, 5)
+    assert list(index.keys) == list(PathList([name]))
+
+
+def test_frames_are_those_of_the_videos(videos: Path, tmp_path: Path) -> None:
+    outcome = run(ExtractFrames(root=videos, output=tmp_path, short_side=32))
+    assert outcome.good == 6
+    # two videos that differ in their extension alone
+    folders = {f"{p.parent.relative_to(tmp_path)}" for p in tmp_path.rglob("*.jpg")}
+    assert folders == {"a/one.mp4", "a/one.mov", "a/two", "b/one", "b/three", "short"}
+    assert "b/three,12\n" in (tmp_path / "frames.csv").read_text()
+
+    source = FrameFolder(tmp_path, layout="folders", lists=["frames.csv"])
+    keys = [source.info(i).key for i in range(len(source))]
+    assert sorted(keys) == sorted(folders)
+    clip = source.read(keys.index("b/three"), [0, 5, 11])
+    assert clip.frames.shape == (3, 3, 32, 48)
+    assert frame_numbers(clip.frames, 12) == [0, 5, 11]
+
+
+def test_frames_are_taken_at_the_rate_asked_for(tmp_path: Path) -> None:
+    write_video(tmp_path / "in" / "a.mp4")  # 25 per second
+    run(ExtractFrames(root=tmp_path / "in", output=tmp_path / "out", short_side=None, fps=10))
+    images = [cv2.imread(str(p)) for p in sorted((tmp_path / "out" / "a").iterdir())]
+    taken = frame_numbers(np.stack(images).transpose(0, 3, 1, 2))
+    # 2.5 frames apart; the nearest, of two the earlier
+    assert taken == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27]
+
+
+def test_flow_is_stored_for_training_on_pairs(videos: Path, tmp_path: Path) -> None:
+    run(ExtractFrames(root=videos / "b", output=tmp_path / "frames", short_side=None))
+    outcome = run(StoreFlow(root=tmp_path / "frames", output=tmp_path / "flow"))
+    assert outcome.good == 2
+
+    lists = ["flow/pairs.txt"]
+    stored = FrameFolder(tmp_path, layout="pairs", lists=lists, flow="stored")
+    estimated = FrameFolder(tmp_path, layout="pairs", lists=lists, flow="dis", flow_preset="medium")
+    assert len(stored) == 22
+    ours, theirs = stored.read(3, [0, 1]), estimated.read(3, [0, 1])
+    np.testing.assert_array_equal(ours.valid, theirs.valid)
+    assert ours.valid is not None
+    assert ours.flow is not None
+    assert theirs.flow is not None
+    np.testing.assert_allclose(
+        ours.flow * ours.valid[:, None], theirs.flow * ours.valid[:, None], atol=1 / 64
+    )
+
+
+def test_folders_of_frames_that_cannot_be_listed_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "with blank"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.jpg"), np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(UserError, match="with blank: a list of pairs cannot name folders"):
+        run(StoreFlow(root=tmp_path, output=tmp_path.parent / "flow"))
+    with pytest.raises(UserError, match="holds frames itself"):
+        run(StoreFlow(root=folder, output=tmp_path / "flow"))
+    with pytest.raises(UserError, match=r"flow lies in prepare\.root="):
+        run(StoreFlow(root=tmp_path, output=tmp_path / "flow"))
+
+
+@pytest.fixture(scope="module")
+def shards(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("shards")
+    job = PackShards(
+        root=videos, output=output, short_side=48, picture="png", flow="dis", videos_per_shard=3
+    )
+    outcome = run(job)
+    assert (outcome.good, outcome.bad) == (6, {"no video": 1})
+    return output
+
+
+def test_shards_hold_the_same_samples_as_the_videos(videos: Path, shards: Path) -> None:
+    files = VideoFolder(videos, short_side=48, flow="dis", flow_preset="medium")
+    packed = ClipShards(str(shards), flow="dis", flow_preset="medium")
+    stored = ClipShards(str(shards), flow="stored")
+    places = {p: i for i, p in enumerate(files._paths)}
+
+    for place in range(len(packed)):
+        info = packed.info(place)
+        assert info == files.info(places[info.key])
+        numbers = [info.num_frames - 2, info.num_frames - 1] if info.num_frames > 1 else [0]
+        ours, theirs = packed.read(place, numbers), files.read(places[info.key], numbers)
+        np.testing.assert_array_equal(ours.frames, theirs.frames)
+        np.testing.assert_array_equal(ours.times, theirs.times)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(ours.flow, theirs.flow)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(ours.valid, theirs.valid)  # type: ignore[arg-type]
+        read = stored.read(place, numbers)
+        np.testing.assert_array_equal(read.valid, theirs.valid)  # type: ignore[arg-type]
+        assert read.flow is not None
+        assert theirs.flow is not None
+        assert theirs.valid is not None
+        valid = theirs.valid[:, None]
+        np.testing.assert_allclose(read.flow * valid, theirs.flow * valid, atol=1 / 64)
+
+
+def test_shards_are_plain_tars(shards: Path) -> None:
+    with tarfile.open(shards / "shard-000000.tar") as tar:
+        names = tar.getnames()
+        text = tar.extractfile("a/one.mp4/video.json")
+        assert text is not None
+        table = json.load(text)
+        picture = tar.extractfile("a/one.mp4/000004.png")
+        assert picture is not None
+        image = cv2.imdecode(np.frombuffer(picture.read(), np.uint8), cv2.IMREAD_COLOR)
+    assert "a/one.mp4/000000.flowz" in names
+    assert table["key"] == "a/one.mp4"
+    assert len(table["frames"]) == 12
+    assert frame_numbers(image.transpose(2, 0, 1)[None], 12) == [4]
+
+
+def test_shards_are_the_same_whenever_they_are_made(videos: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(PackShards(root=videos, output=tmp_path / name, short_side=32, videos_per_shard=3))
+    for shard in ("shard-000000.tar", "shard-000002.tar"):
+        assert (tmp_path / "one" / shard).read_bytes() == (tmp_path / "two" / shard).read_bytes()
+
+
+class Everything:
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:
+        return {
+            "frames": torch.from_numpy(np.ascontiguousarray(clip.frames)),
+            "flow": torch.from_numpy(clip.flow),
+            "noise": torch.tensor(rng.random()),
+        }
+
+
+def test_training_from_shards_sees_the_batches_of_training_from_files(tmp_path: Path) -> None:
+    for number in range(5):
+        write_video(tmp_path / "in" / f"{number}.mp4", num_frames=9 + number)
+    job = PackShards(
+        root=tmp_path / "in",
+        output=tmp_path / "out",
+        short_side=32,
+        picture="png",
+        videos_per_shard=2,
+    )
+    assert run(job).good == 5
+
+    def batches(source: Source) -> list[Any]:
+        data = ClipDataModule(
+            source=source,
+            val_source=source,
+            sampler=RandomClips(2, clips_per_video=2),
+            val_sampler=UniformClips(2),
+            view=Everything(),
+            val_view=Everything(),
+            batch_size=5,
+        )
+        return [batch for _ in range(2) for batch in data.train_dataloader()]
+
+    from_files = batches(VideoFolder(tmp_path / "in", short_side=32, flow="dis"))
+    from_shards = batches(ClipShards(str(tmp_path / "out"), flow="dis"))
+    assert len(from_files) == len(from_shards) == 4
+    for ours, theirs in zip(from_shards, from_files, strict=True):
+        assert ours["key"] == theirs["key"]
+        assert all(torch.equal(ours[name], theirs[name]) for name in ("frames", "flow", "noise"))
+
+
+def test_shards_are_mixed_a_few_at_a_time_if_asked(shards: Path) -> None:
+    mixed = ClipShards(str(shards), shuffle_shards=1).blocks
+    assert mixed is not None
+    assert mixed[0].tolist() == [0, 0, 0, 1, 1, 2]
+    assert ClipShards(str(shards)).blocks is None
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_shards_at_a_url_are_those_of_the_folder(
+    shards: Path, tmp_path: Path, cached: bool
+) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for file in shards.glob("[!.]*"):
+        memory.pipe_file(f"/bucket/{file.name}", file.read_bytes())
+    here, there = ClipShards(str(shards)), ClipShards("memory://bucket")
+    if cached:
+        options = {"filecache": {"cache_storage": str(tmp_path)}}
+        there = ClipShards("filecache::memory://bucket", storage_options=options)
+    there = pickle.loads(pickle.dumps(there))
+    for place in range(len(here)):
+        if here.info(place).num_frames > 1:
+            ours, theirs = here.read(place, [0, 1]), there.read(place, [0, 1])
+            np.testing.assert_array_equal(ours.frames, theirs.frames)
+            np.testing.assert_array_equal(ours.flow, theirs.flow)  # type: ignore[arg-type]
+
+
+def test_damaged_and_missing_shards_are_told(shards: Path, tmp_path: Path) -> None:
+    for file in shards.glob("[!.]*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    data = bytearray((tmp_path / "shard-000000.tar").read_bytes())
+    data[: len(data) // 2] = bytes(len(data) // 2)
+    (tmp_path / "shard-000000.tar").write_bytes(data[:-3000])
+    (tmp_path / "shard-000001.tar").unlink()
+    source = ClipShards(str(tmp_path))
+    with pytest.raises(ClipReadError, match=r"a/one\.mov is damaged"):
+        source.read(0, [0])
+    with pytest.raises(ClipReadError, match=r"cannot be read from shard-000001\.tar"):
+        source.read(4, [0])
+
+
+def test_what_shards_cannot_give_is_one_sentence(
+    videos: Path, shards: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"neighbours|from each frame to the next"):
+        ClipShards(str(shards)).read(0, [0, 2])
+    run(PackShards(root=videos / "b", output=tmp_path, short_side=32))
+    with pytest.raises(UserError, match=r"hold no flow: set data\.flow=dis"):
+        ClipShards(str(tmp_path)).read(0, [0, 1])
+    with pytest.raises(UserError, match=r"^data\.root=/nowhere: its index\.npz cannot be read"):
+        ClipShards("/nowhere")
+    with pytest.raises(UserError, match=r"^data\.root=nope://x: "):
+        ClipShards("nope://x")

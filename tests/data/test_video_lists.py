@@ -1,0 +1,160 @@
+"""VideoFolder on data sets with classes, splits and lists, as Kinetics has them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+from video_files import frame_numbers, write_video
+
+from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.errors import ClipReadError, UserError
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 frames at 25 per second."""
+    return write_video(tmp_path_factory.mktemp("film") / "film.mp4", 30)
+
+
+def place(film: Path, root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(film, root / name)
+
+
+def contents(source: VideoFolder) -> list[tuple[str, str]]:
+    """(key, class) of every video."""
+    pairs = []
+    for index in range(len(source)):
+        clip = source.read(index, [0])
+        action = int(clip.labels["action"])
+        pairs.append((clip.key, source.classes[action] if action >= 0 else "none"))
+    return pairs
+
+
+def test_class_folders_give_labels(film: Path, tmp_path: Path) -> None:
+    place(film, tmp_path, "yoga/a.mp4", "archery/b.mp4", "archery/c.mp4", "loose.mp4")
+    assert contents(VideoFolder(tmp_path, labels=True)) == [
+        ("archery/b.mp4", "archery"),
+        ("archery/c.mp4", "archery"),
+        ("loose.mp4", "none"),
+        ("yoga/a.mp4", "yoga"),
+    ]
+    assert "action" not in VideoFolder(tmp_path).read(0, [0]).labels
+
+
+@pytest.mark.parametrize("val", ["val", "validate"])
+def test_train_and_val_folders_are_splits_with_the_same_classes(
+    film: Path, tmp_path: Path, val: str
+) -> None:
+    place(film, tmp_path, "train/yoga/a.mp4", "train/archery/b.mp4", f"{val}/yoga/c.mp4")
+    train = VideoFolder(tmp_path, labels=True, split="train")
+    held_out = VideoFolder(tmp_path, labels=True, split="val")
+    assert contents(train) == [("train/archery/b.mp4", "archery"), ("train/yoga/a.mp4", "yoga")]
+    assert contents(held_out) == [(f"{val}/yoga/c.mp4", "yoga")]
+    assert train.classes == held_out.classes
+    assert len(VideoFolder(tmp_path)) == 3
+
+
+OFFICIAL = """label,youtube_id,time_start,time_end,split,is_cc
+yoga,abc_-123456,10,20,train,0
+archery,-_fullvideo,0.2,0.6,train,0
+archery,missing0000,1,11,train,0
+"""
+
+
+def test_official_csv_finds_cut_and_whole_videos(
+    film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place(film, tmp_path, "videos/abc_-123456_000010_000020.mp4", "x/y/-_fullvideo.mp4", "z.mp4")
+    (tmp_path / "train.csv").write_text(OFFICIAL)
+    with caplog.at_level(logging.WARNING):
+        source = VideoFolder(tmp_path, lists=["train.csv"], split="all")
+    assert "1 of 3 videos of train.csv" in caplog.text
+    assert contents(source) == [
+        ("videos/abc_-123456_000010_000020.mp4", "yoga"),
+        ("x/y/-_fullvideo.mp4", "archery"),
+    ]
+    # the cut file counts in full, of the whole one only the span
+    assert [source.info(index).num_frames for index in range(2)] == [30, 10]
+    assert frame_numbers(source.read(0, [0, 29]).frames) == [0, 29]
+    clip = source.read(1, [0, 9])
+    assert frame_numbers(clip.frames) == [5, 14]
+    assert clip.times is not None
+    assert clip.times.tolist() == pytest.approx([0.2, 0.56])
+    with pytest.raises(ClipReadError, match="has 10 frames"):
+        source.read(1, [10])
+
+
+def test_classes_are_numbered_over_both_lists(film: Path, tmp_path: Path) -> None:
+    place(film, tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "train.csv").write_text("label,youtube_id\nyoga,a\n")
+    (tmp_path / "val.csv").write_text("label,youtube_id\narchery,b\n")
+    lists = {"lists": ["train.csv"], "val_lists": ["val.csv"]}
+    train, val = (VideoFolder(tmp_path, split=split, **lists) for split in ("train", "val"))
+    assert train.classes == val.classes == ("archery", "yoga")
+    assert contents(train) == [("a.mp4", "yoga")]
+    assert contents(val) == [("b.mp4", "archery")]
+
+
+def test_two_spans_of_one_video_are_two_videos(film: Path, tmp_path: Path) -> None:
+    place(film, tmp_path, "a.mp4")
+    (tmp_path / "x.csv").write_text("youtube_id,time_start,time_end\na,0,0.4\na,0.4,1.2\n")
+    source = VideoFolder(tmp_path, lists=["x.csv"])
+    assert frame_numbers(source.read(0, [0]).frames) == [0]
+    assert frame_numbers(source.read(1, [0]).frames) == [10]
+    assert [source.info(index).num_frames for index in range(2)] == [10, 20]
+
+
+def test_plain_lists_with_and_without_labels(film: Path, tmp_path: Path) -> None:
+    place(film, tmp_path, "with space.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "plain.txt").write_text("with space.mp4\n\nb.mp4\n")
+    source = VideoFolder(tmp_path, lists=["plain.txt"])
+    assert [source.info(index).key for index in range(2)] == ["with space.mp4", "b.mp4"]
+    assert "action" not in source.read(0, [0]).labels
+    (tmp_path / "labelled.txt").write_text("with space.mp4 jump\nb.mp4 run\n")
+    assert contents(VideoFolder(tmp_path, lists=["labelled.txt"])) == [
+        ("with space.mp4", "jump"),
+        ("b.mp4", "run"),
+    ]
+
+
+def test_a_list_is_divided_if_there_is_none_for_validation(film: Path, tmp_path: Path) -> None:
+    names = [f"{number}.mp4" for number in range(12)]
+    place(film, tmp_path, *names)
+    (tmp_path / "plain.txt").write_text("\n".join(names))
+    parts = [
+        {s.info(i).key for i in range(len(s))}
+        for s in (VideoFolder(tmp_path, lists=["plain.txt"], split=p) for p in ("train", "val"))
+    ]
+    assert parts[0] | parts[1] == set(names)
+    assert not parts[0] & parts[1]
+    assert all(parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("label,youtube_id,time_start\nyoga,a,soon\n", "a row cannot be read"),
+        ("label,youtube_id\nyoga,unknown\n", "None of the 1 videos of x.csv"),
+        ("", "is empty"),
+    ],
+)
+def test_useless_lists_are_told(film: Path, tmp_path: Path, text: str, message: str) -> None:
+    place(film, tmp_path, "a.mp4")
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        VideoFolder(tmp_path, lists=["x.csv"])
+    with pytest.raises(UserError, match="cannot be read"):
+        VideoFolder(tmp_path, lists=["no.csv"])
+    with pytest.raises(UserError, match="set both"):
+        VideoFolder(tmp_path, val_lists=["x.csv"])
+    (tmp_path / "train").mkdir()
+    place(film, tmp_path, "val/b.mp4")
+    with pytest.raises(UserError, match=r"train/? holds no videos"):
+        VideoFolder(tmp_path, split="train")
+    with pytest.raises(UserError, match="exclude each other"):
+        VideoFolder(tmp_path, lists=["x.csv"], index="x.npz")

@@ -1,0 +1,57 @@
+"""The one-liners in scripts/ do what their first lines say."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_killed import write_videos
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", str(SCRIPTS / name), *arguments],
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("prepare_*.sh")), ids=lambda p: p.name)
+def test_without_arguments_the_usage_is_shown(script):
+    done = run(script.name)
+    assert done.returncode == 2
+    assert f"scripts/{script.name} <folder" in done.stdout
+    assert "python -m selfsup_motion.train experiment=cmp" in done.stdout
+    assert "set -e" not in done.stdout
+
+
+def test_data_sets_are_prepared(folder):
+    write_videos(folder / "videos", 3)
+    jobs = [
+        ("prepare_kinetics.sh", "videos", "index"),
+        ("prepare_kinetics.sh", "videos", "shards", "shards", "prepare.short_side=32"),
+        ("prepare_oxuva.sh", "videos", "yfcc/UnsupVideo_Frames", "prepare.fps=5"),
+        ("prepare_yfcc.sh", "yfcc"),
+    ]
+    for name, *arguments in jobs:
+        done = run(name, *arguments, "prepare.num_workers=1")
+        assert done.returncode == 0, done.stderr
+        assert "3 good, 0 bad" in done.stdout
+    made = ("index/index.npz", "shards/index.npz", "yfcc/flow/pairs.txt")
+    assert all((folder / name).is_file() for name in made)
+    assert (folder / "yfcc/UnsupVideo_Frames/frames.csv").read_text().startswith("00,4\n")
+
+
+def test_array_tasks_take_their_shares(folder):
+    write_videos(folder / "videos", 3)
+    for task in ("1", "2"):
+        array = {"SLURM_ARRAY_TASK_ID": task, "SLURM_ARRAY_TASK_COUNT": "2"}
+        done = run("prepare_kinetics.sh", "videos", "index", **array)
+        assert done.returncode == 0, done.stderr
+    assert "Did 1; in all 3 good" in done.stdout
