@@ -188,13 +188,12 @@ def test_unusable_checkpoint_is_refused_and_nothing_is_touched(
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     """A run of two steps."""
-    from conftest import CONF
-
     from selfsup_motion.train import train
     from selfsup_motion.utils.config import compose
 
     folder = tmp_path_factory.mktemp("template") / "run"
-    overrides = [f"hydra.searchpath=[{CONF}]", "experiment=tiny", "data=tiny"]
+    conf = Path(__file__).parent / "conf"
+    overrides = [f"hydra.searchpath=[{conf}]", "experiment=tiny", "data=tiny"]
     train(compose([*overrides, "trainer.max_steps=2", f"paths.output_dir={folder}"]))
     return folder
 

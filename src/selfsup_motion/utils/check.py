@@ -136,7 +136,7 @@ def describe(annotation: Any) -> str:
     if inspect.isclass(kind) and issubclass(kind, Mapping):
         return "a mapping"
     if inspect.isclass(kind) and issubclass(kind, collections.abc.Iterable):
-        return f"a list of {describe(args[0])}s" if args else "a list"
+        return f"a list, each {describe(args[0])}" if args else "a list"
     return f"a {getattr(annotation, '__name__', annotation)}"
 
 
