@@ -185,3 +185,45 @@ def test_an_encoder_without_early_features_is_refused():
             optimizer=torch.optim.SGD,
             schedule=cosine,
         )
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("form", FORMS)
+def test_scores_on_cuda_equal_those_on_the_cpu(form):
+    batch = first_batch()
+    made = method(form).eval()
+    names = ("image", "points", "vectors", "point_mask")
+    with torch.no_grad():
+        here = made(*(batch[name] for name in names))
+        there = made.cuda()(*(batch[name].cuda() for name in names)).cpu()
+    flow, on_device = made.cpu().bins.decode(here), made.bins.decode(there)
+    assert torch.allclose(flow, on_device, atol=2e-2)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_loss_and_its_gradient_on_cuda_equal_those_on_the_cpu():
+    bins = method().bins
+    scores = torch.randn(2, bins.channels, 12, 16, requires_grad=True)
+    flow = torch.randn(2, 2, 96, 128) * 4
+    valid = torch.rand(2, 96, 128) > 0.2
+    loss = bins.loss(scores, flow, valid)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    moved = scores.detach().cuda().requires_grad_()
+    other = bins.loss(moved, flow.cuda(), valid.cuda())
+    (other_gradient,) = torch.autograd.grad(other, moved)
+    assert other.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert torch.allclose(other_gradient.cpu(), gradient, atol=1e-6)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_training_on_cuda_in_mixed_precision_stays_finite():
+    made = method(epe_weight=1.0)
+    options = {"accelerator": "gpu", "devices": 1, "precision": "bf16-mixed"}
+    trainer(max_steps=5, limit_val_batches=2, **options).fit(made, data())
+    assert all(p.isfinite().all() for p in made.parameters())
