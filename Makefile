@@ -29,7 +29,7 @@ lint: $(READY)  ## ruff and mypy
 	@$(PYTHON) -m mypy
 
 bench: $(READY)  ## speed and memory on the CPU; VIDEOS=/path/to/folder adds the loading of videos
-	@set -e; for name in flow_loss guidance yfcc_pipeline train_step; do \
+	@set -e; for name in toy_world flow_loss guidance yfcc_pipeline train_step; do \
 	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py; done
 	@set -e; test -z "$(VIDEOS)" || for name in video_loading loader; do \
 	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py "$(VIDEOS)"; done

@@ -34,7 +34,7 @@ def render(scene: Scene, time: float, size: tuple[int, int]) -> Rendering:
     image = _draw_background(scene.layers[0], poses[0], size)
     for index in range(1, len(scene.layers)):
         _draw_layer(image, owner, scene.layers[index], poses[index], index)
-    return Rendering(image * _light(scene, time, size), owner, poses)
+    return Rendering(image[..., :3] * _light(scene, time, size), owner, poses)
 
 
 def _canvas_to_pixels(layer: Layer, pose: Affine) -> Affine:
@@ -44,8 +44,9 @@ def _canvas_to_pixels(layer: Layer, pose: Affine) -> Affine:
 
 
 def _draw_background(layer: Layer, pose: Affine, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W, 4) float32: the fourth channel only keeps pixels aligned with those of the layers."""
     drawn = cv2.warpAffine(
-        layer.image[..., :3], _canvas_to_pixels(layer, pose)[:2], size[::-1],
+        layer.image, _canvas_to_pixels(layer, pose)[:2], size[::-1],
         flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101,
     )  # fmt: skip
     return np.asarray(drawn, np.float32)
@@ -69,9 +70,10 @@ def _draw_layer(
         flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
     )  # fmt: skip
     alpha = piece[..., 3]
+    uncovered = 1 - alpha
     box = image[y0:y1, x0:x1]
-    box *= 1 - alpha[..., None]
-    box += piece[..., :3]
+    box *= cv2.merge([uncovered] * 4)  # four times faster than by broadcasting
+    box += piece
     owner[y0:y1, x0:x1][alpha >= 0.5] = index
 
 
@@ -90,7 +92,7 @@ class Motion:
     """Where every pixel of one frame goes in another."""
 
     flow: NDArray[np.float32]
-    """(H, W, 2) float32: displacement (x, y) in pixels; known also for what gets hidden."""
+    """(2, H, W) float32: displacement (x, y) in pixels; known also for what gets hidden."""
     valid: NDArray[np.bool_]
     """(H, W) bool: the pixel's piece of surface is seen in both frames."""
     occluded: NDArray[np.bool_]
@@ -106,12 +108,12 @@ def motion_between(first: Rendering, second: Rendering) -> Motion:
             for before, after in zip(first.poses, second.poses, strict=True)
         ]
     ).astype(np.float32)
-    coefficients = moves.reshape(-1, 6)[first.owner]
-    x = np.arange(width, dtype=np.float32)[None, :, None]
-    y = np.arange(height, dtype=np.float32)[:, None, None]
-    flow = coefficients[..., 0::3] * x + coefficients[..., 1::3] * y + coefficients[..., 2::3]
+    to_x, to_y = (moves[:, axis].T[:, first.owner] for axis in range(2))  # (3, H, W) each
+    x = np.arange(width, dtype=np.float32)[None, :]
+    y = np.arange(height, dtype=np.float32)[:, None]
+    flow = np.stack([to[0] * x + to[1] * y + to[2] for to in (to_x, to_y)])
 
-    target_x, target_y = flow[..., 0] + x[..., 0], flow[..., 1] + y[..., 0]
+    target_x, target_y = flow[0] + x, flow[1] + y
     inside = (target_x >= 0) & (target_x <= width - 1) & (target_y >= 0) & (target_y <= height - 1)
     # All pixels that bilinear sampling would mix there must belong to the same layer: their owners'
     # variance, from interpolated first and second moments, must vanish.

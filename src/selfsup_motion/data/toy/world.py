@@ -108,13 +108,13 @@ class ToyWorld:
         instances = np.array([layer.instance for layer in scene.layers], np.uint8)
         parts = np.array([layer.part for layer in scene.layers], np.uint8)
         height, width = self.size
-        flow = np.stack([m.flow for m in motions]) if motions else np.empty((0, height, width, 2))
+        flow = np.stack([m.flow for m in motions]) if motions else np.empty((0, 2, height, width))
         keypoints = np.stack([joint_positions(scene, r, JOINTS) for r in renderings])
         return Clip(
             frames=frames.transpose(0, 3, 1, 2),
             key=info.key,
             times=np.asarray(frame_indices, np.float64) / FPS,
-            flow=flow.astype(np.float32, copy=False).transpose(0, 3, 1, 2),
+            flow=flow.astype(np.float32, copy=False),
             valid=np.array([m.valid for m in motions], bool).reshape(-1, height, width),
             labels={
                 "occlusion": np.array([m.occluded for m in motions], bool).reshape(
