@@ -134,6 +134,14 @@ def test_validation_is_the_same_at_every_call():
     assert one == other
 
 
+def test_baselines_are_those_of_the_data_that_is_validated():
+    made = method()
+    one, other = (data(worlds=ToyWorld(4, seed=seed, size=64, difficulty=EASY)) for seed in (1, 2))
+    trainer().validate(made, one, verbose=False)
+    after_another = trainer().validate(made, other, verbose=False)[0]
+    assert after_another == trainer().validate(method(), other, verbose=False)[0]
+
+
 def test_validation_without_any_guidance_is_refused():
     # a still world has no motion edges, and without a grid nothing is left
     still = Difficulty(

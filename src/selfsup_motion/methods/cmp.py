@@ -136,6 +136,11 @@ class CMP(pl.LightningModule):
         flow = self.bins.decode(scores)
         return F.interpolate(flow, size, mode="bilinear", align_corners=True)
 
+    def setup(self, stage: str) -> None:
+        """Forget the baselines: another call of the trainer may bring other data."""
+        self._baseline_values = {}
+        self._guided = False
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Classify the motion of every valid pixel (section 3.3)."""
         scores = self._score(batch)
@@ -197,7 +202,7 @@ class CMP(pl.LightningModule):
 
     @torch.no_grad()
     def figures(self, batch: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
-        """Draw up to six items: guidance, prediction, truth, and the best of the baselines."""
+        """Draw up to six items: guidance, prediction, truth, and edge-aware interpolation."""
         batch = {k: v[:6] for k, v in batch.items()}
         size = batch["flow"].shape[-2:]
         predicted = self.decode(self._score(batch), size).cpu()
