@@ -1,6 +1,7 @@
 """CMP's full-resolution loss: ours against the direct form, forward and backward.
 
     python benchmarks/flow_loss.py [--device cuda] [--batch 4] [--size 384] [--threads 1]
+                                   [--spacing quadratic]
 
 Each measurement runs in a process of its own. On a CPU "peak" is the growth of the resident memory
 during the step, on CUDA what the allocator handed out.
@@ -18,14 +19,16 @@ import time
 STRIDES = {"AlexNet, stride 32": 32, "ResNet, stride 8": 8, "skip decoder, stride 2": 2}
 
 
-def measure(form: str, device: str, batch: int, size: int, stride: int, threads: int) -> dict:
+def measure(
+    form: str, device: str, batch: int, size: int, stride: int, threads: int, spacing: str
+) -> dict:
     import torch
     import torch.nn.functional as F
 
     from selfsup_motion.ops.flow import FlowBins
 
     torch.set_num_threads(threads)
-    bins = FlowBins(99, 50.0)
+    bins = FlowBins(99, 50.0, spacing)
     generator = torch.Generator().manual_seed(0)
     shape = (batch, bins.channels, size // stride, size // stride)
     scores = torch.randn(shape, generator=generator).to(device).requires_grad_()
@@ -79,23 +82,24 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=384)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--spacing", default="linear", choices=["linear", "quadratic"])
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # the child process
     args = parser.parse_args()
     if args.measure:
         form, stride = args.measure.split(":")
-        print(
-            json.dumps(measure(form, args.device, args.batch, args.size, int(stride), args.threads))
-        )
+        options = (args.device, args.batch, args.size, int(stride), args.threads, args.spacing)
+        print(json.dumps(measure(form, *options)))
         return
 
-    print(f"batch {args.batch}, {args.size}x{args.size}, 2 x 99 bins, {args.device}")
+    shape = f"batch {args.batch}, {args.size}x{args.size}, 2 x 99 {args.spacing} bins"
+    print(f"{shape}, {args.device}")
     header = ("direct s", "ours s", "ratio", "direct MiB", "ours MiB", "ratio")
     print(f"{'':24}" + "".join(f"{h:>12}" for h in header))
     for name, stride in STRIDES.items():
         rows = {}
         for form in ("direct", "ours"):
             command = [sys.executable, __file__, "--measure", f"{form}:{stride}"]
-            for option in ("device", "batch", "size", "threads"):
+            for option in ("device", "batch", "size", "threads", "spacing"):
                 command += [f"--{option}", str(getattr(args, option))]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             rows[form] = json.loads(done.stdout)

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from selfsup_motion.models.cmp_layers import GuidanceEncoder, PropagationDecoder, SkipDecoder
+from selfsup_motion.models.cmp_layers import (
+    FlowNetDecoder,
+    GuidanceEncoder,
+    PropagationDecoder,
+    SkipDecoder,
+)
 
 
 def count(module: torch.nn.Module) -> int:
@@ -34,6 +39,20 @@ def test_skip_decoder_has_the_published_size_and_ends_at_half_resolution():
         torch.rand(2, 272, 8, 9), torch.rand(2, 256, 16, 18), torch.rand(2, 64, 32, 36)
     )
     assert scores.shape == (2, 198, 32, 36)
+
+
+def test_flownet_decoder_has_the_published_size_and_scores_at_four_resolutions():
+    decoder = FlowNetDecoder().eval()
+    assert count(decoder) == 10_277_062
+    with torch.no_grad():
+        scores = decoder(
+            torch.rand(1, 272, 8, 12),
+            torch.rand(1, 256, 16, 24),
+            torch.rand(1, 64, 32, 48),
+            torch.rand(1, 3, 64, 96),
+        )
+    shapes = [tuple(s.shape) for s in scores]
+    assert shapes == [(1, 198, 64, 96), (1, 198, 32, 48), (1, 198, 16, 24), (1, 198, 8, 12)]
 
 
 def test_coarse_branches_see_farther():

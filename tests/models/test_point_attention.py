@@ -28,7 +28,9 @@ def guidance(count: int, seed: int = 0, batch: int = 2) -> tuple[torch.Tensor, .
 
 def decoder(**options: int) -> PointAttentionDecoder:
     torch.manual_seed(0)
-    made = PointAttentionDecoder(feature_channels=CHANNELS, bins=FlowBins(41, 20.0), **options)
+    made = PointAttentionDecoder(
+        feature_channels=CHANNELS, motion_code=FlowBins(41, 20.0), **options
+    )
     return made.eval()
 
 

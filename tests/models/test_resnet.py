@@ -44,6 +44,14 @@ def test_without_dilation_it_computes_what_torchvision_computes(depth):
         torch.testing.assert_close(encoder(image).flatten(1), reference(image))
 
 
+def test_without_projection_the_output_is_the_last_layers():
+    encoder = ResNetEncoder(18, out_channels=None).eval()
+    assert encoder.out_channels == encoder.feature_channels["output"] == 512
+    assert not any(name.startswith("conv5") for name in encoder.state_dict())
+    with torch.no_grad():
+        assert encoder(torch.rand(1, 3, 32, 32)).shape == (1, 512, 4, 4)
+
+
 @pytest.mark.parametrize("depth", [18, 50])
 def test_strides_given_up_become_dilation_of_every_3x3(depth):
     encoder = ResNetEncoder(depth, output_stride=8)

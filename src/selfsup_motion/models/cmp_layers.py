@@ -1,4 +1,4 @@
-"""CMP's guidance encoder and propagation decoders, in their published form (section 3.3)."""
+"""CMP's guidance encoder and propagation decoders, in their published forms (section 3.3)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PropagationDecoder(nn.Module):
 
     Args:
         in_channels: image plus guidance channels (published: 256 + 16).
-        out_channels: scores, `FlowBins.channels` (published: 198).
+        out_channels: scores (published: 198).
         scales: pooling factors of the branches (published: 1, 2, 4 or 1, 2, 4, 8).
         hidden: channels of each branch.
     """
@@ -75,7 +75,24 @@ class PropagationDecoder(nn.Module):
         return scores
 
 
-class SkipDecoder(nn.Module):
+class _FusionTrunk(nn.Module):
+    """Four scales of three convolutions each, fused to 256 channels: skip and FlowNet decoders."""
+
+    scales = (1, 2, 4, 8)
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        for scale in self.scales:
+            self.add_module(f"decoder{scale}", _branch(in_channels, 128, scale, depth=3))
+        self.fusion8 = nn.Sequential(*_conv_bn_relu(4 * 128, 256))
+
+    def fuse(self, x: Tensor) -> Tensor:
+        """(B, in_channels, h, w) -> (B, 256, h, w)."""
+        fused: Tensor = self.fusion8(_all_scales(self, self.scales, x))
+        return fused
+
+
+class SkipDecoder(_FusionTrunk):
     """Four scales, then refined to half resolution with the encoder's early features.
 
     The decoder of the published annotation and animation demos.
@@ -84,10 +101,8 @@ class SkipDecoder(nn.Module):
         in_channels: image plus guidance channels (published: 256 + 16).
         layer1_channels: of the encoder's features at 1/4 (ResNet-50: 256).
         stem_channels: of the encoder's features at 1/2 (ResNet-50: 64).
-        out_channels: scores, `FlowBins.channels` (published: 198).
+        out_channels: scores (published: 198).
     """
-
-    scales = (1, 2, 4, 8)
 
     def __init__(
         self,
@@ -96,10 +111,7 @@ class SkipDecoder(nn.Module):
         stem_channels: int = 64,
         out_channels: int = 198,
     ) -> None:
-        super().__init__()
-        for scale in self.scales:
-            self.add_module(f"decoder{scale}", _branch(in_channels, 128, scale, depth=3))
-        self.fusion8 = nn.Sequential(*_conv_bn_relu(4 * 128, 256))
+        super().__init__(in_channels)
         self.skipconv4 = nn.Sequential(*_conv_bn_relu(layer1_channels, 128))
         self.fusion4 = nn.Sequential(*_conv_bn_relu(256 + 128, 128))
         self.skipconv2 = nn.Sequential(*_conv_bn_relu(stem_channels, 32))
@@ -108,11 +120,70 @@ class SkipDecoder(nn.Module):
 
     def forward(self, x: Tensor, layer1: Tensor, stem: Tensor) -> Tensor:
         """(B, in_channels, H/8, W/8), features at 1/4 and 1/2 -> (B, out_channels, H/2, W/2)."""
-        x = self.fusion8(_all_scales(self, self.scales, x))
+        x = self.fuse(x)
         x = self.fusion4(torch.cat([_resize(x, layer1), self.skipconv4(layer1)], 1))
         x = self.fusion2(torch.cat([_resize(x, stem), self.skipconv2(stem)], 1))
         scores: Tensor = self.head(x)
         return scores
+
+
+class FlowNetDecoder(_FusionTrunk):
+    """Four scales, then FlowNet-S's refinement: scores at 1/8, 1/4, 1/2 and full resolution.
+
+    Each resolution sees the early features, its own upsampled ones and the coarser scores. It is in
+    the published code, but no published recipe uses it.
+
+    Args:
+        in_channels: image plus guidance channels (published: 256 + 16).
+        layer1_channels: of the encoder's features at 1/4 (ResNet-50: 256).
+        stem_channels: of the encoder's features at 1/2 (ResNet-50: 64).
+        out_channels: scores (published: 198).
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 272,
+        layer1_channels: int = 256,
+        stem_channels: int = 64,
+        out_channels: int = 198,
+    ) -> None:
+        super().__init__(in_channels)
+        # what a resolution reads: early features, upsampled ones and the coarser scores
+        inputs4 = layer1_channels + 128 + out_channels
+        inputs2 = stem_channels + 128 + out_channels
+        inputs1 = 3 + 64 + out_channels
+        self.predict8 = nn.Conv2d(256, out_channels, kernel_size=3, padding=1)
+        self.predict4 = nn.Conv2d(inputs4, out_channels, kernel_size=3, padding=1)
+        self.predict2 = nn.Conv2d(inputs2, out_channels, kernel_size=3, padding=1)
+        self.predict1 = nn.Conv2d(inputs1, out_channels, kernel_size=3, padding=1)
+        self.deconv4 = _deconv(256, 128)
+        self.deconv2 = _deconv(inputs4, 128)
+        self.deconv1 = _deconv(inputs2, 64)
+        self.upsample8, self.upsample4, self.upsample2 = (
+            nn.ConvTranspose2d(out_channels, out_channels, 4, stride=2, padding=1, bias=False)
+            for _ in range(3)
+        )
+
+    def forward(self, x: Tensor, layer1: Tensor, stem: Tensor, image: Tensor) -> tuple[Tensor, ...]:
+        """Score at every resolution.
+
+        Args:
+            x: (B, in_channels, H/8, W/8).
+            layer1: (B, layer1_channels, H/4, W/4).
+            stem: (B, stem_channels, H/2, W/2).
+            image: (B, 3, H, W) normalised.
+
+        Returns:
+            (B, out_channels, h, w) at 1, 1/2, 1/4 and 1/8 of the image's size.
+        """
+        x = self.fuse(x)
+        scores8 = self.predict8(x)
+        x = torch.cat([layer1, self.deconv4(x), self.upsample8(scores8)], 1)
+        scores4 = self.predict4(x)
+        x = torch.cat([stem, self.deconv2(x), self.upsample4(scores4)], 1)
+        scores2 = self.predict2(x)
+        x = torch.cat([image, self.deconv1(x), self.upsample2(scores2)], 1)
+        return self.predict1(x), scores2, scores4, scores8
 
 
 def _check_scales(scales: Sequence[int]) -> None:
@@ -126,6 +197,13 @@ def _conv_bn_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     ]
+
+
+def _deconv(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ConvTranspose2d(in_channels, out_channels, kernel_size=4, stride=2, padding=1),
+        nn.LeakyReLU(0.1, inplace=True),
+    )
 
 
 def _branch(in_channels: int, hidden: int, scale: int, depth: int) -> nn.Sequential:

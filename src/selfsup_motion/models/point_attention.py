@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.models.propagation import early_channels
 from selfsup_motion.ops.flow import FlowBins
 
 
@@ -28,7 +29,7 @@ class PointAttentionDecoder(nn.Module):
     Args:
         feature_channels: channels of the image encoder's "stem" (stride 2), "layer1" (stride 4) and
             "output" features.
-        bins: the motion classes to score.
+        motion_code: the motion classes to score.
         width: channels of the inner features at stride 2; twice as many at stride 4.
         key_channels: channels by which pixels and points are compared.
     """
@@ -37,15 +38,22 @@ class PointAttentionDecoder(nn.Module):
         self,
         *,
         feature_channels: Mapping[str, int],
-        bins: FlowBins,
+        motion_code: FlowBins,
         width: int = 32,
         key_channels: int = 32,
     ) -> None:
         super().__init__()
+        if not isinstance(motion_code, FlowBins):
+            raise ValueError(
+                f"attention over guidance points scores bins per axis (motion_code=flow_bins), not "
+                f"{type(motion_code).__name__}; the published propagation (method=cmp) can"
+            )
+        bins = motion_code
         evidence = PointAttention.evidence_channels
+        layer1, stem = early_channels(feature_channels, "attention over guidance points")
         self.max_flow = bins.max_flow
-        self.look4 = _Merge(feature_channels["output"], feature_channels["layer1"], 2 * width)
-        self.look2 = _conv_block(feature_channels["stem"], width)
+        self.look4 = _Merge(feature_channels["output"], layer1, 2 * width)
+        self.look2 = _conv_block(stem, width)
         self.attend_by_look = PointAttention(2 * width, key_channels)
         self.motion4 = nn.Sequential(
             _conv_block(2 * width + evidence, 2 * width),
@@ -88,7 +96,7 @@ class PointAttentionDecoder(nn.Module):
             size: (height, width) of the image.
 
         Returns:
-            (B, bins.channels, H/2, W/2) scores, first of the x axis, then of the y axis.
+            (B, motion_code.channels, H/2, W/2) scores, first of the x axis, then of the y axis.
         """
         scale = self.max_flow / 4  # brings vectors to about unit size
         vectors = vectors / scale
@@ -102,9 +110,10 @@ class PointAttentionDecoder(nn.Module):
         out = self.head(torch.cat([moved2, attended], 1))
         residual, log_precision = out[:, :-2], out[:, -2:]
         flow = (attended[:, :2] * scale).clamp(-self.max_flow, self.max_flow)
-        precision = log_precision.clamp(-6, 3).exp()
-        bell = F.conv2d(torch.cat([precision * flow, precision / 2], 1), self.get_buffer("bell"))
-        scores: Tensor = residual + bell
+        with torch.autocast(out.device.type, enabled=False):  # squares of bins need all digits
+            precision = log_precision.float().clamp(-6, 3).exp()
+            curve = torch.cat([precision * flow, precision / 2], 1)
+            scores: Tensor = residual.float() + F.conv2d(curve, self.get_buffer("bell"))
         return scores
 
 
@@ -156,7 +165,8 @@ class PointAttention(nn.Module):
             (x, y), the largest weight and the mean distance to the attended points.
         """
         batch, _, height, width = features.shape
-        corner = features.new_tensor([size[1] - 1, size[0] - 1])
+        # the fit needs float32 whatever the precision of the features
+        corner = points.new_tensor([size[1] - 1, size[0] - 1])
         unit = corner.max()
         pixels = _grid(height, width, corner / unit)
         places = points / unit
@@ -170,41 +180,42 @@ class PointAttention(nn.Module):
         keys = self.key(looks[..., 0].transpose(1, 2))
         per_pixel = features.permute(0, 2, 3, 1).flatten(1, 2)
         queries = self.query(per_pixel)
-        ridge = self.ridge(per_pixel)[..., 0].clamp(-12, 4).exp()
-        distance = torch.cdist(pixels.expand(batch, -1, -1), places)
-        distance = distance.masked_fill(~point_mask[:, None], 1e4)
-        scores = torch.baddbmm(
-            distance * -self.log_nearness.exp(),
-            queries,
-            keys.transpose(1, 2),
-            alpha=keys.shape[-1] ** -0.5,
-        )
-        weights = scores.softmax(-1)
+        ridge = self.ridge(per_pixel)[..., 0].float().clamp(-12, 4).exp()
+        with torch.autocast(features.device.type, enabled=False):  # differences of large sums
+            distance = torch.cdist(pixels.expand(batch, -1, -1), places)
+            distance = distance.masked_fill(~point_mask[:, None], 1e4)
+            scores = torch.baddbmm(
+                distance * -self.log_nearness.exp(),
+                queries.float(),
+                keys.float().transpose(1, 2),
+                alpha=keys.shape[-1] ** -0.5,
+            )
+            weights = scores.softmax(-1)
 
-        # The weighted moments of the points are one matrix product for all pixels.
-        x, y = places.unbind(-1)
-        u, v = vectors.unbind(-1)
-        moments = torch.stack(
-            [x, y, u, v, x * x + y * y, x * u + y * v, x * v - y * u, u * u, v * v], -1
-        )
-        mx, my, mu, mv, spread, along, across, uu, vv = (weights @ moments).unbind(-1)
-        spread = spread - mx * mx - my * my + ridge
-        stretch = (along - mx * mu - my * mv) / spread
-        turn = (across - mx * mv + my * mu) / spread
-        dx, dy = pixels[:, 0] - mx, pixels[:, 1] - my
-        evidence = torch.stack(
-            [
-                mu + stretch * dx - turn * dy,
-                mv + turn * dx + stretch * dy,
-                mu,
-                mv,
-                (uu - mu * mu).clamp_min(1e-6).sqrt(),
-                (vv - mv * mv).clamp_min(1e-6).sqrt(),
-                weights.amax(-1),
-                (dx * dx + dy * dy + 1e-6).sqrt() * 4,
-            ],
-            -1,
-        )
+            # The weighted moments of the points are one matrix product for all pixels.
+            x, y = places.unbind(-1)
+            u, v = vectors.unbind(-1)
+            moments = torch.stack(
+                [x, y, u, v, x * x + y * y, x * u + y * v, x * v - y * u, u * u, v * v], -1
+            )
+            mx, my, mu, mv, spread, along, across, uu, vv = (weights @ moments).unbind(-1)
+            spread = spread - mx * mx - my * my + ridge
+            stretch = (along - mx * mu - my * mv) / spread
+            turn = (across - mx * mv + my * mu) / spread
+            dx, dy = pixels[:, 0] - mx, pixels[:, 1] - my
+            evidence = torch.stack(
+                [
+                    mu + stretch * dx - turn * dy,
+                    mv + turn * dx + stretch * dy,
+                    mu,
+                    mv,
+                    (uu - mu * mu).clamp_min(1e-6).sqrt(),
+                    (vv - mv * mv).clamp_min(1e-6).sqrt(),
+                    weights.amax(-1),
+                    (dx * dx + dy * dy + 1e-6).sqrt() * 4,
+                ],
+                -1,
+            )
         return evidence.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 

@@ -101,7 +101,7 @@ class ResNetEncoder(nn.Module):
 
     Args:
         depth: 10, 18, 34, 50 or 101 layers.
-        out_channels: channels of the projection.
+        out_channels: channels of the projection. None: no projection, the output is layer4's.
         output_stride: 8, 16 or 32.
         width: channels of the stem and of the first layer's 3x3 convolutions; 64 is standard.
 
@@ -109,10 +109,17 @@ class ResNetEncoder(nn.Module):
         out_channels: channels of the output.
         stride: input pixels per output pixel.
         feature_channels: channels of each entry of `forward_features`.
+        input_mean, input_std: ImageNet's, for RGB in [0, 255]; it sees (image - mean) / std.
     """
 
+    input_mean, input_std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
     def __init__(
-        self, depth: int = 50, out_channels: int = 256, output_stride: int = 8, width: int = 64
+        self,
+        depth: int = 50,
+        out_channels: int | None = 256,
+        output_stride: int = 8,
+        width: int = 64,
     ) -> None:
         super().__init__()
         if depth not in _BLOCKS:
@@ -127,14 +134,16 @@ class ResNetEncoder(nn.Module):
             layers.append(_make_layer(block, channels, width << i, counts[i], stride, dilation))
             channels = (width << i) * block.expansion
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
-        self.conv5 = nn.Conv2d(channels, out_channels, kernel_size=1)
+        self.conv5: nn.Module = nn.Identity()
+        if out_channels is not None:
+            self.conv5 = nn.Conv2d(channels, out_channels, kernel_size=1)
 
-        self.out_channels = out_channels
+        self.out_channels = out_channels or channels
         self.stride = output_stride
         self.feature_channels = {
             "stem": width,
             "layer1": width * block.expansion,
-            "output": out_channels,
+            "output": self.out_channels,
         }
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

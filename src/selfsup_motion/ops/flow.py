@@ -16,12 +16,16 @@ from selfsup_motion.ops.flow_loss import upsampled_cross_entropy
 
 __all__ = [
     "FlowBins",
+    "Spacing",
     "end_point_error",
     "flow_to_color",
+    "pixel_weight",
     "read_flow",
     "read_flow_and_valid",
     "write_flow",
 ]
+
+Spacing = Literal["linear", "quadratic"]
 
 # Keeps the largest flow inside the last bin; the value is the published one.
 _CLAMP_MARGIN = 1e-3
@@ -45,7 +49,7 @@ class FlowBins:
         self,
         num_bins: int = 99,
         max_flow: float = 50.0,
-        spacing: Literal["linear", "quadratic"] = "linear",
+        spacing: Spacing = "linear",
     ) -> None:
         if num_bins < 3 or num_bins % 2 == 0:
             raise ValueError(f"num_bins must be odd and at least 3, got {num_bins}")
@@ -100,17 +104,13 @@ class FlowBins:
             Scalar: each axis' mean over the pixels that count, summed. Zero, with zero gradient,
             if no pixel counts.
         """
-        batch, _, height, width = flow.shape
+        batch = len(flow)
         if scores.shape[:2] != (batch, self.channels) or flow.shape[1] != 2:
             raise ValueError(
                 f"expected scores ({batch}, {self.channels}, h, w) for {self} and flow "
                 f"(B, 2, H, W), got {tuple(scores.shape)} and {tuple(flow.shape)}"
             )
-        if valid is None:
-            weight = flow.new_full((batch, height, width), 1 / (batch * height * width))
-        else:
-            flow = torch.where(valid.unsqueeze(1), flow, 0.0)
-            weight = valid.to(flow.dtype) / valid.sum().clamp(min=1)
+        flow, weight = pixel_weight(flow, valid)
         return upsampled_cross_entropy(self._per_axis(scores), self.encode(flow), weight)
 
     def decode(self, scores: Tensor) -> Tensor:
@@ -131,6 +131,24 @@ class FlowBins:
     def _per_axis(self, scores: Tensor) -> Tensor:
         batch, _, height, width = scores.shape
         return scores.reshape(batch, 2, self.num_bins, height, width)
+
+
+def pixel_weight(flow: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """For a mean over the pixels that count.
+
+    Args:
+        flow: (B, 2, H, W).
+        valid: (B, H, W) bool. None: all.
+
+    Returns:
+        The flow, zero where not valid, and (B, H, W) weights that sum up to 1 (to 0 if no pixel
+        counts).
+    """
+    batch, _, height, width = flow.shape
+    if valid is None:
+        return flow, flow.new_full((batch, height, width), 1 / (batch * height * width))
+    flow = torch.where(valid.unsqueeze(1), flow, 0.0)
+    return flow, valid.to(flow.dtype) / valid.sum().clamp(min=1)
 
 
 def end_point_error(pred: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
