@@ -1,19 +1,23 @@
-"""Reading what a training run saved: whole methods, and the encoders inside them."""
+"""Reading trained weights: of our runs, of the papers' authors, of torchvision."""
 
 import inspect
 import logging
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
 import pytorch_lightning as pl
 import torch
+from hydra.errors import HydraException
 from torch import Tensor, nn
 
 from selfsup_motion.errors import CheckpointError
+from selfsup_motion.official import FORMATS, Format, compose_parts, recognise
 from selfsup_motion.utils.check import locate
+from selfsup_motion.utils.config import options
+from selfsup_motion.weight_files import check_sums, read_file, weights_of
 
 KEY = "selfsup_motion"
 """Entry of a checkpoint that holds `version`, `experiment` and the resolved `config` of its run."""
@@ -25,53 +29,84 @@ log = logging.getLogger(__name__)
 
 
 def load_method(
-    path: str | Path, *, map_location: str | torch.device = "cpu"
+    path: str | Path,
+    *,
+    config: str | Mapping[str, Any] | None = None,
+    map_location: str | torch.device = "cpu",
 ) -> pl.LightningModule:
-    """The trained method of a run, in evaluation mode.
+    """A trained method, in evaluation mode.
 
     Args:
-        path: a checkpoint file or a run folder (its `checkpoints/best.ckpt`, else `last.ckpt`).
+        path: a checkpoint of a run, a run folder (its `checkpoints/best.ckpt`, else `last.ckpt`),
+            or a checkpoint of the authors' own training (CMP).
+        config: what to build: the name of an experiment (`paper/cmp_alexnet`) or a mapping with
+            `method`. None: what the file says, or what its weights look like.
         map_location: device to put it on.
 
     Raises:
-        CheckpointError: missing, damaged or foreign file, or weights that do not fit the method.
+        CheckpointError: missing, damaged or unknown file, or weights that do not fit the method.
     """
     path = _file_of(Path(path))
-    checkpoint = read_checkpoint(path)
-    method = _build(checkpoint[KEY]["config"].get("method"), "method", path)
+    stored = _open(path)
+    if stored.kind is not None and not stored.kind.whole:
+        raise CheckpointError(f"{path}: a {stored.kind.name} alone, read it with load_encoder.")
+    if isinstance(config, str):
+        _check_option("config", config, "experiment")
+        config = compose_parts([f"experiment={config}"])
+    elif config is None:
+        config = stored.config or compose_parts(stored.overrides)
+    method = _build(config.get("method"), "method", path)
     if not isinstance(method, pl.LightningModule):
         raise CheckpointError(f"{path}: its method is no LightningModule.")
-    check_weights(method, checkpoint["state_dict"], path)
-    method.load_state_dict(checkpoint["state_dict"])
+    _load(method, stored.weights, stored.unused, path)
     return method.to(map_location).eval()
 
 
-def load_encoder(path: str | Path, *, map_location: str | torch.device = "cpu") -> nn.Module:
+def load_encoder(
+    path: str | Path,
+    *,
+    encoder: str | Mapping[str, Any] | None = None,
+    map_location: str | torch.device = "cpu",
+) -> nn.Module:
     """The part of a trained method that transfers, in evaluation mode.
 
     Every parameter and buffer of the encoder comes from the file; what else the file holds
     (heads, decoders) is named once in the log.
 
     Args:
-        path: a checkpoint file or a run folder (its `checkpoints/best.ckpt`, else `last.ckpt`).
+        path: a checkpoint of a run, a run folder (its `checkpoints/best.ckpt`, else `last.ckpt`),
+            a checkpoint of the authors' own training or an encoder exported from it (CMP), or a
+            torchvision ResNet; all of these as `torch.save` or safetensors wrote them.
+        encoder: what to build: one of `conf/encoder` (`resnet50`) or a mapping with `_target_`.
+            None: what the file says, or what its weights look like. Weights do not tell a stride:
+            it is then the one of `conf/encoder`.
         map_location: device to put it on.
 
     Raises:
-        CheckpointError: missing, damaged or foreign file, or weights that do not fit the encoder.
+        CheckpointError: missing, damaged or unknown file, or weights that do not fit the encoder.
     """
     path = _file_of(Path(path))
-    checkpoint = read_checkpoint(path)
-    encoder = _build(checkpoint[KEY]["config"].get("encoder"), "encoder", path)
-    if not isinstance(encoder, nn.Module):
+    stored = _open(path)
+    if isinstance(encoder, str):
+        _check_option("encoder", encoder, "encoder")
+        settings = [text for text in stored.overrides if text.startswith("encoder.")]
+        try:
+            encoder = compose_parts([f"encoder={encoder}", *settings])["encoder"]
+        except HydraException as error:  # another family has other settings
+            found = next(text for text in stored.overrides if text.startswith("encoder="))
+            raise CheckpointError(
+                f"{path}: its weights are those of {found}, not of encoder={encoder}."
+            ) from error
+    elif encoder is None:
+        encoder = (stored.config or compose_parts(stored.overrides)).get("encoder")
+    module = _build(encoder, "encoder", path)
+    if not isinstance(module, nn.Module):
         raise CheckpointError(f"{path}: its encoder is no torch.nn.Module.")
-    weights: dict[str, Tensor] = checkpoint["state_dict"]
-    own = {k.removeprefix("encoder."): v for k, v in weights.items() if k.startswith("encoder.")}
-    check_weights(encoder, own, path)
-    encoder.load_state_dict(own)
-    unused = sorted({name.split(".")[0] for name in weights if not name.startswith("encoder.")})
-    if unused:
-        log.info("%s: not part of the encoder and left out: %s", path, ", ".join(unused))
-    return encoder.to(map_location).eval()
+    prefix = "encoder."
+    own = {k.removeprefix(prefix): v for k, v in stored.weights.items() if k.startswith(prefix)}
+    others = [name for name in stored.weights if not name.startswith(prefix)]
+    _load(module, own, [*stored.unused, *others], path)
+    return module.to(map_location).eval()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -80,25 +115,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, damaged, refused or foreign file.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint.")
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: not a complete checkpoint (truncated, or another format).")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its zip and pickle readers stumble over
-        if "Weights only load failed" in str(error):
-            reason = "holds Python objects besides tensors and plain data, which could run code"
-        else:
-            reason = "damaged"
-        raise CheckpointError(f"{path}: refused, the file is {reason}.") from error
-    ours = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
-    if not isinstance(ours, dict) or not isinstance(ours.get("config"), dict):
-        raise CheckpointError(f"{path}: not a checkpoint of a selfsup_motion training run.")
-    if not isinstance(checkpoint.get("state_dict"), dict) or "global_step" not in checkpoint:
-        raise CheckpointError(f"{path}: incomplete, it has no weights or no step.")
-    content: dict[str, Any] = checkpoint
-    return content
+    checkpoint = _ours(read_file(path), path)
+    check_sums(path)
+    return checkpoint
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -123,6 +142,72 @@ def check_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) 
     if parts:
         raise CheckpointError(
             f"{path}: its weights do not fit this {type(module).__name__}: {'; '.join(parts)}."
+        )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What a file holds: weights under our names, and the names of those that have no use.
+
+    A file of ours brings its `config`; of another one the `kind` is known, and the `overrides` that
+    compose a config for it.
+    """
+
+    weights: Mapping[str, Tensor]
+    unused: Sequence[str] = ()
+    config: Mapping[str, Any] | None = None
+    kind: Format | None = None
+    overrides: Sequence[str] = ()
+
+
+def _open(path: Path) -> _Stored:
+    content = read_file(path)
+    if isinstance(content, dict) and KEY in content:
+        checkpoint = _ours(content, path)
+        return _Stored(checkpoint["state_dict"], config=checkpoint[KEY]["config"])
+    weights = weights_of(content, path)
+    kind = recognise(weights)
+    if kind is None:
+        known = ", ".join(known.name for known in FORMATS)
+        raise CheckpointError(
+            f"{path}: neither a checkpoint of a selfsup_motion run nor one of these: {known} (its "
+            f"first weight is {next(iter(weights))})."
+        )
+    names = {name: kind.rename(name) for name in weights}
+    renamed = {new: weights[name] for name, new in names.items() if new is not None}
+    unused = [name for name, new in names.items() if new is None]
+    return _Stored(renamed, unused, kind=kind, overrides=kind.overrides(weights))
+
+
+def _ours(content: Any, path: Path) -> dict[str, Any]:
+    ours = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(ours, dict) or not isinstance(ours.get("config"), dict):
+        raise CheckpointError(f"{path}: not a checkpoint of a selfsup_motion training run.")
+    if not isinstance(content.get("state_dict"), dict) or "global_step" not in content:
+        raise CheckpointError(f"{path}: incomplete, it has no weights or no step.")
+    checkpoint: dict[str, Any] = content
+    return checkpoint
+
+
+def _load(
+    module: nn.Module, weights: Mapping[str, Tensor], unused: Sequence[str], path: Path
+) -> None:
+    # files older than PyTorch 0.4.1 have no counters, which nothing here depends on
+    counters = {k: v for k, v in module.state_dict().items() if k.endswith("num_batches_tracked")}
+    weights = {**counters, **weights}
+    check_weights(module, weights, path)
+    module.load_state_dict(weights)
+    if unused:
+        parts = sorted({name.split(".")[0] for name in unused})
+        kind = type(module).__name__
+        log.info("%s: not part of the %s and left out: %s", path, kind, ", ".join(parts))
+
+
+def _check_option(argument: str, name: str, group: str) -> None:
+    if name not in options(group):
+        raise CheckpointError(
+            f"{argument}={name}: there is no such {group}; choose one of "
+            f"{', '.join(options(group))}, or give a mapping."
         )
 
 
