@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def backward_warp(image: Tensor, flow: Tensor) -> Tensor:
+def backward_warp(
+    image: Tensor, flow: Tensor, *, padding: Literal["zeros", "border"] = "zeros"
+) -> Tensor:
     """Look up each pixel where the flow says it went: out(p) = image(p + flow(p)).
 
     With the flow from frame t to t+1 and frame t+1 as the image this reconstructs frame t.
-    Bilinear;
-    zero where the flow leads outside the image.
+    Bilinear.
 
     Args:
         image: (B, C, H, W) float.
         flow: (B, 2, H, W), (x, y) displacement in pixels.
+        padding: what lies outside the image: "zeros", or "border", its nearest pixel.
 
     Returns:
         (B, C, H, W), differentiable in both arguments.
@@ -27,7 +31,7 @@ def backward_warp(image: Tensor, flow: Tensor) -> Tensor:
     y = torch.arange(height, device=flow.device, dtype=flow.dtype).unsqueeze(1) + flow[:, 1]
     # -1 and 1 are the centres of the outermost pixels (align_corners=True).
     grid = torch.stack([x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1], -1)
-    return F.grid_sample(image, grid.to(image.dtype), align_corners=True)
+    return F.grid_sample(image, grid.to(image.dtype), padding_mode=padding, align_corners=True)
 
 
 def forward_warp(image: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
