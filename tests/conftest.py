@@ -14,3 +14,25 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the reference data in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cmp_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of `experiment=cmp_animate` with a slim, untrained network."""
+    import torch
+    from omegaconf import OmegaConf
+
+    from selfsup_motion.utils.build import build
+    from selfsup_motion.utils.config import compose
+
+    cfg = compose(["experiment=cmp_animate", "encoder.width=8", "method.propagation.width=8"])
+    torch.manual_seed(0)
+    method = build(cfg.method, "method")
+    run = tmp_path_factory.mktemp("run")
+    (run / "checkpoints").mkdir()
+    parts = ("method", "encoder", "view")
+    config = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in parts}
+    ours = {"version": "0", "experiment": "cmp_animate", "config": config}
+    content = {"state_dict": method.state_dict(), "global_step": 1, "selfsup_motion": ours}
+    torch.save(content, run / "checkpoints" / "best.ckpt")
+    return run

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from selfsup_motion.data import geometry
+from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.frames import FrameFolder
 from selfsup_motion.methods.cmp_view import CMPView
 
@@ -37,6 +38,20 @@ class PublishedDraws(np.random.Generator):
 
     def permutation(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         return self.legacy.permutation(x)
+
+
+class PythonDraws(np.random.Generator):
+    """The draws of the published flow augmentation: from Python's generator."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(np.random.MT19937(0))
+        self.python = random.Random(seed)
+
+    def random(self, *args: Any, **kwargs: Any) -> Any:
+        return self.python.random()
+
+    def uniform(self, low: float, high: float, *args: Any, **kwargs: Any) -> Any:
+        return self.python.uniform(low, high)
 
 
 def make_view(train: bool) -> CMPView:
@@ -78,10 +93,13 @@ def test_samples_equal_the_published_ones(golden, shared: Path, split: str, inde
     np.testing.assert_allclose(vectors, published_vectors, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["short64", "short100"])
+@pytest.mark.parametrize("name", ["short64", "short100", "long64"])
 def test_resizing_equals_the_published_one(golden, name: str) -> None:
     arrays = golden("cmp/flow_adjust.npz")
-    size = geometry.published_size(arrays["img1"].shape[:2], int(name.removeprefix("short")))
+    size = arrays[f"resize_{name}_img1"].shape[:2]
+    if name.startswith("short"):
+        rule = geometry.published_size(arrays["img1"].shape[:2], int(name.removeprefix("short")))
+        assert rule == size
     image = geometry.resize_bicubic(arrays["img1"], size)
     expected = arrays[f"resize_{name}_img1"]
     np.testing.assert_array_equal(image, expected)
@@ -91,7 +109,9 @@ def test_resizing_equals_the_published_one(golden, name: str) -> None:
     np.testing.assert_allclose(flow, arrays[f"resize_{name}_flow"], atol=1e-5)
 
 
-@pytest.mark.parametrize("case", ["crop_train", "crop_val", "crop_pad_train", "crop_padmix_val"])
+@pytest.mark.parametrize(
+    "case", ["crop_train", "crop_val", "crop_pad_train", "crop_padmix_train", "crop_padmix_val"]
+)
 def test_crops_equal_the_published_ones(golden, case: str) -> None:
     arrays = golden("cmp/flow_adjust.npz")
     expected = arrays[f"{case}_img1"]
@@ -109,3 +129,39 @@ def test_crops_equal_the_published_ones(golden, case: str) -> None:
     np.testing.assert_array_equal(flow, arrays[f"{case}_flow"])
     padded = (image == 0).all(axis=-1) & (flow == 0).all(axis=-1)
     assert not (valid & padded).any()
+
+
+def flow_view(**options: Any) -> CMPView:
+    return CMPView(crop_size=96, grid_ratio=1 / 400, nms_size=15, max_points=64, **options)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flow_augmentation_equals_the_published_one(golden, seed: int) -> None:
+    arrays = golden("cmp/flow_adjust.npz")
+    flow = arrays["flow"].transpose(2, 0, 1)
+
+    view = flow_view(flow_reverse=True, flow_scale=(0.5, 2.0))
+    changed = view._other_motion(flow, PythonDraws(seed)).transpose(1, 2, 0)
+    np.testing.assert_allclose(changed, arrays[f"rev_scale_seed{seed}"], atol=1e-4)
+
+    # the published rotation takes motion to the left for its opposite, and 0/0 for an angle
+    turned = flow_view(flow_rotate=True)._other_motion(flow, PythonDraws(seed)).transpose(1, 2, 0)
+    published = arrays[f"rotate_seed{seed}"]
+    if random.Random(seed).random() < 0.5:
+        published = np.where(arrays["flow"][..., :1] < 0, -published, published)
+    np.testing.assert_allclose(turned, published, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mirroring_equals_the_published_one(golden, seed: int) -> None:
+    arrays = golden("cmp/flow_adjust.npz")
+    clip = Clip(
+        arrays["img1"].transpose(2, 0, 1)[None],
+        "pair",
+        flow=arrays["flow"].transpose(2, 0, 1)[None],
+    )
+    view = CMPView(crop_size=(90, 120), grid_ratio=1 / 400, nms_size=15, max_points=64, flip=True)
+    sample = view(clip, PublishedDraws(0, seed, flip=True))
+    image, flow = arrays[f"flip_seed{seed}_img1"], arrays[f"flip_seed{seed}_flow"]
+    np.testing.assert_array_equal(sample["image"], image.transpose(2, 0, 1))
+    np.testing.assert_array_equal(sample["flow"], flow.transpose(2, 0, 1))

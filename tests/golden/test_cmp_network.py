@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion import load_encoder, load_method
+from selfsup_motion.models.alexnet import AlexNetEncoder
 from selfsup_motion.models.cmp_layers import GuidanceEncoder, PropagationDecoder, SkipDecoder
 from selfsup_motion.models.resnet import ResNetEncoder, published_init_
 from selfsup_motion.ops.flow import FlowBins
@@ -20,11 +23,15 @@ HERE = Path(__file__).parent / "cmp"
 BINS = FlowBins(99, 50.0)
 
 
+NAMES = ["alexnet", "resnet50", "resnet50_skip"]
+
+
 class Network(nn.Module):
-    def __init__(self, skip: bool) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self.image_encoder = ResNetEncoder(50)
-        self.flow_encoder = GuidanceEncoder(stride=8)
+        self.image_encoder = AlexNetEncoder() if name == "alexnet" else ResNetEncoder(50)
+        self.flow_encoder = GuidanceEncoder(stride=self.image_encoder.stride)
+        skip = name.endswith("skip")
         self.flow_decoder = SkipDecoder() if skip else PropagationDecoder(scales=(1, 2, 4))
 
     def forward(self, image: Tensor, guidance: Tensor) -> Tensor:
@@ -35,9 +42,9 @@ class Network(nn.Module):
         return self.flow_decoder(joined)
 
 
-def fill(network: nn.Module, order: list[list]) -> None:
+def filled(order: list[list]) -> dict[str, Tensor]:
     """The reference's deterministic weights; the order of entries is part of the rule."""
-    state = network.state_dict()
+    state = {}
     for t, (name, shape) in enumerate(order):
         k = np.arange(math.prod(shape), dtype=np.float64)
         u = ((7919 * k + 104729 * t + 1) % 10007) / 10007 * 2 - 1
@@ -49,18 +56,31 @@ def fill(network: nn.Module, order: list[list]) -> None:
             value = 1 + 0.1 * u
         else:
             value = 0.1 * u
-        state[name].copy_(torch.from_numpy(value.astype(np.float32)).view(shape))
+        state[name] = torch.from_numpy(value.astype(np.float32)).view(shape)
+    return state
+
+
+@cache
+def published(name: str) -> dict[str, Tensor]:
+    return filled(json.loads((HERE / f"net_{name}_params.json").read_text())["state"])
+
+
+@cache
+def network_of(name: str) -> Network:
+    return Network(name)
 
 
 def build(name: str) -> Network:
-    network = Network(skip=name.endswith("skip"))
-    fill(network, json.loads((HERE / f"net_{name}_params.json").read_text())["state"])
+    """With the reference's weights, in evaluation mode, without gradients."""
+    network = network_of(name).eval()
+    network.load_state_dict(published(name), strict=False)
+    network.zero_grad()
     return network
 
 
-@pytest.mark.parametrize("name", ["resnet50", "resnet50_skip"])
+@pytest.mark.parametrize("name", NAMES)
 def test_parameters_have_the_published_names_shapes_and_order(name):
-    network = Network(skip=name.endswith("skip"))
+    network = network_of(name)
     expected = json.loads((HERE / f"net_{name}_params.json").read_text())
     ours = {k: list(v.shape) for k, v in network.state_dict().items() if "num_batches" not in k}
     assert list(ours.items()) == [(k, s) for k, s in expected["state"]]
@@ -68,21 +88,21 @@ def test_parameters_have_the_published_names_shapes_and_order(name):
     assert sum(p.numel() for p in network.parameters()) == expected["total"]
 
 
-@pytest.mark.parametrize("name", ["resnet50", "resnet50_skip"])
+@pytest.mark.parametrize("name", NAMES)
 def test_evaluation_agrees_with_the_published_network(name, golden):
     expected = golden(f"cmp/net_{name}.npz")
-    network = build(name).eval()
+    network = build(name)
     image, guidance, flow = (
         torch.from_numpy(expected[k]) for k in ("image", "sparse", "target_flow")
     )
     with torch.no_grad():
-        encoded = network.image_encoder(image)
+        features = network.image_encoder.forward_features(image)
         encoded_guidance = network.flow_encoder(guidance)
         scores = network(image, guidance)
     decoded = BINS.decode(scores)
     upsampled = F.interpolate(decoded, flow.shape[-2:], mode="bilinear", align_corners=True)
     for key, ours in {
-        "image_enc": encoded,
+        "image_enc": features["output"],
         "sparse_enc": encoded_guidance,
         "logits": scores,
         "flow_lowres": decoded,
@@ -90,6 +110,10 @@ def test_evaluation_agrees_with_the_published_network(name, golden):
     }.items():
         np.testing.assert_allclose(ours.numpy(), expected[key], atol=1e-4, err_msg=key)
     assert BINS.loss(scores, flow).item() == pytest.approx(float(expected["loss_eval"]), rel=1e-5)
+    for key, feature in {"skip_conv1": "stem", "skip_layer1": "layer1"}.items():
+        if f"{key}_mean_std" in expected:
+            ours = features[feature].mean().item(), features[feature].std().item()
+            assert ours == pytest.approx(expected[f"{key}_mean_std"].tolist(), rel=1e-4)
 
 
 def loss_and_gradient_norms(network: Network, expected: dict) -> tuple[float, dict[str, float]]:
@@ -111,30 +135,39 @@ def one_thread():
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_gradients_agree_with_the_published_network(golden):
-    expected = golden("cmp/net_resnet50.npz")
-    norms = json.loads((HERE / "net_info.json").read_text())["resnet50_evalmode_gradnorm"]
-    loss, ours = loss_and_gradient_norms(build("resnet50").eval(), expected)
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    # AlexNet has features so close to zero that rounding decides whether a ReLU passes them:
+    # without oneDNN, channels last or in float64 its norms move by 0.5 to 1.5 %
+    [("alexnet", 2e-2), ("resnet50", 1e-3), ("resnet50_skip", 1e-3)],
+)
+def test_gradients_agree_with_the_published_network(golden, name, tolerance):
+    expected = golden(f"cmp/net_{name}.npz")
+    norms = json.loads((HERE / "net_info.json").read_text())[f"{name}_evalmode_gradnorm"]
+    loss, ours = loss_and_gradient_norms(build(name), expected)
     assert loss == pytest.approx(float(expected["loss_eval"]), rel=1e-5)
-    assert ours == pytest.approx(norms, rel=1e-3)
+    assert ours == pytest.approx(norms, rel=tolerance)
 
 
-def test_batch_statistics_lead_to_the_published_loss(golden):
-    # With these weights the network is chaotic in training mode: changing the image by 1e-6, or
-    # computing in float64, moves the loss by 8e-4 and gradient norms (up to 1e5) by half. So this
-    # pins what is normalised and how; the test above pins the backward pass.
-    expected = golden("cmp/net_resnet50.npz")
-    norms = json.loads((HERE / "net_info.json").read_text())["resnet50_trainmode_gradnorm"]
-    loss, ours = loss_and_gradient_norms(build("resnet50").train(), expected)
-    assert loss == pytest.approx(float(expected["loss_trainmode"]), rel=2e-3)
-    for name, norm in norms.items():
-        if norm > 1e-3:  # a bias in front of a normalisation has none but rounding noise
-            assert 0.4 < ours[name] / norm < 2.5, name
+@pytest.mark.parametrize(("name", "tolerance"), [("resnet50", 2e-3), ("resnet50_skip", 5e-3)])
+def test_batch_statistics_lead_to_the_published_loss(golden, name, tolerance):
+    # With these weights the networks are chaotic in training mode: changing the image by 1e-6, or
+    # computing in float64, moves the loss by 8e-4 (skip decoder: 6e-3) and gradient norms by half
+    # (skip decoder: a hundredfold). So this pins what is normalised and how; the test above pins
+    # the backward pass.
+    expected = golden(f"cmp/net_{name}.npz")
+    norms = json.loads((HERE / "net_info.json").read_text())[f"{name}_trainmode_gradnorm"]
+    loss, ours = loss_and_gradient_norms(build(name).train(), expected)
+    assert loss == pytest.approx(float(expected["loss_trainmode"]), rel=tolerance)
+    if name == "resnet50":
+        for key, norm in norms.items():
+            if norm > 1e-3:  # a bias in front of a normalisation has none but rounding noise
+                assert 0.4 < ours[key] / norm < 2.5, key
 
 
 def test_published_initialisation_has_the_published_statistics():
     torch.manual_seed(0)
-    network = Network(skip=False)
+    network = Network("resnet50")
     published_init_(network)
     expected = json.loads((HERE / "init_stats_resnet50.json").read_text())
     ours = {f"module.{name}": p for name, p in network.named_parameters()}
@@ -146,3 +179,35 @@ def test_published_initialisation_has_the_published_statistics():
         assert parameter.mean().item() == pytest.approx(mean, abs=8 * spread + 1e-9), name
         if parameter.numel() > 1000:
             assert parameter.std().item() == pytest.approx(std, rel=0.1, abs=1e-9), name
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet50_skip"])
+def test_the_authors_checkpoint_gives_the_published_outputs(golden, name, tmp_path):
+    expected = golden(f"cmp/net_{name}.npz")
+    # as PyTorch of 2019 wrote it, with the prefix of their parallel wrapper
+    content = {
+        "step": 42000,
+        "state_dict": {f"module.{k}": v for k, v in published(name).items()},
+        "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+    }
+    file = tmp_path / "ckpt_iter_42000.pth.tar"
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+    method = load_method(file)
+    assert not method.training
+
+    guidance = torch.from_numpy(expected["sparse"])
+    mean, std = method.get_buffer("mean"), method.get_buffer("std")
+    image = torch.from_numpy(expected["image"]) * std + mean
+    used = guidance[:, 2].flatten(1) > 0
+    count = int(used.sum(1).max())
+    assert (used.sum(1) == count).all()
+    index = used.nonzero()[:, 1].view(len(image), count)
+    points = torch.stack([index % image.shape[-1], index // image.shape[-1]], -1).float()
+    vectors = guidance[:, :2].flatten(2).gather(2, index[:, None].expand(-1, 2, -1))
+    with torch.no_grad():
+        scores = method(image, points, vectors.transpose(1, 2), torch.ones_like(index, dtype=bool))
+        features = load_encoder(file)((image - mean) / std)
+    np.testing.assert_allclose(scores, expected["logits"], atol=1e-4)
+    np.testing.assert_allclose(features, expected["image_enc"], atol=1e-4)
+    flow = method.decode(scores, image.shape[-2:])
+    np.testing.assert_allclose(flow, expected["flow_full"], atol=1e-3)

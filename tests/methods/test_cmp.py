@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from hydra.utils import instantiate
 
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.sampling import RandomClips, UniformClips
@@ -15,29 +16,37 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmp import BASELINES, CMP
 from selfsup_motion.methods.cmp_view import CMPView
 from selfsup_motion.methods.schedules import cosine
+from selfsup_motion.models.alexnet import AlexNetEncoder
 from selfsup_motion.models.point_attention import PointAttentionDecoder
 from selfsup_motion.models.propagation import SparsePropagation
 from selfsup_motion.models.resnet import ResNetEncoder
-from selfsup_motion.ops.flow import end_point_error
+from selfsup_motion.ops.flow import FlowBins, end_point_error
 from selfsup_motion.ops.interpolate import nearest_interpolation
+from selfsup_motion.ops.motion_code import FlowRegression
+from selfsup_motion.utils.config import compose, options
 
 FORMS = {
     "points": partial(PointAttentionDecoder, width=16, key_channels=16),
     "plain": partial(SparsePropagation, stride=8),
     "skip": partial(SparsePropagation, stride=8, decoder="skip"),
+    "flownet": partial(SparsePropagation, stride=8, decoder="flownet"),
 }
 
 
 def method(form: str = "points", lr: float = 3e-3, **options) -> CMP:
     torch.manual_seed(0)
+    defaults = {
+        "encoder": ResNetEncoder(depth=10, out_channels=32, width=8),
+        "motion_code": FlowBins(41, 10.0),
+        "epe_weight": 0.0,
+        "published_init": False,
+        "use_guidance": True,
+    }
     return CMP(
-        encoder=ResNetEncoder(depth=10, out_channels=32, width=8),
         propagation=FORMS[form],
-        num_bins=41,
-        max_flow=10.0,
         optimizer=partial(torch.optim.AdamW, lr=lr),
         schedule=partial(cosine, warmup_steps=5),
-        **options,
+        **{**defaults, **options},
     )
 
 
@@ -85,18 +94,55 @@ def test_every_form_predicts_flow_of_the_image_size_and_a_finite_loss(form):
     made = method(form)
     scores = made(batch["image"], batch["points"], batch["vectors"], batch["point_mask"])
     assert made.decode(scores, (64, 64)).shape == (4, 2, 64, 64)
-    loss = made.bins.loss(scores, batch["flow"], batch["valid"])
+    loss = made.motion_code.loss(scores, batch["flow"], batch["valid"])
     loss.backward()
     assert loss.isfinite()
 
 
 def test_published_form_starts_at_the_published_loss():
-    # outputs start near zero, so every bin is equally likely (specification 3.6)
+    # outputs start near zero, so every bin is equally likely
     batch = first_batch()
     made = method("plain", published_init=True)
     scores = made(batch["image"], batch["points"], batch["vectors"], batch["point_mask"])
-    loss = made.bins.loss(scores, batch["flow"], batch["valid"])
+    loss = made.motion_code.loss(scores, batch["flow"], batch["valid"])
     assert loss.item() == pytest.approx(2 * np.log(41), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", options("motion_code"))
+def test_the_published_form_trains_with_every_motion_code(name):
+    code = instantiate(compose(["method=cmp", f"motion_code={name}"]).method.motion_code)
+    made = method("plain", motion_code=code, epe_weight=0.1)
+    before = made.propagation.flow_decoder.head.weight.detach().clone()
+    one = trainer(max_steps=1, limit_val_batches=1, check_val_every_n_epoch=None)
+    one.fit(made, data(worlds=ToyWorld(2, size=64, difficulty=EASY), batch_size=2))
+    assert one.callback_metrics["train/loss"].isfinite()
+    assert not torch.equal(made.propagation.flow_decoder.head.weight, before)
+    assert one.validate(made, data(batch_size=4), verbose=False)[0]["val/epe"] < 100
+
+
+def test_attention_over_points_refuses_other_motion_codes():
+    with pytest.raises(ValueError, match=r"scores bins per axis .*motion_code=flow_bins"):
+        method("points", motion_code=FlowRegression("l2"))
+
+
+def test_images_that_the_stride_does_not_divide_are_refused():
+    none = torch.zeros(1, 1, 2)
+    with pytest.raises(ValueError, match=r"60x64 pixels do not divide into .* stride of 8"):
+        method("plain")(torch.zeros(1, 3, 60, 64), none, none, torch.ones(1, 1, dtype=torch.bool))
+
+
+def test_the_flownet_decoder_learns_at_all_its_resolutions():
+    made, batch = method("flownet").eval(), first_batch()
+    made.log = lambda *_, **__: None
+    loss = made.training_step(batch, 0)
+    loss.backward()
+    inputs = (batch[name] for name in ("image", "points", "vectors", "point_mask"))
+    with torch.no_grad():
+        scores = made._score_all(*inputs)
+    losses = [made.motion_code.loss(s, batch["flow"], batch["valid"]) for s in scores]
+    assert [s.shape[-1] for s in scores] == [64, 32, 16, 8]
+    assert loss.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-4)
+    assert all(p.grad.any() for p in made.propagation.flow_decoder.upsample8.parameters())
 
 
 def test_training_fits_a_handful_of_clips_better_than_any_baseline():
@@ -157,7 +203,7 @@ def test_a_batch_without_valid_pixels_does_no_harm():
     batch = first_batch()
     batch["valid"] = torch.zeros_like(batch["valid"])
     scores = made(batch["image"], batch["points"], batch["vectors"], batch["point_mask"])
-    loss = made.bins.loss(scores, batch["flow"], batch["valid"])
+    loss = made.motion_code.loss(scores, batch["flow"], batch["valid"])
     loss.backward()
     assert loss == 0
     assert all(p.grad is None or p.grad.isfinite().all() for p in made.parameters())
@@ -186,13 +232,10 @@ def test_report_puts_the_network_beside_the_baselines():
 
 
 def test_an_encoder_without_early_features_is_refused():
-    with pytest.raises(UserError, match="strides 2 and 4"):
-        CMP(
-            encoder=torch.nn.Conv2d(3, 8, 3),
-            propagation=FORMS["points"],
-            optimizer=torch.optim.SGD,
-            schedule=cosine,
-        )
+    with pytest.raises(UserError, match="needs an encoder with forward_features"):
+        method(encoder=torch.nn.Conv2d(3, 8, 3))
+    with pytest.raises(ValueError, match=r"needs an encoder with features at strides 2 and 4"):
+        method(encoder=AlexNetEncoder(out_channels=8))
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -208,14 +251,14 @@ def test_scores_on_cuda_equal_those_on_the_cpu(form):
     with torch.no_grad():
         here = made(*(batch[name] for name in names))
         there = made.cuda()(*(batch[name].cuda() for name in names)).cpu()
-    flow, on_device = made.cpu().bins.decode(here), made.bins.decode(there)
+    flow, on_device = made.cpu().motion_code.decode(here), made.motion_code.decode(there)
     assert torch.allclose(flow, on_device, atol=2e-2)
 
 
 @pytest.mark.gpu
 @needs_cuda
 def test_loss_and_its_gradient_on_cuda_equal_those_on_the_cpu():
-    bins = method().bins
+    bins = method().motion_code
     scores = torch.randn(2, bins.channels, 12, 16, requires_grad=True)
     flow = torch.randn(2, 2, 96, 128) * 4
     valid = torch.rand(2, 96, 128) > 0.2

@@ -71,9 +71,10 @@ def test_mirroring_mirrors_the_motion():
 
 
 def test_validation_does_not_crop_or_mirror_at_random():
-    made = view(train=False, flip=True, few_points=1.0)
+    made = view(train=False, flip=True, few_points=1.0, flow_scale=(0.5, 2.0), flow_rotate=True)
     samples = [made(toy(), sample_rng(s, 0, 0)) for s in range(4)]
     assert all(torch.equal(s["image"], samples[0]["image"]) for s in samples)
+    assert all(torch.equal(s["flow"], samples[0]["flow"]) for s in samples)
     assert len({int(s["point_mask"].sum()) for s in samples}) == 1
 
 
@@ -99,6 +100,36 @@ def test_few_points_keeps_between_one_and_all():
     assert len(set(counts)) > 5
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_other_motion_is_the_same_rotation_and_scale_for_all_pixels(seed):
+    clip, options = toy(), {"crop_size": 128}
+    plain = view(**options)(clip, sample_rng(seed, 0, 0))
+    made = view(**options, flow_reverse=True, flow_scale=(0.5, 2.0), flow_rotate=True)
+    sample = made(clip, sample_rng(seed, 0, 0))
+    assert torch.equal(sample["image"], plain["image"])
+    assert torch.equal(sample["valid"], plain["valid"])
+    before, after = (torch.complex(*s["flow"].double()) for s in (plain, sample))
+    moving = before.abs() > 0.1
+    factor = (after / before)[moving]
+    assert factor.abs().min() >= 0.5
+    assert factor.abs().max() <= 2.001
+    torch.testing.assert_close(factor, factor[:1].expand_as(factor), rtol=1e-4, atol=1e-4)
+    x, y = sample["points"][sample["point_mask"]].long().T
+    assert torch.equal(sample["flow"][:, y, x].T, sample["vectors"][sample["point_mask"]])
+
+
+def test_motion_is_turned_by_any_angle_and_rest_stays_rest():
+    made = view(flow_rotate=True, crop_size=16)
+    flow = np.zeros((2, 4, 4), np.float32)
+    flow[:, 0] = np.array([[-3.0], [0.0]])
+    turned = [made._other_motion(flow, sample_rng(s, 0, 0)) for s in range(200)]
+    assert all(np.isfinite(t).all() and not t[:, 1:].any() for t in turned)
+    angles = np.array([np.arctan2(t[1, 0, 0], t[0, 0, 0]) for t in turned])
+    changed = angles[np.abs(np.abs(angles) - np.pi) > 1e-3]
+    assert 60 < len(changed) < 140  # about half are turned
+    assert (np.histogram(changed, 6, (-np.pi, np.pi))[0] > 3).all()
+
+
 def test_unknown_motion_is_not_shown():
     clip = toy()
     flow = clip.flow.copy()
@@ -119,6 +150,7 @@ def test_unknown_motion_is_not_shown():
         ({"grid_ratio": 0.0}, "grid_ratio"),
         ({"max_points": 0}, "view.max_points"),
         ({"few_points": 1.5}, "few_points"),
+        ({"flow_scale": (2.0, 0.5)}, "flow_scale"),
     ],
 )
 def test_options_that_cannot_work_are_refused_at_once(changes, says):

@@ -25,7 +25,27 @@ def test_cosine_rises_then_falls_to_its_end():
 
 
 def test_milestones_follow_the_published_70k_schedule():
-    seen = rates(milestones, 70, at=[4 / 7, 6 / 7])
+    seen = rates(milestones, 70, at=[4 / 7, 6 / 7], factors=[0.1, 0.1])
     assert seen[:40] == [1.0] * 40
     assert seen[40:60] == pytest.approx([0.1] * 20)
     assert seen[60:] == pytest.approx([0.01] * 10)
+
+
+def test_warm_up_rises_from_almost_nothing_and_milestones_still_count():
+    seen = rates(milestones, 20, at=[0.5], factors=[0.1], warmup=[(0, 0.01), (4, 1.0)])
+    assert seen[0] == pytest.approx(0.01)
+    assert seen[2] == pytest.approx(0.505)
+    assert seen[4:10] == [1.0] * 6
+    assert seen[10:] == pytest.approx([0.1] * 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"at": [0.5, 0.8], "factors": [0.1]}, "schedule.at has 2 values"),
+        ({"at": [], "factors": [], "warmup": [(5, 1.0), (3, 2.0)]}, "rising steps"),
+    ],
+)
+def test_impossible_milestones_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        rates(milestones, 10, **options)

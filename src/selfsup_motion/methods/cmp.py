@@ -7,7 +7,7 @@ so, the image encoder must know what belongs together and how it can move.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,12 +20,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.cmp_propagate import Points, propagate
+from selfsup_motion.methods.cmp_rigid import FewPointCurves
+from selfsup_motion.methods.ranks import rank_weight
 from selfsup_motion.models.resnet import published_init_
 from selfsup_motion.ops.dominant_motion import dominant_motion
 from selfsup_motion.ops.draw import draw_arrows, panel
-from selfsup_motion.ops.flow import FlowBins
 from selfsup_motion.ops.flow_color import flow_to_color
 from selfsup_motion.ops.interpolate import edge_aware_interpolation, nearest_interpolation
+from selfsup_motion.ops.motion_code import MotionCode
 
 MOVING = 1.0
 """Pixels: a pixel moves if its motion differs by more than this from the dominant motion."""
@@ -46,7 +49,7 @@ class ImageEncoder(Protocol):
     feature_channels: Mapping[str, int]
 
     def forward_features(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalised image → features "stem", "layer1" and "output"."""
+        """(B, 3, H, W) normalised image → "output" features, "stem" and "layer1" if there are."""
         ...
 
 
@@ -61,11 +64,10 @@ class CMP(pl.LightningModule):
         *,
         encoder: nn.Module,
         propagation: Callable[..., nn.Module],
-        num_bins: int = 99,
-        max_flow: float = 50.0,
-        spacing: Literal["linear", "quadratic"] = "linear",
-        epe_weight: float = 0.0,
-        published_init: bool = False,
+        motion_code: MotionCode,
+        epe_weight: float,
+        published_init: bool,
+        use_guidance: bool,
         optimizer: Callable[..., Optimizer],
         schedule: Callable[..., LRScheduler],
     ) -> None:
@@ -74,29 +76,28 @@ class CMP(pl.LightningModule):
         Args:
             encoder: image encoder with `forward_features` and `feature_channels`; what transfers.
             propagation: makes the module that spreads the guidance over the image, given
-                `feature_channels` and `bins`.
-            num_bins: classes of motion per axis; odd.
-            max_flow: the classes cover [-max_flow, max_flow] pixels.
-            spacing: of the classes, "linear" (published) or "quadratic".
-            epe_weight: weight of the decoded flow's end-point error beside the classification
-                loss (published: 0).
+                `feature_channels` and `motion_code`.
+            motion_code: what is predicted of the flow, with its loss (published: `FlowBins`).
+            epe_weight: weight of the decoded flow's end-point error beside that loss (published:
+                0).
             published_init: initialise all weights as the published code does, instead of as each
                 module does by itself.
+            use_guidance: False drops all guidance, so that motion is guessed from the still image
+                (the paper's baseline without conditions).
             optimizer: makes an optimiser of parameters.
             schedule: makes a per-step schedule of (optimizer, total_steps=…).
         """
         super().__init__()
-        self.save_hyperparameters("num_bins", "max_flow", "spacing", "epe_weight")
         self.encoder = encoder
         feature_channels = getattr(encoder, "feature_channels", None)
         if feature_channels is None:
             raise UserError(
-                f"CMP needs an encoder with features at strides 2 and 4 (encoder=resnet…), "
-                f"{type(encoder).__name__} does not offer them"
+                f"CMP needs an encoder with forward_features and feature_channels "
+                f"(encoder=resnet…), {type(encoder).__name__} does not offer them"
             )
-        self.bins = FlowBins(num_bins, max_flow, spacing)
-        self.propagation = propagation(feature_channels=feature_channels, bins=self.bins)
-        self.epe_weight = epe_weight
+        self.motion_code = motion_code
+        self.propagation = propagation(feature_channels=feature_channels, motion_code=motion_code)
+        self.epe_weight, self.use_guidance = epe_weight, use_guidance
         self.make_optimizer, self.make_schedule = optimizer, schedule
         if published_init:
             published_init_(self)
@@ -108,11 +109,12 @@ class CMP(pl.LightningModule):
         self.epe = nn.ModuleDict({name: MeanMetric() for name in names})
         self.epe_moving = nn.ModuleDict({name: MeanMetric() for name in names})
         self.val_loss = MeanMetric()
+        self.few_points = FewPointCurves()
         self._baseline_values: dict[str, float] = {}
         self._guided = False
 
     def forward(self, image: Tensor, points: Tensor, vectors: Tensor, point_mask: Tensor) -> Tensor:
-        """Score the motion bins of every pixel.
+        """Score the motion of every pixel.
 
         Args:
             image: (B, 3, H, W) uint8, or float in [0, 255]; RGB.
@@ -121,45 +123,113 @@ class CMP(pl.LightningModule):
             point_mask: (B, K) bool, False where a row is padding.
 
         Returns:
-            (B, 2·num_bins, h, w) scores at the propagation module's resolution.
+            (B, motion_code.channels, h, w) scores at the propagation module's resolution.
         """
+        return self._score_all(image, points, vectors, point_mask)[0]
+
+    def _score_all(
+        self, image: Tensor, points: Tensor, vectors: Tensor, point_mask: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Scores at all the resolutions that the propagation module has, the finest first."""
+        height, width = image.shape[-2:]
+        return self.spread(self.features(image), points, vectors, point_mask, (height, width))
+
+    def spread(
+        self,
+        features: Mapping[str, Tensor],
+        points: Tensor,
+        vectors: Tensor,
+        point_mask: Tensor,
+        size: tuple[int, int],
+    ) -> tuple[Tensor, ...]:
+        """Features and guidance → scores, the finest first."""
+        if not self.use_guidance:
+            points, vectors, point_mask = map(torch.zeros_like, (points, vectors, point_mask))
+        scores = self.propagation(features, points, vectors, point_mask, size)
+        return (scores,) if isinstance(scores, Tensor) else tuple(scores)
+
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """What the propagation module sees of an image (B, 3, H, W), as in `forward`."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         normalised = (image.to(mean.dtype) - mean) / std
         normalised = normalised.contiguous(memory_format=torch.channels_last)
-        features = self.encoder.forward_features(normalised)  # type: ignore[operator]
-        height, width = image.shape[-2:]
-        scores: Tensor = self.propagation(features, points, vectors, point_mask, (height, width))
-        return scores
+        features: dict[str, Tensor] = self.encoder.forward_features(normalised)  # type: ignore[operator]
+        return {**features, "image": normalised}
 
     def decode(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
-        """Scores → (B, 2, H, W) flow in pixels: expectation over the bins, then enlarged."""
-        flow = self.bins.decode(scores)
+        """Scores → (B, 2, H, W) flow in pixels: decoded where they are, then enlarged."""
+        flow = self.motion_code.decode(scores)
         return F.interpolate(flow, size, mode="bilinear", align_corners=True)
+
+    def propagate(
+        self,
+        image: Tensor,
+        points: Points,
+        vectors: Points,
+        point_mask: Tensor | None = None,
+        *,
+        short_side: int | None = None,
+        dtype: torch.dtype | None = None,
+        differentiable: bool = False,
+    ) -> Tensor:
+        """Spread the motion of a few points over an image of any size.
+
+        The image is resized to `short_side` for the network, points and vectors with it, and the
+        flow is resized back: in and out, everything is in pixels of the image given. Whole numbers
+        are pixel centres; the image begins at -0.5. The image is encoded once, however many sets of
+        guidance there are. Call it in evaluation mode, which `load_method` sets.
+
+        Args:
+            image: (3, H, W) or (B, 3, H, W), RGB; uint8, or float in [0, 1].
+            points: where the motion is given, (x, y): (K, 2) for one image, (B, K, 2) for a batch,
+                each with T before the K if the points differ over time; or, where their number
+                differs, a list of tensors along the first of these dimensions.
+            vectors: displacement of the points, alike. With T only here, the same points move
+                differently at each time.
+            point_mask: bool, as `points` without the 2: rows to use. None: all.
+            short_side: pixels; of the size that the network was trained at. None: the image's own.
+                Rounded to the encoder's stride, at least 8 strides.
+            dtype: torch.float16 or torch.bfloat16 computes in mixed precision.
+            differentiable: keep the graph (else gradients are off).
+
+        Returns:
+            float32 flow in pixels, (2, H, W) for one image, (B, 2, H, W) for a batch, with T
+            before the 2 if the guidance has it. Zero points give the network's guess.
+
+        Raises:
+            ValueError: shapes that do not fit, a point outside the image, a number that is none.
+        """
+        return propagate(
+            self, image, points, vectors, point_mask,
+            short_side=short_side, dtype=dtype, differentiable=differentiable,
+        )  # fmt: skip
 
     def setup(self, stage: str) -> None:
         """Forget the baselines: another call of the trainer may bring other data."""
+        self.few_points.forget()
         self._baseline_values = {}
         self._guided = False
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Classify the motion of every valid pixel (section 3.3)."""
-        scores = self._score(batch)
+        scores = self._score_all(*_inputs(batch))
         flow, valid = batch["flow"], batch["valid"]
-        loss = self.bins.loss(scores, flow, valid)
+        loss = torch.stack([self.motion_code.loss(s, flow, valid) for s in scores]).mean()
         if self.epe_weight > 0:
-            error = self.decode(scores, flow.shape[-2:]) - flow
+            error = self.decode(scores[0], flow.shape[-2:]) - flow
             # rounded at zero, where the norm has no gradient
             epe = (error.square().sum(1) + 1e-4).sqrt()
             loss = loss + self.epe_weight * (epe * valid).sum() / valid.sum().clamp(min=1)
-        self.log("train/loss", loss, prog_bar=True)
+        loss = loss * rank_weight(valid.sum())
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Measure the end-point error of the network and of doing without one."""
-        scores = self._score(batch)
+        scores = self(*_inputs(batch))
         flow, valid = batch["flow"], batch["valid"]
         moving = valid & ((flow - dominant_motion(flow, valid)).norm(dim=1) > MOVING)
-        self.val_loss.update(self.bins.loss(scores, flow, valid), valid.sum())
+        self.val_loss.update(self.motion_code.loss(scores, flow, valid), valid.sum())
         self._guided |= bool(batch["point_mask"].any())
         predictions = {"network": self.decode(scores, flow.shape[-2:])}
         if not self._baseline_values:
@@ -168,10 +238,11 @@ class CMP(pl.LightningModule):
             error = (prediction - flow).norm(dim=1)
             for metric, pixels in ((self.epe, valid), (self.epe_moving, moving)):
                 metric[name].update(error, pixels.float())  # type: ignore[operator]
+        self.few_points.update(batch, self._predict)
 
     def on_validation_epoch_end(self) -> None:
         """Reduce over pixels and ranks. Baselines do not learn: they are computed once."""
-        if not self._guided:
+        if not self.trainer.strategy.reduce_boolean_decision(self._guided, all=False):
             raise UserError(
                 "no guidance point on any validation clip: add 'grid' to view.strategies, or "
                 "lower view.nms_size"
@@ -185,6 +256,7 @@ class CMP(pl.LightningModule):
         self.log("val/epe", self.epe["network"].compute(), prog_bar=True)  # type: ignore[operator]
         self.log("val/epe_moving", self.epe_moving["network"].compute())  # type: ignore[operator]
         self.log_dict(self._baseline_values)
+        self.log_dict({f"val/{name}": v for name, v in self.few_points.compute().items()})
         for metric in (self.val_loss, *self.epe.values(), *self.epe_moving.values()):
             metric.reset()  # type: ignore[operator]
         if self.trainer.sanity_checking:
@@ -205,7 +277,7 @@ class CMP(pl.LightningModule):
         """Draw up to six items: guidance, prediction, truth, and edge-aware interpolation."""
         batch = {k: v[:6] for k, v in batch.items()}
         size = batch["flow"].shape[-2:]
-        predicted = self.decode(self._score(batch), size).cpu()
+        predicted = self.decode(self(*_inputs(batch)), size).cpu()
         interpolated = self._baselines(batch)["edge_aware"].cpu()
         truth, valid = batch["flow"].cpu(), batch["valid"].cpu()
         magnify = max(1, round(224 / min(size)))
@@ -225,7 +297,8 @@ class CMP(pl.LightningModule):
             enlarged = [t.repeat(magnify, 0).repeat(magnify, 1) for t in coloured]
             rows.append([arrows, *enlarged])
         titles = ["image and guidance", "predicted motion", "true motion", "edge-aware interp."]
-        return {"motion": panel(rows, titles)}
+        curves = self.few_points.figure()
+        return {"motion": panel(rows, titles)} | ({} if curves is None else {"few_points": curves})
 
     def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
         """Tabulate the end-point errors beside those of the baselines."""
@@ -243,17 +316,20 @@ class CMP(pl.LightningModule):
             gains.append(f"{gain:+.0%}")
         return columns, [*rows, row("CMP network", ""), ["against the best baseline", *gains]]
 
-    def _score(self, batch: dict[str, Any]) -> Tensor:
-        scores: Tensor = self(
-            batch["image"], batch["points"], batch["vectors"], batch["point_mask"]
-        )
-        return scores
+    def _predict(self, *inputs: Tensor) -> Tensor:
+        height, width = inputs[0].shape[-2:]
+        return self.decode(self(*inputs), (height, width))
 
     def _baselines(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         size = batch["flow"].shape[-2:]
-        guidance = batch["points"], batch["vectors"], batch["point_mask"]
+        most = max(1, int(batch["point_mask"].sum(1).max()))  # the rest is padding
+        points, vectors, mask = (g[:, :most] for g in _inputs(batch)[1:])
         return {
             "zero": torch.zeros_like(batch["flow"]),
-            "nearest": nearest_interpolation(*guidance, size),
-            "edge_aware": edge_aware_interpolation(batch["image"], *guidance),
+            "nearest": nearest_interpolation(points, vectors, mask, size),
+            "edge_aware": edge_aware_interpolation(batch["image"], points, vectors, mask),
         }
+
+
+def _inputs(batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return batch["image"], batch["points"], batch["vectors"], batch["point_mask"]

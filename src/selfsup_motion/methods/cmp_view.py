@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from torch import Tensor
 from selfsup_motion.data import geometry
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.cmp_arrows import draw_arrows_and_pins
+from selfsup_motion.ops.dominant_motion import dominant_motion
 from selfsup_motion.ops.guidance import Strategy, sample_guidance
 
 
@@ -24,7 +27,9 @@ class CMPView:
 
     Output, for a crop of H × W and K = max_points:
     `image` uint8 (3, H, W); `flow` float32 (2, H, W); `valid` bool (H, W); `points` float32 (K, 2)
-    x, y; `vectors` float32 (K, 2); `point_mask` bool (K,), False where a row is padding.
+    x, y; `vectors` float32 (K, 2); `point_mask` bool (K,), False where a row is padding. In
+    validation, of a clip with the labels `masks` and `parts`, also `rigid` uint8 (H, W): which of
+    the pieces that move rigidly a pixel belongs to, 0 the background.
     """
 
     needs_flow: ClassVar[str] = "CMP"
@@ -45,6 +50,11 @@ class CMPView:
         train: bool = True,
         flip: bool = False,
         few_points: float = 0.0,
+        flow_reverse: bool = False,
+        flow_scale: tuple[float, float] | None = None,
+        flow_rotate: bool = False,
+        arrows: float = 0.0,
+        still_camera: bool = False,
     ) -> None:
         """Define the view.
 
@@ -63,6 +73,17 @@ class CMPView:
             flip: mirror half of the samples left-right (training only).
             few_points: share of training samples that keep only a random part of their points,
                 down to one, so that the network also answers a user's few arrows.
+            flow_reverse: turn the motion of half of the samples round (training only). This and the
+                next two change the flow and not the image: what moves together still does, only
+                otherwise than in the video. The published code has them; no recipe uses them.
+            flow_scale: multiply the motion by a factor drawn between these two (training only;
+                published: 0.5, 2).
+            flow_rotate: turn the motion of half of the samples by an angle out of the full circle
+                (training only).
+            arrows: share of training samples whose guidance is as a person gives it: one to eight
+                points anywhere on what moves, and often some on what does not.
+            still_camera: subtract the dominant motion, an affine fit, so that the background rests
+                and guidance there is a pin.
         """
         self.crop_size = (
             (crop_size, crop_size)
@@ -73,10 +94,18 @@ class CMPView:
         self.strategies, self.short_side = tuple(strategies), short_side
         self.published_resize = published_resize
         self.train, self.flip, self.few_points = train, flip, few_points
+        self.flow_reverse, self.flow_scale, self.flow_rotate = flow_reverse, flow_scale, flow_rotate
+        self.arrows, self.still_camera = arrows, still_camera
         if max_points < 1:
             raise UserError(f"view.max_points must be at least 1, not {max_points}")
         if not 0 <= few_points <= 1:
             raise UserError(f"view.few_points is a share between 0 and 1, not {few_points}")
+        if not 0 <= arrows <= 1:
+            raise UserError(f"view.arrows is a share between 0 and 1, not {arrows}")
+        if flow_scale is not None and not 0 < flow_scale[0] <= flow_scale[1]:
+            raise UserError(
+                f"view.flow_scale is the smallest and the largest factor, above 0, not {flow_scale}"
+            )
         # options that cannot work fail here, not in a worker in the middle of an epoch
         self._guidance(np.zeros((2, *self.crop_size), np.float32), None, np.random.default_rng(0))
 
@@ -92,16 +121,21 @@ class CMPView:
         valid = np.ones(image.shape[:2], bool) if clip.valid is None else clip.valid[0]
         size = self._size(image.shape[0], image.shape[1])
         ratio = size[0] / len(valid) if self.published_resize else None
-        image, flow, valid = self._crop(
-            rng,
+        layers: list[NDArray[Any]] = [
             self._resize(image, size),
             geometry.resize_flow(flow, size, ratio=ratio),
             geometry.resize_valid(valid, size),
-        )
+        ]
+        if not self.train and {"masks", "parts"} <= clip.labels.keys():
+            layers.append(_rigid_pieces(clip, size))
+        image, flow, valid, *labels = self._crop(rng, *layers)
         if self.train and self.flip and rng.random() < 0.5:
             image, flow, valid = image[:, ::-1], flow[:, ::-1] * (-1, 1), valid[:, ::-1]
         flow = np.ascontiguousarray(flow.transpose(2, 0, 1), dtype=np.float32)
-        return {"image": _tensor(image), **self._guide(flow, np.ascontiguousarray(valid), rng)}
+        sample = {"image": _tensor(image), **self._guide(flow, np.ascontiguousarray(valid), rng)}
+        if labels:
+            sample["rigid"] = torch.from_numpy(np.ascontiguousarray(labels[0]))
+        return sample
 
     def pair(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:
         """Make a sample that still lacks its flow: see `DeferredFlow`.
@@ -159,9 +193,16 @@ class CMPView:
         self, flow: NDArray[np.float32], valid: NDArray[np.bool_], rng: np.random.Generator
     ) -> dict[str, Tensor]:
         """Flow (2, H, W), validity (H, W) and the guidance sampled from them, as output."""
+        if self.still_camera:
+            flow = flow - _dominant(flow, valid)
+        if self.train:
+            flow = self._other_motion(flow, rng)
         points = self._guidance(flow, valid, rng)
         if self.train and len(points) > 1 and rng.random() < self.few_points:
             points = points[: rng.integers(1, len(points))]
+        if self.train and self.arrows > 0 and rng.random() < self.arrows:
+            drawn = draw_arrows_and_pins(flow, valid, self.max_points, rng)
+            points = points if drawn is None else drawn
         count = len(points)
         padded = np.zeros((self.max_points, 2), np.float32)
         vectors = np.zeros((self.max_points, 2), np.float32)
@@ -174,6 +215,20 @@ class CMPView:
             "vectors": torch.from_numpy(vectors),
             "point_mask": torch.arange(self.max_points) < count,
         }
+
+    def _other_motion(
+        self, flow: NDArray[np.float32], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """The flow as `flow_reverse`, `flow_scale` and `flow_rotate` change it."""
+        if self.flow_reverse and rng.random() < 0.5:
+            flow = -flow
+        if self.flow_scale is not None:
+            flow = flow * np.float32(rng.uniform(*self.flow_scale))
+        if self.flow_rotate and rng.random() < 0.5:
+            angle = rng.uniform(0, 2 * np.pi)
+            cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+            flow = np.stack([cos * flow[0] - sin * flow[1], sin * flow[0] + cos * flow[1]])
+        return flow
 
     def _guidance(
         self,
@@ -220,6 +275,19 @@ class CMPView:
             top, left = (n // 2 for n in slack)
         window = slice(top, top + height), slice(left, left + width)
         return tuple(layer[window] for layer in layers)
+
+
+def _rigid_pieces(clip: Clip, size: geometry.Size) -> NDArray[np.uint8]:
+    """(H, W): a number per instance and part, in the first frame."""
+    pieces = clip.labels["masks"][0].astype(np.uint8) * 16 + clip.labels["parts"][0].astype(
+        np.uint8
+    )
+    return np.asarray(cv2.resize(pieces, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _dominant(flow: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    fitted = dominant_motion(torch.from_numpy(flow)[None], torch.from_numpy(valid)[None])
+    return np.asarray(fitted[0].numpy(), np.float32)
 
 
 def _channel_last(array: NDArray[Any]) -> NDArray[Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
+import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -23,19 +25,64 @@ def cosine(
     return LambdaLR(optimizer, factor)
 
 
+def cosine_with_rise(
+    optimizer: Optimizer, *, total_steps: int, rise: float, initial_factor: float
+) -> LambdaLR:
+    """Half a cosine over the whole run, reached along a line (MoSI).
+
+    Args:
+        optimizer: whose rates are set.
+        total_steps: of the run.
+        rise: share of the run in which the rate rises linearly from `initial_factor` times the base
+            to where the cosine is by then.
+        initial_factor: of the base rate.
+    """
+
+    def cosine_at(progress: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def factor(step: int) -> float:
+        progress = step / max(1, total_steps)
+        if progress >= rise:
+            return cosine_at(progress)
+        return initial_factor + (cosine_at(rise) - initial_factor) * progress / rise
+
+    return LambdaLR(optimizer, factor)
+
+
 def milestones(
     optimizer: Optimizer,
     *,
     total_steps: int,
     at: Sequence[float],
-    factor: float = 0.1,
-    warmup_steps: int = 0,
+    factors: Sequence[float],
+    warmup: Sequence[tuple[float, float]] = (),
 ) -> LambdaLR:
-    """Multiply by `factor` at each milestone, a share of `total_steps` (CMP: 4/7 and 6/7)."""
+    """Rates that fall in steps, after an optional warm-up along straight lines (CMP).
+
+    Args:
+        optimizer: its rate is what the others are multiples of.
+        total_steps: of the run.
+        at: when the rate changes, as shares of `total_steps` (CMP: 4/7 and 6/7).
+        factors: what it is multiplied by at each of them (CMP: 0.1 and 0.1).
+        warmup: (step, multiple of the optimiser's rate) that the rate passes through, on straight
+            lines from (0, 1); it stays at the last one. `[[0, 0.01], [500, 1]]` rises from almost
+            nothing.
+    """
+    if len(at) != len(factors):
+        raise ValueError(f"schedule.at has {len(at)} values, schedule.factors has {len(factors)}")
+    waypoints = [tuple(point) for point in warmup]
+    if not waypoints or waypoints[0][0] > 0:
+        waypoints.insert(0, (0, 1.0))
+    steps, rates = zip(*waypoints, strict=True)
+    if any(b <= a for a, b in pairwise(steps)):
+        raise ValueError(f"schedule.warmup needs rising steps, got {warmup}")
 
     def scale(step: int) -> float:
-        rise = min(1.0, (step + 1) / (warmup_steps + 1))
-        passed = sum(step >= round(share * total_steps) for share in at)
-        return rise * float(factor**passed)
+        rate = float(np.interp(step, steps, rates))
+        for share, factor in zip(at, factors, strict=True):
+            if step >= round(share * total_steps):
+                rate *= factor
+        return rate
 
     return LambdaLR(optimizer, scale)
