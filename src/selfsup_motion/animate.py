@@ -1,0 +1,38 @@
+"""Move a photo: `python -m selfsup_motion.animate image=photo.jpg arrows=[[120,80,30,-10]]`.
+
+The network is a trained CMP; see `docs/applications.md`.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from selfsup_motion.utils import cli
+from selfsup_motion.utils.config import config_dir
+from selfsup_motion.utils.job import register_stem, run_job
+
+
+def animate(cfg: DictConfig) -> None:
+    """Animate as configured.
+
+    Args:
+        cfg: the composed config, not resolved.
+
+    Raises:
+        UserError: anything that the config's author can put right.
+    """
+    run_job(cfg, "frames")
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="animate")
+def _main(cfg: DictConfig) -> None:
+    cli.job(animate, cfg)
+
+
+def main() -> None:
+    """The command line entry."""
+    register_stem()
+    cli.run(_main, config_name="animate")
+
+
+if __name__ == "__main__":
+    main()

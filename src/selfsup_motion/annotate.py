@@ -1,0 +1,39 @@
+"""Points to masks: `python -m selfsup_motion.annotate image=photo.jpg positive=[[120,80]]`.
+
+What moves together when the network is told to move a point is the point's object; see
+`docs/applications.md`.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from selfsup_motion.utils import cli
+from selfsup_motion.utils.config import config_dir
+from selfsup_motion.utils.job import register_stem, run_job
+
+
+def annotate(cfg: DictConfig) -> None:
+    """Annotate as configured.
+
+    Args:
+        cfg: the composed config, not resolved.
+
+    Raises:
+        UserError: anything that the config's author can put right.
+    """
+    run_job(cfg, "objects")
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="annotate")
+def _main(cfg: DictConfig) -> None:
+    cli.job(annotate, cfg)
+
+
+def main() -> None:
+    """The command line entry."""
+    register_stem()
+    cli.run(_main, config_name="annotate")
+
+
+if __name__ == "__main__":
+    main()

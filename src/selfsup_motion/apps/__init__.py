@@ -1,0 +1,1 @@
+"""What the trained networks are good for on one's own pictures."""

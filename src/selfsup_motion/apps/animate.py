@@ -1,0 +1,152 @@
+"""The job of `python -m selfsup_motion.animate`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import get_args
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets
+from selfsup_motion.apps.film import Format, film
+from selfsup_motion.apps.motion import predict_motion
+from selfsup_motion.apps.photo import read_photo, save_picture
+from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render, schedule
+from selfsup_motion.apps.weights import load_weights
+from selfsup_motion.errors import UserError
+from selfsup_motion.ops.draw import draw_arrows
+from selfsup_motion.ops.flow import flow_to_color, write_flow
+
+Progress = Callable[[int, int], None]
+"""(frames done, of all)."""
+
+_DRAWING_SIDE = 1000
+"""Arrows are drawn on a copy of at most this size, or they would be hair lines."""
+
+
+class Animation:
+    """A photo that follows arrows."""
+
+    def __init__(
+        self,
+        *,
+        image: str,
+        arrows: str | Rows,
+        pins: Rows,
+        checkpoint: str,
+        short_side: int | None,
+        seconds: float,
+        fps: float,
+        loop: Loop,
+        easing: Easing,
+        warp: Warp,
+        formats: Sequence[Format],
+        max_side: int | None,
+        device: str,
+    ) -> None:
+        """Describe it; nothing is read before `run`.
+
+        Args:
+            image: the photo.
+            arrows: [[x, y, dx, dy], ...] or the path of a JSON file, see `arrow_sets`.
+            pins: [[x, y], ...]: points that stay.
+            checkpoint: "auto", a run folder or a file, see `load_weights`.
+            short_side: at which the network sees the photo, in pixels; None: as it was trained.
+            seconds: length of the film.
+            fps: frames per second.
+            loop: "none", "back" (there and back) or "seamless", see `schedule`.
+            easing: "linear", "in", "out" or "smooth".
+            warp: "backward" or "forward", see `render`.
+            formats: of the film: "mp4", "gif", "webp".
+            max_side: longest side of the film in pixels; None: the photo's own size.
+            device: "cpu", "cuda", ....
+
+        Raises:
+            UserError: an argument is out of range.
+        """
+        if not (seconds > 0 and fps > 0):
+            raise UserError(f"seconds={seconds:g} and fps={fps:g} must be above zero.")
+        if short_side is not None and short_side < 1:
+            raise UserError(f"short_side={short_side}: expected at least 1 pixel.")
+        if not formats:
+            raise UserError(f"formats is empty: take some of {', '.join(get_args(Format))}.")
+        self.image, self.arrows, self.pins = image, arrows, pins
+        self.checkpoint, self.short_side, self.device = checkpoint, short_side, device
+        self.max_side, self.formats, self.fps, self.warp = max_side, formats, fps, warp
+        self.moments = schedule(frame_count(seconds, fps), loop, easing)
+
+    def run(self, folder: Path, progress: Progress) -> list[str]:
+        """Write flow, pictures and films.
+
+        Args:
+            folder: existing; several arrow sets get a folder each in it.
+            progress: told after every frame.
+
+        Returns:
+            What was used and written, a line each.
+
+        Raises:
+            UserError: anything wrong with photo, arrows or checkpoint.
+        """
+        whole = read_photo(self.image)
+        size = whole.shape[-2], whole.shape[-1]
+        sets = arrow_sets(self.arrows, self.pins, size)
+        photo = whole if self.max_side is None else read_photo(self.image, self.max_side)
+        weights = load_weights(self.checkpoint, self.device)
+        if self.short_side is not None:
+            weights = weights.at(self.short_side)
+        lines = [f"weights {weights.path}"]
+        total, done = len(sets) * len(self.moments), 0
+        for arrows in sets:
+            own = folder / arrows.name
+            own.mkdir(exist_ok=True)
+            flow = predict_motion(weights, whole, arrows)
+            lines += _write_motion(own, whole, arrows, flow)
+            paths = [own / f"film.{suffix}" for suffix in self.formats]
+            with contextlib.ExitStack() as stack:
+                films = [stack.enter_context(film(path, self.fps)) for path in paths]
+                for frame in render(photo, _on(photo, flow), self.moments, self.warp):
+                    for each in films:
+                        each.add(frame)
+                    done += 1
+                    progress(done, total)
+            lines += [f"film    {path}" for path in paths]
+        return lines
+
+
+def _on(photo: Tensor, flow: Tensor) -> Tensor:
+    """The flow in pixels of a smaller copy of the photo."""
+    size = photo.shape[-2:]
+    if flow.shape[-2:] == size:
+        return flow
+    scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]]).view(2, 1, 1)
+    resized = torch.nn.functional.interpolate(flow[None], size, mode="bilinear", antialias=True)
+    return resized[0] * scale
+
+
+def _write_motion(folder: Path, photo: Tensor, arrows: ArrowSet, flow: Tensor) -> list[str]:
+    field = flow.cpu()
+    write_flow(folder / "flow.flo", field.numpy())
+    save_picture(folder / "flow.png", flow_to_color(field).permute(1, 2, 0).numpy())
+    save_picture(folder / "arrows.png", _drawing(photo, arrows))
+    (folder / "arrows.json").write_text(json.dumps({"arrows": arrows.as_rows()}) + "\n")
+    return [
+        f"flow    {folder / 'flow.flo'}, in colours {folder / 'flow.png'}",
+        f"arrows  {folder / 'arrows.png'}",
+    ]
+
+
+def _drawing(photo: Tensor, arrows: ArrowSet) -> NDArray[np.uint8]:
+    picture = np.ascontiguousarray(photo.permute(1, 2, 0).numpy())
+    height, width = picture.shape[:2]
+    scale = min(1.0, _DRAWING_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return draw_arrows(small, arrows.points * scale, arrows.vectors * scale)

@@ -1,0 +1,140 @@
+"""Arrows and pins, from the command line or from a JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsup_motion.errors import UserError
+
+Rows = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class ArrowSet:
+    """What is to move and what is not, in pixels of the upright photo.
+
+    Attributes:
+        name: of its results' folder.
+        points: (K, 2) float32, x, y.
+        vectors: (K, 2) float32: where the points go in all; zero for those that stay.
+    """
+
+    name: str
+    points: NDArray[np.float32]
+    vectors: NDArray[np.float32]
+
+    def as_rows(self) -> list[list[float]]:
+        """[[x, y, dx, dy], ...]."""
+        rows: list[list[float]] = np.concatenate([self.points, self.vectors], 1).tolist()
+        return rows
+
+
+def arrow_sets(arrows: str | Rows, pins: Rows, size: tuple[int, int]) -> list[ArrowSet]:
+    """Read arrows and make sure that they can be followed.
+
+    An arrow is [x, y, dx, dy]: the point (x, y) moves by (dx, dy); one of length zero is a pin. A
+    pin is [x, y]: the point stays. Pixel centres are whole numbers. A file holds a list of arrows,
+    or {"arrows": [...], "pins": [...]}, or several of those by name: {"wave": {...}, "nod": {...}}.
+
+    Args:
+        arrows: a list, or the path of a JSON file.
+        pins: added to those of each set.
+        size: (height, width) of the photo.
+
+    Raises:
+        UserError: naming the file and the entry.
+    """
+    common = read_rows(pins, "pins", 2, "x, y")
+    if isinstance(arrows, str):
+        where, content = arrows, read_json(arrows, "arrows", "[[x,y,dx,dy]]")
+    else:
+        where, content = "arrows", arrows
+    sets = []
+    for name, place, own_arrows, own_pins in _parts(content, where):
+        moving = read_rows(own_arrows, place, 4, "x, y, dx, dy")
+        still = np.concatenate([common, read_rows(own_pins, f"{place} (pins)", 2, "x, y")])
+        check_inside(moving, place, size, "arrow")
+        check_inside(still, f"{place} (pins)", size, "pin")
+        if not moving[:, 2:].any():
+            raise UserError(f"{place}: no arrow that is longer than zero, so nothing would move.")
+        still = np.concatenate([still, np.zeros_like(still)], 1)
+        points, vectors = np.split(np.concatenate([moving, still]).astype(np.float32), 2, axis=1)
+        sets.append(ArrowSet(name, points, vectors))
+    return sets
+
+
+def read_json(path: str, key: str, example: str) -> Any:
+    """The content of a JSON file named by the key `key`, which also takes a list like `example`."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{key}={path}: {error.strerror}; give a JSON file, or a list as in {key}={example}."
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no JSON file ({error}).") from error
+
+
+def _parts(content: Any, where: str) -> list[tuple[str, str, Any, Any]]:
+    """(name, what to call it, arrows, pins) of each set."""
+    if isinstance(content, dict) and content.keys() & {"arrows", "pins"}:
+        return [_part("", content, where)]
+    if isinstance(content, dict) and content:
+        return [_part(name, part, f"{where}, {name}") for name, part in content.items()]
+    return [("", where, content, [])]
+
+
+def _part(name: str, part: Any, place: str) -> tuple[str, str, Any, Any]:
+    if isinstance(part, list):
+        part = {"arrows": part}
+    if not isinstance(part, dict) or not part.keys() <= {"arrows", "pins"} or "arrows" not in part:
+        raise UserError(
+            f'{place}: expected {{"arrows": [[x, y, dx, dy], ...], "pins": [[x, y], ...]}}, got '
+            f"{short(part)}."
+        )
+    if name and not re.fullmatch(r"[\w-]+", name):
+        raise UserError(f"{place}: a set is named by letters, digits, - and _.")
+    return name, place, part["arrows"], part.get("pins", [])
+
+
+def read_rows(rows: Any, place: str, length: int, meaning: str) -> NDArray[np.float64]:
+    """Lists of `length` finite numbers as (K, length); errors name the place and the entry."""
+    if not isinstance(rows, Sequence) or isinstance(rows, str):
+        raise UserError(f"{place}: expected a list of [{meaning}], got {short(rows)}.")
+    for number, row in enumerate(rows, start=1):
+        fits = isinstance(row, Sequence) and not isinstance(row, str) and len(row) == length
+        if not fits or not all(_is_number(value) for value in row):
+            raise UserError(
+                f"{place}: entry {number} is {short(row)}, expected [{meaning}] in pixels."
+            )
+    return np.array(rows, np.float64).reshape(-1, length)
+
+
+def check_inside(rows: NDArray[np.float64], place: str, size: tuple[int, int], kind: str) -> None:
+    """Refuse points (K, 2...) outside a picture of (height, width)."""
+    height, width = size
+    for number, (x, y) in enumerate(rows[:, :2], start=1):
+        if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+            raise UserError(
+                f"{place}: {kind} {number} is at x={x:g}, y={y:g}, outside of the upright photo, "
+                f"which is {width} pixels wide and {height} high."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def short(value: Any) -> str:
+    """A value for a message."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,129 @@
+"""A photo and its motion → frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfsup_motion.ops.splat import softmax_splat
+from selfsup_motion.ops.stream import (
+    fill_from_still,
+    follow,
+    holes,
+    nearness,
+    origins,
+    share_of_motion,
+)
+from selfsup_motion.ops.warp import backward_warp
+
+Warp = Literal["backward", "forward"]
+Loop = Literal["none", "back", "seamless"]
+Easing = Literal["linear", "in", "out", "smooth"]
+
+EASINGS: dict[Easing, Callable[[float], float]] = {
+    "linear": lambda t: t,
+    "in": lambda t: t * t,
+    "out": lambda t: t * (2 - t),
+    "smooth": lambda t: t * t * (3 - 2 * t),
+}
+
+_FIELD_SIDE = 480
+"""Motion is followed at this short side; it is smooth, and the image keeps its own resolution."""
+
+Moment = tuple[tuple[float, float], ...]
+"""(time, weight) of the renderings that a frame blends; time 1 is the whole motion."""
+
+
+def schedule(frames: int, loop: Loop, easing: Easing) -> list[Moment]:
+    """When in the motion each frame is.
+
+    Args:
+        frames: how many, at least 2.
+        loop: "none" ends at the whole motion; "back" goes there and back, "seamless" blends the
+            motion that ends with the one that begins. These two go round without a jump.
+        easing: of "none" and "back": how the way is divided over the time. A seamless loop is
+            always even.
+    """
+    ease = EASINGS[easing]
+    if loop == "none":
+        return [((ease(i / (frames - 1)), 1.0),) for i in range(frames)]
+    shares = [i / frames for i in range(frames)]
+    if loop == "back":
+        return [((ease(1 - abs(1 - 2 * t)), 1.0),) for t in shares]
+    return [((t, 1 - t), (t - 1, t)) for t in shares]
+
+
+@torch.no_grad()
+def render(
+    image: Tensor, flow: Tensor, moments: Sequence[Moment], warp: Warp = "backward"
+) -> Iterator[NDArray[np.uint8]]:
+    """Move a photo.
+
+    Args:
+        image: (3, H, W) uint8.
+        flow: (2, H, W) float32: the whole motion, on the device to work on.
+        moments: see `schedule`.
+        warp: "backward" looks every pixel up where it comes from and stretches the image where the
+            motion parts. "forward" pushes the pixels and keeps them together. Both fill with the
+            still surroundings what comes to light where something was.
+
+    Yields:
+        (H, W, 3) uint8, a frame a moment.
+    """
+    height, width = image.shape[-2:]
+    scale = min(1.0, _FIELD_SIDE / min(height, width))
+    field_size = max(1, round(height * scale)), max(1, round(width * scale))
+    field = _resized(flow[None], field_size)
+    times = sorted({time for moment in moments for time, _ in moment})
+    displacements = dict(zip(times, follow(field, times), strict=True))
+    picture = image[None].to(flow.device, torch.float32)
+    move = _stretched if warp == "backward" else _pushed
+    for moment in moments:
+        frame = torch.zeros_like(picture)
+        for time, weight in moment:
+            if weight > 0:
+                frame += weight * move(picture, displacements[time])
+        levels = frame[0].round_().clamp_(0, 255).to(torch.uint8)
+        yield np.ascontiguousarray(levels.permute(1, 2, 0).cpu().numpy())
+
+
+def frame_count(seconds: float, fps: float) -> int:
+    """Frames of a film, at least 2."""
+    return max(2, math.floor(seconds * fps + 0.5))
+
+
+def _stretched(picture: Tensor, moved: Tensor) -> Tensor:
+    size = picture.shape[-2], picture.shape[-1]
+    places, gap = origins(moved)
+    frame = backward_warp(picture, _resized(places, size), padding="border")
+    if not gap.any():
+        return frame
+    # what fills a gap is blurred anyway, so the size of the field will do
+    small = F.interpolate(frame, moved.shape[-2:], mode="bilinear", antialias=True)
+    seen = backward_warp(share_of_motion(moved), places, padding="border")
+    filled = fill_from_still(small, seen, gap)
+    filled, gap = (F.interpolate(t, size, mode="bilinear") for t in (filled, gap))
+    return torch.where(gap > 0, frame * (1 - gap) + filled * gap, frame)
+
+
+def _pushed(picture: Tensor, moved: Tensor) -> Tensor:
+    moved = _resized(moved, (picture.shape[-2], picture.shape[-1]))
+    layers = torch.cat([picture, share_of_motion(moved)], 1)
+    pushed, coverage = softmax_splat(layers, moved, nearness(moved))
+    return fill_from_still(pushed[:, :3], pushed[:, 3:], holes(coverage))
+
+
+def _resized(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, 2, h, w) in pixels of its own size → (B, 2, *size) in pixels of that."""
+    height, width = flow.shape[-2:]
+    if size == (height, width):
+        return flow
+    resized = F.interpolate(flow, size, mode="bilinear", antialias=True)
+    return resized * flow.new_tensor([size[1] / width, size[0] / height]).view(2, 1, 1)

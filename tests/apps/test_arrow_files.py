@@ -1,0 +1,81 @@
+"""Arrows from the command line and from JSON, right and wrong."""
+
+import json
+
+import pytest
+
+from selfsup_motion.apps.arrows import arrow_sets
+from selfsup_motion.errors import UserError
+
+SIZE = (40, 60)  # height, width
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(content) -> str:
+        text = content if isinstance(content, str) else json.dumps(content)
+        (tmp_path / "arrows.json").write_text(text)
+        return "arrows.json"
+
+    return write
+
+
+def test_arrows_and_pins_become_vectors():
+    (made,) = arrow_sets([[1, 2, 3, 4]], [[5, 6]], SIZE)
+    assert made.points.tolist() == [[1, 2], [5, 6]]
+    assert made.vectors.tolist() == [[3, 4], [0, 0]]
+    assert made.as_rows() == [[1, 2, 3, 4], [5, 6, 0, 0]]
+
+
+def test_an_arrow_of_no_length_is_a_pin():
+    (made,) = arrow_sets([[1, 2, 3, 4], [9, 9, 0, 0]], [], SIZE)
+    assert made.vectors.tolist() == [[3, 4], [0, 0]]
+
+
+def test_files_hold_a_list_an_object_or_several_sets(file):
+    assert len(arrow_sets(file([[1, 2, 3, 4]]), [], SIZE)) == 1
+    (one,) = arrow_sets(file({"arrows": [[1, 2, 3, 4]], "pins": [[7, 8]]}), [[9, 9]], SIZE)
+    assert sorted(one.points.tolist()) == [[1, 2], [7, 8], [9, 9]]
+    sets = arrow_sets(file({"wave": [[1, 2, 3, 4]], "nod": {"arrows": [[1, 2, 0, 4]]}}), [], SIZE)
+    assert [made.name for made in sets] == ["wave", "nod"]
+
+
+def test_an_arrow_may_end_outside_of_the_photo():
+    assert arrow_sets([[59, 39, 100, 0]], [], SIZE)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[[1, 2, 3", r"arrows\.json: no JSON file \("),
+        ([[1, 2, 3, 4], [5, 6]], r"arrows\.json: entry 2 is \[5, 6\], expected \[x, y, dx, dy\]"),
+        ([[1, 2, 3, "4"]], r'arrows\.json: entry 1 is \[1, 2, 3, "4"\], expected'),
+        ("[[1, 2, NaN, 4]]", r"arrows\.json: entry 1 is \[1, 2, NaN, 4\], expected"),
+        ([[1, 2, 3, True]], r"entry 1 is \[1, 2, 3, true\], expected"),
+        ({"arrows": [[1, 2, 3, 4]], "pins": [[1]]}, r"\(pins\): entry 1 is \[1\], expected \[x, y"),
+        ({"arrows": [[1, 2, 3, 4]], "arows": []}, r'arrows\.json: expected \{"arrows"'),
+        ({"pins": [[1, 2]]}, r'arrows\.json: expected \{"arrows"'),
+        ({"wave": 3}, r'arrows\.json, wave: expected \{"arrows".* got 3'),
+        ({"../up": [[1, 2, 3, 4]]}, r"a set is named by letters, digits"),
+        ("7", r"arrows\.json: expected a list of \[x, y, dx, dy\], got 7"),
+        ([], r"arrows\.json: no arrow that is longer than zero"),
+        ([[1, 2, 0, 0]], r"no arrow that is longer than zero, so nothing would move"),
+        ([[1, 2, 3, 4], [60, 2, 3, 4]], r"arrow 2 is at x=60, y=2, outside of the upright photo, "),
+    ],
+)
+def test_mistakes_name_the_file_and_the_entry(file, content, told):
+    with pytest.raises(UserError, match=told):
+        arrow_sets(file(content), [], SIZE)
+
+
+def test_inline_mistakes_name_the_key(tmp_path):
+    with pytest.raises(UserError, match=r"arrows: entry 1 is \[1, 2, Infinity, 4\]"):
+        arrow_sets([[1, 2, float("inf"), 4]], [], SIZE)
+    with pytest.raises(UserError, match=r"pins: entry 1 is \[1, 2, 3\], expected \[x, y\]"):
+        arrow_sets([[1, 2, 3, 4]], [[1, 2, 3]], SIZE)
+    with pytest.raises(UserError, match=r"\(pins\): pin 1 is at x=-3"):
+        arrow_sets([[1, 2, 3, 4]], [[-3, 2]], SIZE)
+    with pytest.raises(UserError, match=r"arrows=no\.json: No such file.*or a list as in arrows="):
+        arrow_sets("no.json", [], SIZE)

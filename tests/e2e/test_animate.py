@@ -1,0 +1,136 @@
+"""`python -m selfsup_motion.animate` as a user runs it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from selfsup_motion.ops.flow import read_flow
+
+ARROW = "arrows=[[30,20,12,0]]"
+QUICK = ("seconds=0.2", "fps=10")
+
+
+@pytest.fixture
+def animate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command line in this process: takes its arguments, returns its exit status."""
+    from selfsup_motion.animate import main
+
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (48, 70, 3), np.uint8)).save(folder / "photo.png")
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["selfsup-motion-animate", *arguments])
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run
+
+
+def test_a_photo_and_an_arrow_make_flow_pictures_and_films(animate, cmp_checkpoint, capsys):
+    formats = "formats=[mp4,gif,webp]"
+    weights = f"checkpoint={cmp_checkpoint}"
+    status = animate("image=photo.png", ARROW, "pins=[[5,5]]", weights, formats, *QUICK)
+    told = capsys.readouterr()
+    assert status == 0, told.err
+    (run,) = Path("outputs/animate/photo").iterdir()
+    written = {path.name for path in run.iterdir()}
+    assert written == {
+        "arrows.json", "arrows.png", "config.yaml",
+        "film.gif", "film.mp4", "film.webp", "flow.flo", "flow.png",
+    }  # fmt: skip
+    assert str(run / "film.mp4") in told.out
+    assert read_flow(run / "flow.flo").shape == (2, 48, 70)
+    assert Image.open(run / "film.gif").size == Image.open(run / "flow.png").size == (70, 48)
+    with av.open(str(run / "film.mp4")) as film:
+        assert (film.streams.video[0].width, film.streams.video[0].height) == (70, 48)
+    assert json.loads((run / "arrows.json").read_text())["arrows"][1] == [5, 5, 0, 0]
+
+
+def test_the_newest_run_is_taken_by_default(animate, cmp_checkpoint, capsys):
+    older = Path("outputs/train/cmp/a/checkpoints")
+    older.mkdir(parents=True)
+    (older / "best.ckpt").write_bytes((cmp_checkpoint / "checkpoints/best.ckpt").read_bytes())
+    newer = Path("outputs/train/cmp/b/checkpoints")
+    newer.mkdir(parents=True)
+    (newer / "best.ckpt").write_text("cut off")
+    assert animate("image=photo.png", ARROW, *QUICK) == 0
+    told = capsys.readouterr()
+    assert "weights outputs/train/cmp/a/checkpoints/best.ckpt" in told.out
+
+
+def test_several_arrow_sets_get_a_folder_each(animate, cmp_checkpoint):
+    sets = {"wave": [[30, 20, 9, 0]], "nod": {"arrows": [[30, 20, 0, 9]], "pins": [[3, 3]]}}
+    Path("arrows.json").write_text(json.dumps(sets))
+    weights = (f"checkpoint={cmp_checkpoint}", "paths.output_dir=out")
+    assert animate("image=photo.png", "arrows=arrows.json", *weights, "max_side=32", *QUICK) == 0
+    assert {path.name for path in Path("out").iterdir()} == {"config.yaml", "wave", "nod"}
+    with av.open("out/nod/film.mp4") as film:
+        assert film.streams.video[0].width == 32
+    assert read_flow("out/nod/flow.flo").shape == (2, 48, 70)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (300, 3)])
+def test_odd_photos_move_too(animate, cmp_checkpoint, size):
+    Image.new("RGBA", size, (9, 9, 9, 99)).save("odd.png")
+    weights = (f"checkpoint={cmp_checkpoint}", "paths.output_dir=out")
+    assert animate("image=odd.png", "arrows=[[0,0,4,4]]", *weights, *QUICK) == 0
+    assert Path("out/film.mp4").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([ARROW], "image is not set"),
+        (["image=photo.png"], "arrows is not set"),
+        (["image=photo.png", ARROW], "make one with python -m selfsup_motion.train experiment=cmp_"),
+        (["image=none.png", ARROW], "none.png does not exist"),
+        (["image=photo.png", "arrows=[]"], "arrows: no arrow that is longer than zero"),
+        (["image=photo.png", "arrows=[[1,2,3]]"], "arrows: entry 1 is [1, 2, 3], expected"),
+        (["image=photo.png", "arrows=[[nan,2,3,4]]"], "arrows: entry 1 is [NaN, 2, 3, 4]"),
+        (["image=photo.png", "arrows=[[99,2,3,4]]"], "arrow 1 is at x=99, y=2, outside"),
+        (["image=photo.png", ARROW, "fps=0"], "must be above zero"),
+        (["image=photo.png", ARROW, "loop=round"], "loop=round: expected one of none, back, sea"),
+        (["image=photo.png", ARROW, "formats=[avi]"], "formats=['avi']: expected a list"),
+        (["image=photo.png", ARROW, "chekpoint=auto"], "did you mean checkpoint?"),
+        (["image=photo.png", ARROW, "checkpoint=no.ckpt"], "checkpoint=no.ckpt: no.ckpt"),
+        (["image=photo.png", ARROW, "checkpoint=other.ckpt"], "do not fit this CMP"),
+        (["image=photo.png", ARROW, "checkpoint=weights", "device=moon"], "device=moon: this mach"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
+    animate, cmp_checkpoint, folder, capsys, arguments, expected
+):
+    content = torch.load(cmp_checkpoint / "checkpoints/best.ckpt", weights_only=True)
+    content["selfsup_motion"]["config"]["encoder"]["width"] = 16
+    content["selfsup_motion"]["config"]["method"]["encoder"]["width"] = 16
+    torch.save(content, "other.ckpt")
+    Path("weights").symlink_to(cmp_checkpoint)
+    assert animate(*arguments) == 2
+    told = capsys.readouterr()
+    assert expected in told.err
+    assert len(told.err.strip().splitlines()) == 1
+    assert {path.name for path in folder.iterdir()} == {"photo.png", "other.ckpt", "weights"}
+
+
+@pytest.mark.parametrize("verb", ["animate", "annotate"])
+def test_help_answers_without_torch(folder, verb):
+    code = (
+        f"import sys; from selfsup_motion.{verb} import main\n"
+        "sys.argv = ['x', '--help']\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'cv2', 'pytorch_lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"python -m selfsup_motion.{verb} image=photo.jpg" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

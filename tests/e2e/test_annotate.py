@@ -1,0 +1,79 @@
+"""`python -m selfsup_motion.annotate` as a user runs it."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def annotate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command line in this process: takes its arguments, returns its exit status."""
+    from selfsup_motion.annotate import main
+
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (48, 70, 3), np.uint8)).save(folder / "photo.png")
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["selfsup-motion-annotate", *arguments])
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run
+
+
+@pytest.mark.parametrize("refine", ["null", "grabcut", "guided"])
+def test_points_make_an_indexed_mask_scores_and_an_overlay(annotate, cmp_checkpoint, refine):
+    weights = (f"checkpoint={cmp_checkpoint}", "paths.output_dir=out", f"refine={refine}")
+    assert annotate("image=photo.png", "positive=[[30,20]]", "negative=[[60,40]]", *weights) == 0
+    written = {path.name for path in Path("out").iterdir()}
+    assert written == {"config.yaml", "mask.png", "overlay.png", "score_1.png"}
+    mask, score = (Image.open(f"out/{name}.png") for name in ("mask", "score_1"))
+    assert mask.mode == "P"
+    assert mask.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+    assert mask.size == score.size == Image.open("out/overlay.png").size == (70, 48)
+    inside = np.asarray(score) > 127.5
+    assert ((np.asarray(mask) == 1) == inside).mean() > 0.99
+
+
+def test_several_objects_come_from_a_file(annotate, cmp_checkpoint):
+    objects = [{"positive": [[10, 10]]}, {"positive": [[60, 40]], "negative": [[40, 5]]}]
+    Path("points.json").write_text(json.dumps(objects))
+    weights = (f"checkpoint={cmp_checkpoint}", "paths.output_dir=out", "zoom=null")
+    assert annotate("image=photo.png", "objects=points.json", *weights) == 0
+    assert Path("out/score_2.png").exists()
+    assert set(np.unique(np.asarray(Image.open("out/mask.png")))) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "positive: no point on the object"),
+        (["positive=[[1]]"], "positive: entry 1 is [1], expected [x, y]"),
+        (["positive=[[70,3]]"], "positive: point 1 is at x=70, y=3, outside"),
+        (["positive=[[7,3]]", "negative=[[7,nan]]"], "negative: entry 1 is [7, NaN]"),
+        (["objects=[]"], "objects: expected a list of objects, got []"),
+        (["objects=[{positive:[[1,1]]},{positiv:[]}]"], "objects, object 2: expected {"),
+        (["objects=[{positive:[[1,1]]},{negative:[[2,2]]}]"], "object 2, positive: no point"),
+        (["objects=no.json"], "objects=no.json: No such file"),
+        (["objects=[{positive:[[1,1]]}]", "positive=[[1,1]]"], "leave positive and negative out"),
+        (["positive=[[1,1]]", "zoom=0.5"], "zoom=0.5: expected at least 1, or null"),
+        (["positive=[[1,1]]", "threshold=1.0"], "threshold=1: expected a score from 0 to below 1"),
+        (["positive=[[1,1]]", "refine=crf"], "refine=crf: expected one of grabcut, guided or null"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
+    annotate, cmp_checkpoint, folder, capsys, arguments, expected
+):
+    assert annotate("image=photo.png", f"checkpoint={cmp_checkpoint}", *arguments) == 2
+    told = capsys.readouterr()
+    assert expected in told.err
+    assert len(told.err.strip().splitlines()) == 1
+    assert {path.name for path in folder.iterdir()} == {"photo.png"}
