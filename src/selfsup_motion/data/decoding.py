@@ -120,6 +120,25 @@ class VideoFile:
             raise self._refusal(f"{self.name} changes its picture size; set short_side and crop.")
         return np.stack([found[index] for index in indices])
 
+    def stream(self, short_side: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Decode all frames in order, one at a time, without a time limit.
+
+        Args:
+            short_side: resize so that the shorter side is this long; None keeps the size.
+
+        Yields:
+            (H, W, 3) uint8 RGB, rotated as it is to be displayed.
+
+        Raises:
+            ClipReadError: the video is damaged.
+        """
+        self._restart()
+        try:
+            for frame in self._container.decode(self._stream):
+                yield self._convert(frame, short_side)
+        except (av.FFmpegError, ValueError) as error:
+            raise self._refusal(f"{self.name} is damaged: {_reason(error)}.") from error
+
     def close(self) -> None:
         """Release the file."""
         self._container.close()

@@ -1,0 +1,200 @@
+"""The task DAVIS-2017, semi-supervised: follow the objects whose masks the first frame has."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from torch import nn
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.ops.draw import Image
+from selfsup_motion.ops.overlay import draw_masks
+from selfsup_motion.tasks.davis import VOID, DavisEvaluator
+from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
+from selfsup_motion.tasks.mask_files import Ids, palette, read_mask, write_mask
+from selfsup_motion.tasks.propagation import LabelPropagator
+from selfsup_motion.tasks.sequences import Frame, LabelledVideo, LabelledVideos, chosen
+from selfsup_motion.tasks.tracking import follow_masks
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called with (frames done, frames in all, what is being done)."""
+
+
+class Davis2017:
+    """Propagate, write indexed PNGs as the benchmark wants them, score J and F.
+
+    Args:
+        source: videos with masks.
+        sequences: names of those to work on; None: all.
+        propagator: copies the labels.
+        layer: of the encoder; None: its output.
+        precision: of the encoder, "32", "bf16" or "16".
+        attributes: YAML file with the attributes of each sequence, a mapping
+            `{dog: [FM, OCC], …}` or DAVIS-2016's `db_info.yaml`; adds `per_attribute.csv`.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: LabelledVideos,
+        sequences: Sequence[str] | None,
+        propagator: LabelPropagator,
+        layer: str | None,
+        precision: Precision,
+        attributes: str | None,
+    ) -> None:
+        self.source, self.propagator = source, propagator
+        self.names = chosen(source, sequences)
+        self.layer, self.precision = layer, precision
+        self.attributes = None if attributes is None else read_attributes(Path(attributes))
+
+    def run(
+        self,
+        encoder: nn.Module,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        reuse: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, float]:
+        """Do all of it.
+
+        Args:
+            encoder: see `FrameEncoder`.
+            folder: gets `results/<sequence>/00000.png` and the tables of `DavisEvaluator`.
+            device: to compute on.
+            reuse: take over the sequences whose results the folder has.
+            progress: is told where the work stands.
+
+        Returns:
+            `J&F`, `J_mean` … `F_decay`, in [0, 1]; without them if no frame can be scored.
+
+        Raises:
+            UserError: a file is missing or wrong.
+        """
+        try:
+            frame_encoder = FrameEncoder(encoder, self.layer, self.precision).to(device)
+        except ValueError as error:
+            raise UserError(f"task.layer: {error}.") from error
+        videos = [self.source.open(name) for name in self.names]
+        total, done = sum(len(video.frame_names) for video in videos), 0
+        evaluator = DavisEvaluator()
+        for video in videos:
+            results = folder / "results" / video.name
+            if not (reuse and results.is_dir()):
+                for time in self._track(frame_encoder, video, folder):
+                    if progress:
+                        progress(done + time + 1, total, video.name)
+            done += len(video.frame_names)
+            _score(evaluator, video, results)
+        if not evaluator.scores:
+            return {}
+        evaluator.write(folder, self.attributes)
+        return evaluator.summary()
+
+    def tracked(self, folder: Path) -> list[str]:
+        """Names of the sequences whose results `folder` has."""
+        return [name for name in self.names if (folder / "results" / name).is_dir()]
+
+    def pictures(self, name: str, folder: Path) -> Iterator[Image]:
+        """The frames of a sequence with what `run` found in them, (H, W, 3) uint8."""
+        video, colours = self.source.open(name), palette()
+        for frame_name, frame in zip(video.frame_names, video.frames(), strict=True):
+            ids = read_mask(folder / "results" / name / f"{frame_name}.png")
+            yield draw_masks(np.ascontiguousarray(frame.transpose(1, 2, 0)), ids, colours)
+
+    def _track(self, encoder: FrameEncoder, video: LabelledVideo, folder: Path) -> Iterator[int]:
+        """Write the result of a video; yields the number of each frame that is done."""
+        first = first_mask(video)
+        final = folder / "results" / video.name
+        partial = final.with_name(f".{video.name}.part")  # complete once it has its name
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        masks = follow_masks(encoder, self.propagator, checked(video, first), first)
+        for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
+            write_mask(partial / f"{name}.png", ids)
+            yield time
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+
+
+def first_mask(video: LabelledVideo) -> Ids:
+    """The mask that is followed, void as background.
+
+    Raises:
+        UserError: there is none, or it is empty.
+    """
+    mask = video.mask(0)
+    if mask is None:
+        raise UserError(
+            f"{video.name}: the first frame ({video.frame_names[0]}) has no annotation, there is "
+            "nothing to follow."
+        )
+    mask = np.where(mask == VOID, 0, mask).astype(np.uint8)
+    if not mask.any():
+        raise UserError(
+            f"{video.name}: the annotation of the first frame ({video.frame_names[0]}) is empty, "
+            "there is nothing to follow; name the others with task.sequences=[…]."
+        )
+    return mask
+
+
+def checked(video: LabelledVideo, mask: NDArray[np.uint8]) -> Iterator[Frame]:
+    """The frames of a video, which must be as large as the mask."""
+    for time, frame in enumerate(video.frames()):
+        if frame.shape[1:] != mask.shape:
+            raise UserError(
+                f"{video.name}: frame {video.frame_names[time]} is {frame.shape[1]}x"
+                f"{frame.shape[2]} pixels, its mask {mask.shape[0]}x{mask.shape[1]}; they must be "
+                "of one size."
+            )
+        yield frame
+
+
+def read_attributes(path: Path) -> dict[str, list[str]]:
+    """Attributes of sequences from a YAML file.
+
+    Raises:
+        UserError: no such file, or another form.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:  # whatever the parser raises
+        raise UserError(f"{path}: cannot be read as YAML ({type(error).__name__}).") from error
+    rows = content.get("sequences") if isinstance(content, dict) else None
+    if isinstance(rows, list):
+        content = {row["name"]: row.get("attributes", []) for row in rows}
+    if not isinstance(content, dict) or not all(isinstance(v, list) for v in content.values()):
+        raise UserError(f"{path}: expected a mapping of sequences to lists of attributes.")
+    return {str(name): [str(v) for v in values] for name, values in content.items()}
+
+
+def _score(evaluator: DavisEvaluator, video: LabelledVideo, results: Path) -> None:
+    truth, predicted = [], []
+    for index, name in enumerate(video.frame_names):
+        mask = video.mask(index)
+        if mask is None:  # as the toolkit: frames without annotation do not exist for the score
+            continue
+        truth.append(mask)
+        path = results / f"{name}.png"
+        predicted.append(read_mask(path))
+        if mask.shape != predicted[-1].shape:
+            raise UserError(
+                f"{video.name}: the annotation of frame {name} is {mask.shape[0]}x{mask.shape[1]} "
+                f"pixels, the first one {predicted[-1].shape[0]}x{predicted[-1].shape[1]}."
+            )
+    if len(truth) < 3:
+        log.warning(
+            "%s: not scored, it has %d annotated frames, of which the first and the last never "
+            "count.", video.name, len(truth),
+        )  # fmt: skip
+        return
+    evaluator.add(video.name, predicted, truth)

@@ -1,0 +1,125 @@
+"""From uint8 frames to features, whatever the encoder."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Precision = Literal["32", "bf16", "16"]
+_DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
+
+
+class FrameEncoder(nn.Module):
+    """An encoder with its input normalisation, in evaluation mode.
+
+    An encoder declares `input_mean` and `input_std`, three numbers each for RGB in [0, 255], and
+    sees (frame − mean) / std.
+
+    Args:
+        encoder: (B, 3, H, W) float -> (B, C, h, w).
+        layer: name of the submodule whose output is taken instead (`layer3`); what comes after
+            it is not computed. None: the encoder's output.
+        precision: of the encoder's computations, by autocast; the features are float32.
+
+    Attributes:
+        stride: pixels per cell of the features.
+        out_channels: of the features.
+
+    Raises:
+        ValueError: the encoder declares no normalisation, has no such layer, or its output is no
+            feature map.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, layer: str | None = None, precision: Precision = "32"
+    ) -> None:
+        super().__init__()
+        name = type(encoder).__name__
+        statistics = [getattr(encoder, key, None) for key in ("input_mean", "input_std")]
+        if any(s is None for s in statistics):
+            raise ValueError(f"{name} declares no input_mean and input_std: what does it see?")
+        mean, std = (torch.tensor(s, dtype=torch.float32).view(3, 1, 1) for s in statistics)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.encoder = encoder.eval().to(memory_format=torch.channels_last)
+        self.precision = precision
+        self._layer: nn.Module | None = None
+        if layer is not None:
+            found = dict(encoder.named_modules())
+            if layer not in found:
+                outer = ", ".join(key for key, _ in encoder.named_children())
+                raise ValueError(f"{name} has no layer {layer!r}, it has {outer}")
+            self._layer = found[layer]
+        self.stride, self.out_channels = self._probe(layer or name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.get_buffer("mean").device
+
+    def padding(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Pixels (bottom, right) that frames of this (height, width) are extended by."""
+        return -size[0] % self.stride, -size[1] % self.stride
+
+    @torch.inference_mode()
+    def forward(self, frames: Tensor) -> Tensor:
+        """Features of frames.
+
+        Args:
+            frames: (B, 3, H, W) uint8 RGB, of any size: the last row and column are repeated up to
+                a whole number of cells.
+
+        Returns:
+            (B, out_channels, ceil(H / stride), ceil(W / stride)) float32.
+        """
+        x = frames.to(self.device).float()
+        bottom, right = self.padding((x.shape[-2], x.shape[-1]))
+        if bottom or right:
+            x = F.pad(x, (0, right, 0, bottom), mode="replicate")
+        x = (x - self.get_buffer("mean")) / self.get_buffer("std")
+        return self._features(x.contiguous(memory_format=torch.channels_last)).float()
+
+    def _features(self, x: Tensor) -> Tensor:
+        dtype = _DTYPES.get(self.precision)
+        reduced = torch.autocast(x.device.type, dtype) if dtype else nullcontext()
+        with reduced:
+            if self._layer is None:
+                output: Tensor = self.encoder(x)
+                return output
+            handle = self._layer.register_forward_hook(_stop)
+            try:
+                self.encoder(x)
+            except _Reached as reached:
+                return reached.output
+            finally:
+                handle.remove()
+        raise ValueError("the encoder's forward does not pass through the layer that was asked for")
+
+    @torch.inference_mode()
+    def _probe(self, name: str) -> tuple[int, int]:
+        """Stride and channels, from the output for a small image."""
+        side = 96  # a multiple of 2, 3, 4, 6, 8, 12, 16, 32
+        device = next((p.device for p in self.encoder.parameters()), self.device)
+        features = self._features(torch.zeros(1, 3, side, side, device=device))
+        shape = tuple(features.shape)
+        if len(shape) != 4 or shape[2] != shape[3] or side % shape[2]:
+            raise ValueError(
+                f"{name} gives {shape} for a {side}x{side} image, which has no whole stride"
+            )
+        return side // shape[2], shape[1]
+
+
+class _Reached(Exception):  # no error
+    """The layer has computed; what follows is not needed."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+
+def _stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
+    raise _Reached(output)

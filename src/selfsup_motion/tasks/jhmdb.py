@@ -1,0 +1,182 @@
+"""The task JHMDB: follow the joints that the first frame has, score the share of correct ones."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch import nn
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.ops.draw import Image
+from selfsup_motion.ops.overlay import draw_points
+from selfsup_motion.tasks.davis2017 import Progress
+from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
+from selfsup_motion.tasks.keypoints import Normaliser, Points, normalised_errors, pck
+from selfsup_motion.tasks.propagation import LabelPropagator
+from selfsup_motion.tasks.sequences import Frame, LabelledVideo, LabelledVideos, chosen
+from selfsup_motion.tasks.tracking import follow_points
+
+log = logging.getLogger(__name__)
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
+_NORMALISERS: tuple[Normaliser, ...] = ("instance", "max")
+
+
+class Jhmdb:
+    """Propagate Gaussian dots, read the joints out, score PCK.
+
+    Args:
+        source: videos with keypoints.
+        sequences: names of those to work on; None: all.
+        propagator: copies the labels.
+        layer: of the encoder; None: its output.
+        precision: of the encoder, "32", "bf16" or "16".
+        size: (height, width) that frames are resized to, whatever their proportions; None: they
+            keep their size.
+        sigma: of the dots, in cells.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: LabelledVideos,
+        sequences: Sequence[str] | None,
+        propagator: LabelPropagator,
+        layer: str | None,
+        precision: Precision,
+        size: tuple[int, int] | None,
+        sigma: float,
+    ) -> None:
+        if sigma <= 0 or (size is not None and min(size) < 8):
+            raise ValueError(f"sigma must be positive and size at least 8, got {sigma}, {size}")
+        self.source, self.propagator = source, propagator
+        self.names = chosen(source, sequences)
+        self.layer, self.precision = layer, precision
+        self.size, self.sigma = size, sigma
+
+    def run(
+        self,
+        encoder: nn.Module,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        reuse: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, float]:
+        """Do all of it.
+
+        Args:
+            encoder: see `FrameEncoder`.
+            folder: gets `predictions/<n>.dat`, pickles of (2, K, T) in cells that CRW's
+                `eval_pck.py` reads, `points/<sequence>.npy`, (T, K, 2) in pixels, `pck.csv` and
+                `per_sequence.csv`.
+            device: to compute on.
+            reuse: take over the sequences whose results the folder has.
+            progress: is told where the work stands.
+
+        Returns:
+            `PCK_instance@0.1` … `PCK_max@0.5` in per cent; without them if nothing can be scored.
+
+        Raises:
+            UserError: a file is missing or wrong.
+        """
+        try:
+            frame_encoder = FrameEncoder(encoder, self.layer, self.precision).to(device)
+        except ValueError as error:
+            raise UserError(f"task.layer: {error}.") from error
+        videos = [self.source.open(name) for name in self.names]
+        total, done = sum(len(video.frame_names) for video in videos), 0
+        truth: dict[str, Points] = {}
+        found: dict[str, Points] = {}
+        (folder / "predictions").mkdir(parents=True, exist_ok=True)
+        for number, video in enumerate(videos):
+            known = video.keypoints()
+            if known is None:
+                raise UserError(f"{video.name}: has no keypoints, which this task needs.")
+            done += len(video.frame_names)
+            if not np.isfinite(known[0]).any():
+                log.warning("%s: left out, the first frame shows no joint.", video.name)
+                continue
+            stored = folder / "points" / f"{video.name}.npy"
+            if not (reuse and stored.is_file()):
+                points = self._track(frame_encoder, video, known)
+                stored.parent.mkdir(parents=True, exist_ok=True)
+                np.save(stored, points)
+            points = np.load(stored)
+            self._dump(points, video, frame_encoder.stride, folder / f"predictions/{number}.dat")
+            truth[video.name], found[video.name] = known, points
+            if progress:
+                progress(done, total, video.name)
+        return self._score(found, truth, folder)
+
+    def tracked(self, folder: Path) -> list[str]:
+        """Names of the sequences whose results `folder` has."""
+        return [name for name in self.names if (folder / "points" / f"{name}.npy").is_file()]
+
+    def pictures(self, name: str, folder: Path) -> Iterator[Image]:
+        """The frames of a sequence with what `run` found in them, (H, W, 3) uint8."""
+        points = np.load(folder / "points" / f"{name}.npy")
+        for frame, row in zip(self.source.open(name).frames(), points, strict=True):
+            yield draw_points(np.ascontiguousarray(frame.transpose(1, 2, 0)), row)
+
+    def _track(self, encoder: FrameEncoder, video: LabelledVideo, known: Points) -> Points:
+        """(T, K, 2) in pixels of the video."""
+        scale = np.ones(2)
+        frames = video.frames()
+        if self.size is not None:
+            height, width = next(video.frames()).shape[1:]
+            scale = np.array([self.size[1] / width, self.size[0] / height])
+            frames = (_resized(frame, self.size) for frame in frames)
+        tracks = follow_points(encoder, self.propagator, frames, known[0] * scale, self.sigma)
+        rows = [np.where(row < 0, -1.0, row / scale) for row in tracks]
+        points = np.stack(rows)
+        points[0] = np.where(np.isfinite(known[0]), known[0], -1)
+        return points
+
+    def _dump(self, points: Points, video: LabelledVideo, stride: int, path: Path) -> None:
+        """In cells, as the published code stores them."""
+        height, width = next(video.frames()).shape[1:]
+        rows, columns = self.size or (height, width)
+        cells = points * [columns / width / stride, rows / height / stride]
+        np.where(points < 0, -1.0, cells).transpose(2, 1, 0).dump(path)
+
+    def _score(
+        self, found: dict[str, Points], truth: dict[str, Points], folder: Path
+    ) -> dict[str, float]:
+        scored = [name for name in found if len(found[name]) > 1]
+        for name in sorted(found.keys() - set(scored)):
+            log.warning("%s: not scored, its only frame was given.", name)
+        if not scored:
+            return {}
+        metrics: dict[str, float] = {}
+        rows: list[list[object]] = []
+        per_clip: dict[str, list[float]] = {name: [] for name in scored}
+        for normaliser in _NORMALISERS:
+            errors = [normalised_errors(found[n], truth[n], normaliser) for n in scored]
+            for threshold, row in zip(THRESHOLDS, pck(errors, THRESHOLDS), strict=True):
+                metrics[f"PCK_{normaliser}@{threshold}"] = float(row[-1])
+                rows.append([normaliser, threshold, *row.tolist()])
+            for name, error in zip(scored, errors, strict=True):
+                per_clip[name] += pck([error], THRESHOLDS)[:, -1].tolist()
+        joints = range(len(rows[0]) - 3)
+        _write(folder / "pck.csv", ["normaliser", "threshold", *joints, "mean"], rows)
+        sequences = [[name, *values] for name, values in per_clip.items()]
+        _write(folder / "per_sequence.csv", ["sequence", *metrics], sequences)
+        return metrics
+
+
+def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
+    image = np.ascontiguousarray(frame.transpose(1, 2, 0))
+    return np.asarray(cv2.resize(image, size[::-1]), np.uint8).transpose(2, 0, 1)
+
+
+def _write(path: Path, header: Sequence[object], rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,102 @@
+"""JHMDB's folders: Rename_Images, joint_positions and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.tasks.davis_files import FrameFolderVideo
+from selfsup_motion.tasks.sequences import Frame
+
+_JOINTS = 15
+_TEST = "2"  # in a split's lists; 1 is training
+
+
+class JhmdbFolder:
+    """Clips in JHMDB's layout.
+
+    `Rename_Images/<class>/<clip>/00001.png`, `joint_positions/<class>/<clip>/joint_positions.mat`
+    and `splits/<class>_test_split<n>.txt`.
+
+    Args:
+        root: holds those folders.
+        split: 1, 2 or 3: its test clips; without the folder `splits`, all clips.
+    """
+
+    def __init__(self, root: str, *, split: int = 1) -> None:
+        folder = Path(root)
+        self._images, self._joints = folder / "Rename_Images", folder / "joint_positions"
+        if not self._images.is_dir() or not self._joints.is_dir():
+            raise UserError(
+                f"data.root={root}: expected JHMDB's folder with Rename_Images and joint_positions."
+            )
+        clips = sorted(p for p in self._images.glob("*/*") if p.is_dir())
+        if (folder / "splits").is_dir():
+            tested = _tested(folder / "splits", split)
+            clips = [clip for clip in clips if clip.name in tested]
+        self.names = [clip.relative_to(self._images).as_posix() for clip in clips]
+        if not self.names:
+            raise UserError(f"{self._images}: holds no test clip of split {split}.")
+
+    def open(self, name: str) -> JhmdbVideo:
+        """The clip of that name, `<class>/<clip>`."""
+        return JhmdbVideo(name, self._images / name, self._joints / name / "joint_positions.mat")
+
+
+class JhmdbVideo:
+    """One clip.
+
+    Args:
+        name: of the clip.
+        images: folder of its frames.
+        joints: MATLAB file with `pos_img` (2, 15, T), pixels counted from 1.
+    """
+
+    def __init__(self, name: str, images: Path, joints: Path) -> None:
+        self.name = name
+        self._video = FrameFolderVideo(images)
+        self._joints = joints
+        self.frame_names = self._video.frame_names
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames in order. Some clips have a frame or two more than joints: left out."""
+        for _, frame in zip(self.keypoints(), self._video.frames(), strict=False):
+            yield frame
+
+    def mask(self, index: int) -> None:
+        """The puppet masks of JHMDB are not used."""
+        return
+
+    def keypoints(self) -> NDArray[np.float64]:
+        """(T, 15, 2) x, y in pixels counted from 0."""
+        from scipy.io import loadmat  # type: ignore[import-untyped]  # a second to import
+
+        if not self._joints.is_file():
+            raise UserError(f"{self._joints}: is missing, every clip needs its joint positions.")
+        try:
+            positions = np.asarray(loadmat(self._joints)["pos_img"], np.float64)
+        except (ValueError, KeyError, OSError, NotImplementedError) as error:
+            raise UserError(f"{self._joints}: no MATLAB file with pos_img ({error}).") from error
+        if positions.ndim != 3 or positions.shape[:2] != (2, _JOINTS):
+            raise UserError(
+                f"{self._joints}: pos_img is {positions.shape}, expected (2, {_JOINTS}, frames)."
+            )
+        if positions.shape[2] > len(self.frame_names):
+            raise UserError(
+                f"{self._joints}: knows {positions.shape[2]} frames, there are "
+                f"{len(self.frame_names)} images."
+            )
+        return positions.transpose(2, 1, 0) - 1
+
+
+def _tested(folder: Path, split: int) -> set[str]:
+    """Names of the test clips; a line is `<clip>.avi <1 or 2>`."""
+    lists = sorted(folder.glob(f"*_test_split{split}.txt"))
+    if not lists:
+        raise UserError(f"data.split={split}: there is no *_test_split{split}.txt in {folder}.")
+    rows = (line.split() for path in lists for line in path.read_text().splitlines())
+    return {Path(row[0]).stem for row in rows if len(row) == 2 and row[1] == _TEST}

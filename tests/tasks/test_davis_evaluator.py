@@ -1,0 +1,81 @@
+"""What the official toolkit does not tell: odd input, and the tables."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from selfsup_motion.tasks.davis import DavisEvaluator, contour_accuracy, region_similarity
+from selfsup_motion.tasks.davis2017 import read_attributes
+
+
+def clip(count=4, objects=2):
+    masks = np.zeros((count, 20, 24), np.uint8)
+    for index in range(objects):
+        masks[:, 2 + 8 * index : 8 + 8 * index, 3:12] = index + 1
+    return masks
+
+
+def test_perfect_result_scores_one():
+    evaluator = DavisEvaluator()
+    evaluator.add("a", clip(), clip())
+    assert evaluator.summary() == {
+        "J&F": 1, "J_mean": 1, "J_recall": 1, "J_decay": 0, "F_mean": 1, "F_recall": 1, "F_decay": 0
+    }  # fmt: skip
+
+
+def test_object_that_is_nowhere_predicted_scores_zero_while_it_is_there():
+    truth, predicted = clip(), clip(objects=1)
+    truth[2][truth[2] == 2] = 0  # and one where it is not
+    scores = DavisEvaluator().add("a", predicted, truth)
+    assert scores[1].values.tolist() == [[0, 1], [0, 1]]
+
+
+def test_crop_to_the_objects_does_not_change_f():
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        small = generator.random((2, 9, 11)) > 0.6
+        padded = np.zeros((2, 300, 400), bool)
+        padded[:, 140:149, 200:211] = small
+        # the same tolerance, in pixels
+        assert contour_accuracy(*padded) == pytest.approx(
+            contour_accuracy(*np.pad(small, ((0, 0), (9, 9), (9, 9))), tolerance=4)
+        )
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth", "expected"),
+    [
+        (clip(3), clip(4), "3 predicted masks, 4 true"),
+        (clip(2), clip(2), "none of its 2 frames counts"),
+        (clip(4), clip(4, 0), "no object in the first frame"),
+        (clip(4, 2), clip(4, 1), "predicted object 2, but there are 1"),
+        (clip(4)[:, :10], clip(4), "one shape"),
+    ],
+)
+def test_impossible_input_is_refused(predicted, truth, expected):
+    with pytest.raises(ValueError, match=expected):
+        DavisEvaluator().add("a", predicted, truth)
+
+
+def test_attributes_group_sequences(tmp_path):
+    evaluator = DavisEvaluator()
+    evaluator.add("good", clip(), clip())
+    evaluator.add("bad", np.zeros_like(clip()), clip())
+    (tmp_path / "a.yaml").write_text(
+        "sequences:\n- {name: good, attributes: [FM, OCC]}\n- {name: bad, attributes: [OCC]}"
+    )
+    attributes = read_attributes(tmp_path / "a.yaml")
+    table = evaluator.by_attribute(attributes)
+    assert {name: row["J_mean"] for name, row in table.items()} == {"FM": 1, "OCC": 0.5}
+    evaluator.write(tmp_path, attributes)
+    rows = list(csv.DictReader((tmp_path / "per_attribute.csv").open()))
+    assert [row["attribute"] for row in rows] == ["FM", "OCC"]
+    rows = list(csv.DictReader((tmp_path / "per_object.csv").open()))
+    assert [row["object"] for row in rows] == ["good_1", "good_2", "bad_1", "bad_2"]
+    assert len((tmp_path / "per_frame.csv").read_text().splitlines()) == 1 + 4 * 2
+
+
+def test_masks_are_compared_only_in_one_size():
+    with pytest.raises(ValueError, match="one shape"):
+        region_similarity(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
