@@ -1,0 +1,71 @@
+"""What `propagate` reads: a video file or a folder of frames, one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfsup_motion.data.decoding import VideoFile
+from selfsup_motion.errors import UserError
+from selfsup_motion.tasks.davis_files import FrameFolderVideo
+from selfsup_motion.tasks.sequences import Frame
+
+_FOLDER_FPS = 25.0
+
+
+@dataclass(frozen=True)
+class FrameStream:
+    """Frames that are decoded while they are read.
+
+    Attributes:
+        path: of the file or folder.
+        frame_names: a name for each frame, for result files.
+        fps: frames per second.
+    """
+
+    path: Path
+    frame_names: list[str]
+    fps: float
+    _video: VideoFile | FrameFolderVideo
+
+    def frames(self) -> Iterator[Frame]:
+        """(3, H, W) uint8 RGB, in order.
+
+        Raises:
+            UserError: a frame cannot be read, or differs in size from the first.
+        """
+        if isinstance(self._video, FrameFolderVideo):
+            yield from self._video.frames()
+            return
+        size = None
+        for time, image in enumerate(self._video.stream()):
+            size = size or image.shape
+            if image.shape != size:
+                raise UserError(
+                    f"{self.path}: frame {time} is {image.shape[1]}x{image.shape[0]} pixels, the "
+                    f"first {size[1]}x{size[0]}; convert the video to one size."
+                )
+            yield image.transpose(2, 0, 1)
+
+
+def open_frames(path: Path, fps: float | None) -> FrameStream:
+    """Open a video file or a folder of frames.
+
+    Args:
+        path: of it.
+        fps: frames per second; None: the file's, 25 for a folder.
+
+    Raises:
+        UserError: there is no such file, or nothing in it that can be read.
+    """
+    if not path.exists():
+        raise UserError(f"video={path}: there is no such file or folder.")
+    if path.is_dir():
+        folder = FrameFolderVideo(path)
+        return FrameStream(path, folder.frame_names, fps or _FOLDER_FPS, folder)
+    video = VideoFile(path, str(path))
+    count = len(video.table.pts)
+    digits = max(5, len(str(count - 1)))
+    names = [f"{time:0{digits}d}" for time in range(count)]
+    return FrameStream(path, names, fps or video.table.fps or _FOLDER_FPS, video)

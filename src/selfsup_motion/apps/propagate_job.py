@@ -1,0 +1,162 @@
+"""Follow a mask or points of the first frame through a video, and write what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from selfsup_motion.apps.film import film
+from selfsup_motion.apps.propagate_input import FrameStream, open_frames
+from selfsup_motion.errors import UserError
+from selfsup_motion.ops.overlay import draw_masks, draw_points
+from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
+from selfsup_motion.tasks.mask_files import palette, read_mask, write_mask
+from selfsup_motion.tasks.point_files import PointWriter, read_point_list
+from selfsup_motion.tasks.propagation import LabelPropagator
+from selfsup_motion.tasks.sequences import Frame
+from selfsup_motion.tasks.tracking import follow_masks, follow_points
+
+Progress = Callable[[int, int, str], None]
+
+
+class Propagate:
+    """One video. Holds a few frames at a time, whatever its length.
+
+    Args:
+        video: file, or folder of frames.
+        mask: indexed PNG of the first frame's objects; or
+        points: JSON of the first frame's points, `{"nose": [x, y], …}` or `[[x, y], …]`.
+        propagator: copies the labels.
+        layer: of the encoder; None: its output.
+        precision: of the encoder, "32", "bf16" or "16".
+        sigma: of the dots that stand for points, in cells.
+        overlay: write `overlay.mp4`.
+        fps: of a folder of frames; None: 25, or the video's own.
+        max_frames: end after so many; None: the whole video.
+
+    Raises:
+        UserError: a file cannot be read, or both or neither of mask and points are given.
+    """
+
+    def __init__(
+        self,
+        *,
+        video: str,
+        mask: str | None,
+        points: str | None,
+        propagator: LabelPropagator,
+        layer: str | None,
+        precision: Precision,
+        sigma: float,
+        overlay: bool,
+        fps: float | None,
+        max_frames: int | None,
+    ) -> None:
+        if (mask is None) == (points is None):
+            raise UserError(
+                "What is to be followed? Give mask=<indexed PNG of the first frame> or "
+                "points=<JSON of its points>, one of them."
+            )
+        if sigma <= 0 or (fps or 1) <= 0 or (max_frames or 1) < 1:
+            raise UserError(
+                f"sigma={sigma}, fps={fps}, max_frames={max_frames}: all must be positive."
+            )
+        self.stream: FrameStream = open_frames(Path(video), fps)
+        self.mask, self.points = mask, points
+        self.propagator, self.layer, self.precision = propagator, layer, precision
+        self.sigma, self.overlay = sigma, overlay
+        self.names = self.stream.frame_names[:max_frames]
+
+    def run(
+        self, encoder: nn.Module, folder: Path, *, device: str, progress: Progress | None = None
+    ) -> None:
+        """Do it.
+
+        Args:
+            encoder: see `FrameEncoder`.
+            folder: gets `masks/00000.png` or `points.json`, and `overlay.mp4`.
+            device: to compute on.
+            progress: is told (frames done, frames in all, the frame's name).
+
+        Raises:
+            UserError: frames, mask or points do not fit together.
+        """
+        try:
+            frame_encoder = FrameEncoder(encoder, self.layer, self.precision).to(device)
+        except ValueError as error:
+            raise UserError(f"layer: {error}.") from error
+        with ExitStack() as stack:
+            drawn = None
+            follow = self._masks if self.mask is not None else self._points
+            if self.overlay:
+                drawn = stack.enter_context(film(folder / "overlay.mp4", self.stream.fps))
+            pictures = follow(frame_encoder, folder, stack)
+            for done, (name, picture) in enumerate(zip(self.names, pictures, strict=False), 1):
+                if drawn is not None:
+                    drawn.add(picture())
+                if progress:
+                    progress(done, len(self.names), name)
+
+    def _masks(
+        self, encoder: FrameEncoder, folder: Path, stack: ExitStack
+    ) -> Iterator[Callable[[], NDArray[np.uint8]]]:
+        """Write the masks; yields what draws each."""
+        path = Path(str(self.mask))
+        mask, colours = read_mask(path), palette()
+        if not mask.any():
+            raise UserError(f"{path}: is empty, there is nothing to follow.")
+        (folder / "masks").mkdir()
+        last: list[Frame] = []
+        found = follow_masks(encoder, self.propagator, self._frames(last, mask, path), mask)
+        for name, ids in zip(self.names, found, strict=False):
+            write_mask(folder / "masks" / f"{name}.png", ids)
+            yield lambda ids=ids: draw_masks(_upright(last[0]), ids, colours)  # type: ignore[misc]
+
+    def _points(
+        self, encoder: FrameEncoder, folder: Path, stack: ExitStack
+    ) -> Iterator[Callable[[], NDArray[np.uint8]]]:
+        """Write the points; yields what draws each frame's."""
+        path = Path(str(self.points))
+        names, points = read_point_list(path)
+        writer = stack.enter_context(PointWriter(folder / "points.json", names))
+        last: list[Frame] = []
+        frames = self._frames(last, None, path, points)
+        found = follow_points(encoder, self.propagator, frames, points, self.sigma)
+        for _, row in zip(self.names, found, strict=False):
+            writer.write(row)
+            yield lambda row=row: draw_points(_upright(last[0]), row)  # type: ignore[misc]
+
+    def _frames(
+        self,
+        last: list[Frame],
+        mask: NDArray[np.uint8] | None,
+        path: Path,
+        points: NDArray[np.float64] | None = None,
+    ) -> Iterator[Frame]:
+        """The frames, the latest one also in `last`; the first must fit mask and points."""
+        for time, frame in enumerate(self.stream.frames()):
+            height, width = frame.shape[1:]
+            if time == 0 and mask is not None and mask.shape != (height, width):
+                raise UserError(
+                    f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, the frames of "
+                    f"{self.stream.path} are {width}x{height}; they must be of one size."
+                )
+            if time == 0 and points is not None:
+                outside = (points < 0) | (points >= (width, height))
+                if outside.any():
+                    x, y = points[outside.any(1)][0]
+                    raise UserError(
+                        f"{path}: point ({x:g}, {y:g}) is outside the frames of "
+                        f"{self.stream.path}, which are {width}x{height} pixels."
+                    )
+            last[:] = [frame]
+            yield frame
+
+
+def _upright(frame: Frame) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(frame.transpose(1, 2, 0))

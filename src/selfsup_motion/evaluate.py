@@ -1,0 +1,192 @@
+"""Score an encoder: `python -m selfsup_motion.evaluate task=davis2017 data.root=… checkpoint=…`.
+
+Only Hydra is imported before the config is composed: `--help` and typing errors cost no seconds.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.utils import cli
+from selfsup_motion.utils.config import config_dir, options
+
+_TYPES = {
+    "name": str,
+    "headline": str,
+    "checkpoint": str | None,
+    "device": str,
+    "seed": int,
+    "overlay": bool,
+    "resume": str | None,
+    "paths.output_dir": str,
+}
+# what may differ between a run and its continuation
+_FREE = ("resume", "paths", "device", "overlay")
+_OVERLAY_FPS = 12.0
+
+
+def evaluate(cfg: DictConfig) -> float | None:
+    """Evaluate as configured.
+
+    Args:
+        cfg: the composed config, not resolved.
+
+    Returns:
+        The task's headline metric, for sweepers; None if nothing could be scored.
+
+    Raises:
+        UserError: anything that the config's author can put right.
+    """
+    if not cfg.get("task"):
+        tasks = "\n".join(f"  task={name}" for name in options("task"))
+        raise UserError(f"Which task? Add one of these:\n{tasks}")
+    with open_dict(cfg.data):
+        cfg.data.pop("module", None)  # of training
+    needed = "actions" if "train" in cfg.task else "sequences"
+    if needed not in cfg.data:
+        raise UserError(
+            f"task={cfg.name}: this data set has no labelled {needed}; leave data=… out and set "
+            "data.root, or use data=toy."
+        )
+    if cfg.overlay and needed == "actions":
+        raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
+    started = os.times()
+
+    from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder
+    from selfsup_motion.utils.bar import Bar
+    from selfsup_motion.utils.build import build
+    from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.console import console, logging_to, quieten
+
+    quieten()
+    check_config(cfg, _TYPES)
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    device = choose_device(cfg.device)
+    encoder = choose_encoder(cfg.get("encoder"), cfg.checkpoint, cfg.seed)
+    task = build(cfg.task, "task")
+    folder = _open_folder(cfg, config)
+    with logging_to(folder / "evaluate.log"):
+        console.print(f"Writing to {folder}", markup=False)
+        with Bar() as bar:
+            metrics: dict[str, float] = task.run(
+                encoder, folder, device=device, reuse=cfg.resume is not None, progress=bar.show
+            )
+        if cfg.overlay:
+            _draw(task, folder)
+    summary = {
+        "task": config["name"],
+        "encoder": type(encoder).__name__,
+        "checkpoint": config["checkpoint"],
+        "metrics": metrics,
+        **_costs(started),
+        "seed": config["seed"],
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    _tell(metrics, folder)
+    return metrics.get(cfg.headline)
+
+
+def _open_folder(cfg: DictConfig, config: dict[str, Any]) -> Path:
+    """The run folder, with its `config.yaml`."""
+    folder = Path(cfg.paths.output_dir)
+    if cfg.resume is not None:
+        folder = Path(cfg.resume)
+        if not (folder / "config.yaml").is_file():
+            raise UserError(
+                f"resume={folder}: not a run folder of evaluate, it has no config.yaml."
+            )
+        stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        assert isinstance(stored, dict)
+        changed = [key for key in config if key not in _FREE and stored.get(key) != config[key]]
+        if changed:
+            raise UserError(
+                f"resume={folder}: its run had another {' and '.join(changed)} (see its "
+                "config.yaml); start a new run for these settings."
+            )
+    elif HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        folder /= str(HydraConfig.get().job.num)
+    if cfg.resume is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"paths.output_dir={folder} already holds something and is left as it is: go on there "
+            f"with resume={folder}, or choose another folder."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    except OSError as error:
+        raise UserError(
+            f"paths.output_dir={folder}: cannot be written ({error.strerror}); choose another one."
+        ) from error
+    return folder
+
+
+def _draw(task: Any, folder: Path) -> None:
+    """Write a film of each sequence that has a result."""
+    from selfsup_motion.apps.film import film
+
+    for name in task.tracked(folder):
+        path = folder / "overlays" / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with film(path, _OVERLAY_FPS) as overlay:
+            for picture in task.pictures(name, folder):
+                overlay.add(picture)
+
+
+def _costs(started: os.times_result) -> dict[str, Any]:
+    """Time, memory and versions for `summary.json`."""
+    import platform
+
+    import torch
+
+    from selfsup_motion import __version__
+    from selfsup_motion.utils.meter import peak_memory_mb
+    from selfsup_motion.utils.report import git_revision
+
+    now = os.times()
+    return {
+        "wall_seconds": now.elapsed - started.elapsed,
+        "cpu_seconds": sum(now[:4]) - sum(started[:4]),
+        "peak_memory_mb": peak_memory_mb(),
+        "versions": {
+            "selfsup_motion": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+        "git_revision": git_revision(),
+    }
+
+
+def _tell(metrics: dict[str, float], folder: Path) -> None:
+    from rich.table import Table
+
+    from selfsup_motion.utils.console import console
+
+    table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.3f}")
+    if metrics:
+        console.print(table)
+    else:
+        console.print("Nothing could be scored; the results are written.", markup=False)
+    console.print(f"summary  {folder / 'summary.json'}", markup=False)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="evaluate")
+def _main(cfg: DictConfig) -> float | None:
+    return cli.job(evaluate, cfg)
+
+
+def main() -> None:
+    """The command line entry."""
+    cli.run(_main, config_name="evaluate")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Follow a mask through a video: `python -m selfsup_motion.propagate video=in.mp4 mask=first.png`.
+
+Only Hydra is imported before the config is composed: `--help` and typing errors cost no seconds.
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.utils import cli
+from selfsup_motion.utils.config import config_dir
+
+_TYPES = {
+    "name": str,
+    "checkpoint": str | None,
+    "device": str,
+    "seed": int,
+    "paths.output_dir": str,
+}
+
+
+def propagate(cfg: DictConfig) -> None:
+    """Propagate as configured.
+
+    Args:
+        cfg: the composed config, not resolved.
+
+    Raises:
+        UserError: anything that the config's author can put right.
+    """
+    if OmegaConf.is_missing(cfg, "video"):
+        raise UserError("Which video? Add video=<file or folder of frames>.")
+    cfg.name = Path(cfg.video).stem
+
+    from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder
+    from selfsup_motion.utils.bar import Bar
+    from selfsup_motion.utils.build import build
+    from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.console import console, quieten
+
+    quieten()
+    check_config(cfg, _TYPES)
+    job = build(cfg.job, "propagate")
+    device = choose_device(cfg.device)
+    if cfg.checkpoint is None:
+        console.print(
+            "No checkpoint, so nothing that was learned is used; checkpoint=auto takes the newest "
+            "CorrFlow run.",
+            markup=False,
+        )
+    encoder = choose_encoder(cfg.get("encoder"), cfg.checkpoint, cfg.seed)
+    folder = Path(cfg.paths.output_dir)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"paths.output_dir={folder} already holds something and is left as it is: choose "
+            "another folder."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"paths.output_dir={folder}: cannot be written ({error.strerror}); choose another one."
+        ) from error
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    with Bar() as bar:
+        job.run(encoder, folder, device=device, progress=bar.show)
+    for name in ("masks", "points.json", "overlay.mp4"):
+        if (folder / name).exists():
+            console.print(f"{name:<12} {folder / name}", markup=False)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="propagate")
+def _main(cfg: DictConfig) -> None:
+    cli.job(propagate, cfg)
+
+
+def main() -> None:
+    """The command line entry."""
+    if not any(text.startswith(("checkpoint=", "encoder=")) for text in sys.argv[1:]):
+        sys.argv.append("encoder=lab_color")  # which brings its propagator with it
+    cli.run(_main, config_name="propagate")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""`evaluate` on the toy world, on small folders in the official layouts, and with wrong input."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "tasks"))
+from davis_like import write_davis
+
+from selfsup_motion.data.toy import ToyWorld
+from selfsup_motion.tasks.mask_files import read_mask, write_mask
+from selfsup_motion.utils.config import options
+
+TOY = ("data=toy", "data.size=64", "data.sequences.length=5", "data.sequences.source.num_videos=2")
+DAVIS = ("task=davis2017", "data.root=davis", "encoder=lab_color", "device=cpu")
+
+
+@pytest.fixture
+def evaluate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command line in this process: takes its arguments, returns its exit status."""
+    from selfsup_motion.evaluate import main
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run
+
+
+def metrics(folder: str) -> dict[str, float]:
+    return json.loads(Path(folder, "summary.json").read_text())["metrics"]
+
+
+def test_toy_masks_are_followed_better_by_colour_than_by_standing_still(evaluate, folder):
+    size = ("data.size=128", "data.sequences.length=8")
+    for encoder in ("lab_color", "identity"):
+        run = (f"encoder={encoder}", f"paths.output_dir={encoder}")
+        arguments = ("task=davis2017", *TOY, *size, *run)
+        assert evaluate(*arguments) == 0
+    assert metrics("lab_color")["J&F"] > metrics("identity")["J&F"] + 0.05
+    assert len(list(Path("lab_color/results").glob("*/*.png"))) == 16
+
+
+def test_toy_joints_are_scored(evaluate, folder):
+    size = ("data.size=64", "task.size=[64,64]", "data.difficulty.puppet=1")
+    assert evaluate("task=jhmdb", *TOY, *size, "encoder=color_patches", "paths.output_dir=run") == 0
+    found = metrics("run")
+    assert len(found) == 10
+    assert found["PCK_instance@0.1"] <= found["PCK_instance@0.5"] <= 100
+    assert found["PCK_max@0.5"] > 30
+    points = [np.load(path) for path in sorted(Path("run/points").glob("*.npy"))]
+    cells = np.load("run/predictions/0.dat", allow_pickle=True)
+    assert cells.shape == (2, 13, 5)
+    expected = np.where(points[0] < 0, -1, points[0] / 4).transpose(2, 1, 0)
+    np.testing.assert_allclose(cells, expected)
+
+
+def test_davis_layout_gives_files_for_the_official_tool(evaluate, folder, capsys):
+    write_davis(folder / "davis")
+    assert evaluate(*DAVIS, "paths.output_dir=run", "overlay=true") == 0
+    assert metrics("run")["J&F"] > 0.8
+    for name in ("cat", "dog"):
+        files = sorted(path.name for path in Path("run/results", name).iterdir())
+        assert files == [f"{t:05d}.png" for t in range(4)]
+        assert Path("run/overlays", f"{name}.mp4").stat().st_size > 500
+    assert Path("run/per_sequence.csv").read_text().startswith("sequence,J&F,")
+    assert "J&F" in capsys.readouterr().out
+
+
+def test_resumed_run_keeps_what_is_finished(evaluate, folder, capsys):
+    write_davis(folder / "davis")
+    assert evaluate(*DAVIS, "paths.output_dir=run") == 0
+    before = metrics("run")
+    stamp = Path("run/results/cat/00001.png").stat().st_mtime_ns
+    shutil.rmtree("run/results/dog")
+    assert evaluate(*DAVIS, "resume=run") == 0
+    assert metrics("run") == before
+    assert Path("run/results/cat/00001.png").stat().st_mtime_ns == stamp
+    assert Path("run/results/dog/00003.png").is_file()
+    assert evaluate(*DAVIS, "resume=run", "propagator.radius=3") == 2
+    assert "resume=run: its run had another propagator and task" in capsys.readouterr().err
+
+
+def test_sequence_of_one_frame_is_followed_but_not_scored(evaluate, folder, capsys):
+    root = write_davis(folder / "davis")
+    for path in (root / "JPEGImages/480p/cat").glob("0000[123].jpg"):
+        path.unlink()
+    assert evaluate(*DAVIS, "paths.output_dir=run") == 0
+    assert "cat: not scored, it has 1 annotated frames" in capsys.readouterr().out
+    assert [path.name for path in Path("run/results/cat").iterdir()] == ["00000.png"]
+    assert "cat" not in Path("run/per_sequence.csv").read_text()
+
+
+def test_frames_without_annotation_do_not_count(evaluate, folder):
+    root = write_davis(folder / "davis", count=6)
+    (root / "Annotations/480p/cat/00002.png").unlink()
+    assert evaluate(*DAVIS, "paths.output_dir=run") == 0
+    rows = Path("run/per_frame.csv").read_text().splitlines()
+    assert sum(row.startswith("cat,1,") for row in rows) == 3
+
+
+def test_object_absent_from_the_first_frame_scores_as_empty(evaluate, folder):
+    root = write_davis(folder / "davis", ("cat",))
+    path = root / "Annotations/480p/cat/00000.png"
+    ids = read_mask(path)
+    ids[ids == 1] = 0  # object 2 stays: there are two, of which the first is not shown
+    write_mask(path, ids)
+    assert evaluate(*DAVIS, "paths.output_dir=run") == 0
+    rows = Path("run/per_object.csv").read_text().splitlines()
+    assert rows[1].startswith("cat_1,0.0,0.0,")
+    assert float(rows[2].split(",")[1]) > 0.7
+
+
+def break_first(root: Path, kind: str) -> None:
+    mask = root / "Annotations/480p/cat/00000.png"
+    if kind == "missing":
+        mask.unlink()
+    elif kind == "empty":
+        write_mask(mask, np.zeros((40, 56), np.uint8))
+    elif kind == "size":
+        write_mask(mask, np.ones((30, 56), np.uint8))
+    elif kind == "colour":
+        cv2.imwrite(str(mask), np.zeros((40, 56, 3), np.uint8))
+    elif kind == "frame":
+        cv2.imwrite(str(root / "JPEGImages/480p/cat/00002.jpg"), np.zeros((40, 60, 3), np.uint8))
+    elif kind == "later size":
+        write_mask(root / "Annotations/480p/cat/00002.png", np.ones((30, 56), np.uint8))
+    elif kind == "text":
+        (root / "JPEGImages/480p/cat/00001.jpg").write_text("no image")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("missing", "cat: the first frame (00000) has no annotation"),
+        ("empty", "cat: the annotation of the first frame (00000) is empty"),
+        ("size", "cat: frame 00000 is 40x56 pixels, its mask 30x56"),
+        ("colour", "Annotations/480p/cat/00000.png: is a colour image (RGB)"),
+        ("frame", "JPEGImages/480p/cat/00002.jpg: is 40x60 pixels, the first frame 40x56"),
+        ("later size", "cat: the annotation of frame 00002 is 30x56 pixels"),
+        ("text", "JPEGImages/480p/cat/00001.jpg cannot be decoded"),
+    ],
+)
+def test_wrong_file_is_named_in_one_sentence(evaluate, folder, capsys, kind, expected):
+    break_first(write_davis(folder / "davis"), kind)
+    assert evaluate(*DAVIS, "paths.output_dir=run") == 2
+    told = capsys.readouterr()
+    assert expected in told.err
+    assert len(told.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "Which task? Add one of these:\n  task=davis2017"),
+        (["task=davis"], "there is no such task, did you mean davis2017?"),
+        (["task=davis2017", "encoder=lab_color"], "data.root is not set"),
+        (["task=davis2017", "data.root=no", "encoder=lab_color"], "data.root=no: there is no"),
+        (["task=jhmdb", "data.root=no", "encoder=lab_color"], "expected JHMDB's folder"),
+        (["task=davis2017", "data=toy"], "Which encoder?"),
+        ([*DAVIS, "checkpoint=x"], "checkpoint and encoder are both given"),
+        (["task=davis2017", "data.root=davis", "checkpoint=x.ckpt"], "x.ckpt: there is no such"),
+        (["task=davis2017", "data.root=davis", "checkpoint=auto"], "checkpoint=auto: there is no"),
+        ([*DAVIS, "task.sequences=[cta]"], "no sequence cta, did you mean cat?"),
+        ([*DAVIS, "propagator.temperature=0"], "temperature must be positive"),
+        ([*DAVIS, "propagator.radus=3"], "did you mean propagator.radius?"),
+        ([*DAVIS, "task.layer=layer3"], "LabColor has no layer 'layer3'"),
+        ([*DAVIS, "data=images"], "this data set has no labelled sequences"),
+        ([*DAVIS, "resume=davis"], "resume=davis: not a run folder of evaluate"),
+        ([*DAVIS, "device=cuda"], "device=cuda: there is no CUDA device"),
+        (["task=jhmdb", "data=davis2017", *DAVIS[1:]], "cat: has no keypoints"),
+        ([*DAVIS, "task.attributes=no.yaml"], "no.yaml: cannot be read as YAML"),
+    ],
+)  # fmt: skip
+def test_mistake_is_one_sentence(evaluate, folder, capsys, monkeypatch, arguments, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    write_davis(folder / "davis", count=3)
+    assert evaluate(*arguments) == 2
+    told = capsys.readouterr()
+    assert expected in told.err
+    assert "Traceback" not in told.err + told.out
+
+
+def test_jhmdb_layout_gives_pck(evaluate, folder):
+    from scipy.io import savemat
+
+    source = ToyWorld(1, size=64, num_frames=6, split="test")
+    frames = source.read(0, list(range(6)))
+    for clip in ("a", "b"):
+        images, joints = (
+            folder / "j" / d / "wave" / clip for d in ("Rename_Images", "joint_positions")
+        )
+        images.mkdir(parents=True)
+        joints.mkdir(parents=True)
+        for time, frame in enumerate(frames.frames, 1):
+            cv2.imwrite(str(images / f"{time:05d}.png"), frame.transpose(1, 2, 0)[..., ::-1])
+        points = np.random.default_rng(0).uniform(8, 56, (2, 15, 1)) + np.zeros((2, 15, 6))
+        savemat(joints / "joint_positions.mat", {"pos_img": points})
+    (folder / "j/splits").mkdir()
+    (folder / "j/splits/wave_test_split1.txt").write_text("a.avi 1\nb.avi 2\n")
+    arguments = ("task=jhmdb", "data.root=j", "encoder=identity", "paths.output_dir=run")
+    assert evaluate(*arguments, "overlay=true") == 0
+    assert set(metrics("run").values()) == {100.0}, "the joints of this clip stand still"
+    assert Path("run/overlays/wave/b.mp4").is_file()
+    assert not Path("run/points/wave/a.npy").exists(), "a is a training clip"
+
+
+def test_help_names_every_task_and_nothing_slow_is_imported(folder):
+    code = (
+        "import sys; from selfsup_motion.evaluate import main\n"
+        "sys.argv = ['evaluate', '--help']\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'cv2', 'pytorch_lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in options("task"))
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,129 @@
+"""`propagate` on videos, folders, masks and points, and with wrong input."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "tasks"))
+from davis_like import write_davis
+
+from selfsup_motion.apps.film import film
+from selfsup_motion.tasks.mask_files import read_mask, write_mask
+
+MASK = "davis/Annotations/480p/cat/00000.png"
+FRAMES = "davis/JPEGImages/480p/cat"
+
+
+@pytest.fixture
+def propagate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command line in this process, beside the folder `davis`."""
+    from selfsup_motion.propagate import main
+
+    write_davis(folder / "davis", ("cat",), count=5)
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["propagate", *arguments, "device=cpu"])
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run
+
+
+def write_clip(path: str) -> None:
+    with film(Path(path), 10) as made:
+        for file in sorted(Path(FRAMES).iterdir()):
+            made.add(cv2.imread(str(file))[..., ::-1])
+
+
+def overlap(found: Path, truth: Path) -> float:
+    a, b = read_mask(found), read_mask(truth)
+    return float(((a == b) & (b > 0)).sum() / ((a > 0) | (b > 0)).sum())
+
+
+def test_video_gives_masks_and_an_overlay(propagate, capsys):
+    write_clip("in.mp4")
+    assert propagate("video=in.mp4", f"mask={MASK}", "paths.output_dir=out") == 0
+    assert sorted(p.name for p in Path("out/masks").iterdir()) == [f"{t:05d}.png" for t in range(5)]
+    last = Path("davis/Annotations/480p/cat/00004.png")
+    assert overlap(Path("out/masks/00004.png"), last) > 0.8
+    with av.open("out/overlay.mp4") as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(40, 56, 3)] * 5
+    assert "No checkpoint" in capsys.readouterr().out
+
+
+def test_folder_gives_the_same_as_the_evaluation_of_it(propagate):
+    assert (
+        propagate(f"video={FRAMES}", f"mask={MASK}", "paths.output_dir=out", "overlay=false") == 0
+    )
+    assert not Path("out/overlay.mp4").exists()
+    last = Path("davis/Annotations/480p/cat/00004.png")
+    assert overlap(Path("out/masks/00004.png"), last) > 0.85
+
+
+def test_points_of_a_json_are_followed(propagate, folder):
+    Path("p.json").write_text('{"red": [11, 11], "blue": [38, 28]}')
+    arguments = ("points=p.json", "encoder=color_patches", "encoder.patch=24", "encoder.stride=2")
+    assert propagate(f"video={FRAMES}", *arguments, "paths.output_dir=out") == 0
+    content = json.loads(Path("out/points.json").read_text())
+    assert content["names"] == ["red", "blue"]
+    assert content["frames"][0] == [[11, 11], [38, 28]]
+    np.testing.assert_allclose(content["frames"][-1], [[19, 11], [30, 28]], atol=4)
+    assert Path("out/overlay.mp4").is_file()
+
+
+def test_end_after_so_many_frames(propagate):
+    arguments = ("max_frames=2", "paths.output_dir=out")
+    assert propagate(f"video={FRAMES}", f"mask={MASK}", *arguments) == 0
+    assert len(list(Path("out/masks").iterdir())) == 2
+
+
+def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
+    assert propagate(f"video={FRAMES}", f"mask={MASK}", "max_frames=1") == 0
+    assert len(list((folder / "outputs/propagate/cat").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "Which video?"),
+        ([f"video={FRAMES}"], "Give mask=<indexed PNG of the first frame> or points="),
+        ([f"video={FRAMES}", f"mask={MASK}", "points=p.json"], "one of them"),
+        (["video=no.mp4", f"mask={MASK}"], "video=no.mp4: there is no such file"),
+        (["video=text.mp4", f"mask={MASK}"], "text.mp4 cannot be opened"),
+        (["video=void", f"mask={MASK}"], "void: holds no image"),
+        ([f"video={FRAMES}", "mask=no.png"], "no.png does not exist"),
+        ([f"video={FRAMES}", "mask=empty.png"], "empty.png: is empty, there is nothing to follow"),
+        ([f"video={FRAMES}", "mask=small.png"], "small.png: the mask is 10x10 pixels, the frames"),
+        ([f"video={FRAMES}", "mask=color.png"], "color.png: is a colour image"),
+        ([f"video={FRAMES}", "points=p.json"], "p.json: point (99, 3) is outside"),
+        ([f"video={FRAMES}", "points=bad.json"], "bad.json: expected points"),
+        (["video=sizes", f"mask={MASK}"], "b.png: is 8x8 pixels, the first frame 40x56"),
+        ([f"video={FRAMES}", f"mask={MASK}", "paths.output_dir=davis"], "already holds something"),
+        ([f"video={FRAMES}", f"mask={MASK}", "sigmaa=1"], "did you mean sigma?"),
+    ],
+)  # fmt: skip
+def test_mistake_is_one_sentence(propagate, folder, capsys, arguments, expected):
+    Path("text.mp4").write_text("no video")
+    Path("void").mkdir()
+    write_mask(Path("empty.png"), np.zeros((40, 56), np.uint8))
+    write_mask(Path("small.png"), np.ones((10, 10), np.uint8))
+    cv2.imwrite("color.png", np.zeros((40, 56, 3), np.uint8))
+    Path("p.json").write_text("[[99, 3]]")
+    Path("bad.json").write_text('{"a": [1, 2, 3]}')
+    Path("sizes").mkdir()
+    cv2.imwrite("sizes/a.png", np.zeros((40, 56, 3), np.uint8))
+    cv2.imwrite("sizes/b.png", np.zeros((8, 8, 3), np.uint8))
+    assert propagate(*arguments) == 2
+    told = capsys.readouterr()
+    assert expected in told.err
+    assert len(told.err.strip().splitlines()) == 1
