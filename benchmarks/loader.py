@@ -32,6 +32,7 @@ from selfsup_motion.data.reader import ClipReader, Delivery, prepare_worker
 from selfsup_motion.data.rng import sample_rng
 from selfsup_motion.data.sampling import RandomClips
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.watch import ReadingBoard
 from selfsup_motion.errors import ClipReadError
 
 Task = tuple[Path, float, int, int]
@@ -146,7 +147,7 @@ def main() -> None:
         return delivery.batch
 
     def loaded() -> None:
-        reader = ClipReader(source, sampler, Crop(args.crop), 0)
+        reader = ClipReader(source, sampler, Crop(args.crop), 0, ReadingBoard(args.workers))
         # the training loader's order is endless: its workers would go on behind what counts
         draws = [order.batch(position) for position in range(args.batches)]
         loader = ValLoader(reader, draws, receive, num_workers=args.workers)  # type: ignore[arg-type]

@@ -72,3 +72,36 @@ def test_missing_flow_is_told_with_the_source() -> None:
     source = ConcatSource({"a": CountingSource(1), "b": silent})
     assert source.no_flow == "of source b, these frames come without"
     assert ConcatSource({"a": CountingSource(1)}).no_flow is None
+
+
+def test_first_frames_are_asked_of_every_source_that_can() -> None:
+    class Frugal(CountingSource):
+        def first_frame_only(self) -> CountingSource:
+            return CountingSource(7)
+
+    source = ConcatSource({"a": CountingSource(2), "b": Frugal(3)}).first_frame_only()
+    assert [len(part) for part in source.sources.values()] == [2, 7]
+
+
+def test_sources_are_built_for_their_split() -> None:
+    asked: list[str] = []
+
+    def make(split: str) -> CountingSource:
+        asked.append(split)
+        return CountingSource(4 if split == "train" else 1)
+
+    assert len(ConcatSource.of_split({"a": make, "b": make}, {"a": 1, "b": 2}, "train")) == 12
+    assert len(ConcatSource.of_split({"a": make, "b": make}, None, "val")) == 2
+    assert asked == ["train", "train", "val", "val"]
+
+
+def test_sources_that_cannot_be_built_are_told_by_name() -> None:
+    def broken(split: str) -> CountingSource:
+        raise UserError("The folder /x does not exist.")
+
+    with pytest.raises(UserError, match=r"^Source b: The folder /x does not exist\.$"):
+        ConcatSource.of_split({"b": broken}, None, "train")
+    with pytest.raises(UserError, match=r"data\.sources\.b must say _target_.* _partial_: true"):
+        ConcatSource.of_split({"b": CountingSource(1)}, None, "train")  # type: ignore[dict-item]
+    with pytest.raises(UserError, match=r"data\.sources is empty"):
+        ConcatSource.of_split({}, None, "train")

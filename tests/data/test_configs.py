@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from jobs import prepare
 from omegaconf import OmegaConf
 from video_files import write_video
 
@@ -73,10 +74,11 @@ def test_cmp_gets_batches_from_every_source_with_flow(tmp_path: Path, kind: str)
     ("kind", "more", "message"),
     [
         ("images", [], "CMP learns from flow, but still images do not move: choose videos"),
-        ("videos", ["data.flow=null"], "these videos come without: set data.flow=dis."),
-        ("frames", ["data.flow=null"], "these frames come without: set data.flow=dis."),
-        ("yfcc", ["data.flow=null"], "these frames come without: set data.flow=stored or dis."),
-        ("videos", ["data.flow=stored"], "flow is stored with pairs of frames"),
+        ("videos", ["data.flow=null"], "come without: set data.flow to stored or dis."),
+        ("frames", ["data.flow=null"], "come without: set data.flow to stored or dis."),
+        ("yfcc", ["data.flow=null"], "come without: set data.flow to stored or dis."),
+        ("videos", ["data.flow=stored"], "data.flow=stored needs data.flow_root"),
+        ("frames", ["data.flow=stored", "data.flow_root=/x"], "data.flow_root=/x holds no"),
         ("kinetics", ["data.flow=raft_small", "data.flow_weights=/none"], "needs weights"),
         ("videos", ["data.short=repeat"], "short"),
     ],
@@ -89,6 +91,40 @@ def test_what_cannot_work_is_one_sentence(
         batch_of(f"data={kind}", f"data.root={tmp_path}", *more)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["videos", "frames"])
+def test_flow_that_prepare_stored_is_trained_on(tmp_path: Path, kind: str) -> None:
+    make(kind, tmp_path / "in")
+    prepare("flow", root=tmp_path / "in", output=tmp_path / "flow", strides=[1, 2])
+    settings = [f"data={kind}", f"data.root={tmp_path}/in", "data.flow=stored"]
+    batch = batch_of(*settings, f"data.flow_root={tmp_path}/flow")
+    assert batch["valid"].any()
+    with pytest.raises(UserError, match="flow at stride 3 is not stored in"):
+        batch_of(*settings, f"data.flow_root={tmp_path}/flow", "data.stride=3")
+
+
+MIX = (
+    "data.sources={clips: {_target_: selfsup_motion.data.videos.VideoFolder, _partial_: true, "
+    "root: %s/videos, flow: dis}, pairs: {_target_: selfsup_motion.data.frames.FrameFolder, "
+    "_partial_: true, root: %s/yfcc, layout: pairs, flow: stored}}"
+)
+
+
+def test_sources_are_mixed_by_weight(tmp_path: Path) -> None:
+    make("videos", tmp_path / "videos")
+    make("yfcc", tmp_path / "yfcc")
+    settings = ["data=mix", MIX % (tmp_path, tmp_path)]
+    batch = batch_of(*settings, "data.weights={clips: 1, pairs: 3}")
+    assert {key.partition("/")[0] for key in batch["key"]} <= {"clips", "pairs"}
+    assert batch["flow"].shape == (2, 2, 64, 64)
+    for weights in ("{clips: 1}", "{clips: 1, pairs: 0}", "{clips: 1, pears: 2}"):
+        with pytest.raises(UserError, match="give a positive one for each of clips, pairs"):
+            batch_of(*settings, f"data.weights={weights}")
+    with pytest.raises(UserError, match=r"Unknown key data\..*\.rot: did you mean .*\.root\?"):
+        batch_of("data=mix", (MIX % (tmp_path, tmp_path)).replace("root: ", "rot: ", 1))
+    with pytest.raises(UserError, match=r"^Source clips: The folder .* does not exist"):
+        batch_of("data=mix", (MIX % (tmp_path, tmp_path)).replace("/videos,", "/nothing,", 1))
 
 
 def test_short_videos_are_looped_on_request(tmp_path: Path) -> None:

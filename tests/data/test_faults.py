@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from jobs import make_job
 from recording import CountingSource, make_datamodule
 from torch import Tensor
 from video_files import write_video
@@ -22,7 +23,6 @@ from video_files import write_video
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.decoding import MAX_PIXELS, VideoFile
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.preparation.index import IndexVideos
 from selfsup_motion.data.preparation.work import Work
 from selfsup_motion.data.sampling import RandomClips, UniformClips
 from selfsup_motion.data.videos import VideoFolder
@@ -139,7 +139,7 @@ def named(root: Path) -> Iterator[Path]:
 
 def test_indexing_accounts_for_every_file(damaged: Path, tmp_path: Path) -> None:
     start = time.monotonic()
-    job = IndexVideos(root=damaged, output=tmp_path, decode=True)
+    job = make_job("index", root=damaged, output=tmp_path, decode=True)
     outcome = Work(num_workers=2, time_limit=20).run(job)
 
     files = {path.name for path in named(damaged)}

@@ -77,3 +77,20 @@ def test_error_on_real_pairs_with_known_flow(shared: Path, pair: str, limit: flo
     assert valid is not None
     assert error[known].mean() < limit
     assert error[known & valid[0]].mean() < error[known].mean()
+
+
+@pytest.mark.parametrize("preset", ["ultrafast", "fast", "medium"])
+def test_flow_does_not_depend_on_what_was_seen_before(preset: str) -> None:
+    """OpenCV's estimator chooses its scales for the first picture that it sees, and keeps them."""
+
+    def pair(height: int, width: int) -> np.ndarray:
+        image = textured(height, width, seed=width)
+        return np.stack([image, np.roll(image, (6, 9), (0, 1))])
+
+    sizes = [(64, 85), (64, 115), (160, 284), (64, 115), (96, 72)]
+    used = DISFlow(preset)  # type: ignore[arg-type]
+    for size in sizes:
+        flow, valid = used(pair(*size))
+        fresh, known = DISFlow(preset)(pair(*size))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(flow, fresh)
+        np.testing.assert_array_equal(valid, known)  # type: ignore[arg-type]

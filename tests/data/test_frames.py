@@ -270,10 +270,10 @@ def test_folders_that_are_gone_are_told(tmp_path: Path) -> None:
         FrameFolder(tmp_path, layout="folders")
 
 
-def test_folders_have_no_stored_flow(tmp_path: Path) -> None:
+def test_stored_flow_of_folders_needs_its_store(tmp_path: Path) -> None:
     write_folders(tmp_path)
-    with pytest.raises(UserError, match="flow is stored with pairs of frames"):
+    with pytest.raises(UserError, match=r"needs data\.flow_root, the folder that"):
         FrameFolder(tmp_path, layout="folders", flow="stored")
     with pytest.raises(UserError, match="set both"):
         FrameFolder(tmp_path, layout="folders", val_lists=["x.csv"])
-    assert "data.flow=dis" in str(FrameFolder(tmp_path, layout="folders").no_flow)
+    assert "stored or dis" in str(FrameFolder(tmp_path, layout="folders").no_flow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -124,3 +125,15 @@ def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("")
     with pytest.raises(UserError, match=r"holds no images .*, only 1 × \.mp4"):
         ImageFolder(tmp_path)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_told_without_waiting(tmp_path: Path) -> None:
+    photo().save(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "b.jpg")  # opening it would wait for ever
+    source = ImageFolder(tmp_path)
+    assert len(source) == 2
+    for ask in (source.info, lambda index: source.read(index, [0])):
+        with pytest.raises(ClipReadError, match=r"^b\.jpg is not a regular file") as caught:
+            ask(1)
+        assert caught.value.reason == "not a file"

@@ -39,6 +39,26 @@ def test_ranks_partition_global_batches_and_epochs_are_permutations(
     assert len({index for _, index in seen}) == len(seen) > num_samples - batch_size
 
 
+@given(num_samples=st.integers(24, 60), parts=st.integers(1, 4), world_size=st.integers(1, 3))
+def test_accumulated_parts_are_the_whole_batch(
+    num_samples: int, parts: int, world_size: int
+) -> None:
+    batch_size = 2 * parts * world_size
+    whole = TrainOrder(num_samples, batch_size, 0)
+    ranks = [
+        TrainOrder(num_samples, batch_size, 0, rank=rank, world_size=world_size, parts=parts)
+        for rank in range(world_size)
+    ]
+    for position in range(len(whole) + 1):
+        cut = [
+            draw
+            for part in range(position * parts, (position + 1) * parts)
+            for draws in zip(*(rank.batch(part) for rank in ranks), strict=True)
+            for draw in draws
+        ]
+        assert cut == whole.batch(position)
+
+
 def test_epochs_and_seeds_have_their_own_orders() -> None:
     def order(seed: int, epoch: int) -> tuple[int, ...]:
         batches = TrainOrder(40, 40, seed)

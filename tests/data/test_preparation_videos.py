@@ -13,28 +13,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from jobs import prepare
 from torch import Tensor
 from video_files import frame_numbers, truncate, write_video
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.files import PathList
 from selfsup_motion.data.frames import FrameFolder
+from selfsup_motion.data.images import ImageFolder
 from selfsup_motion.data.index import VideoIndex
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.preparation.flow import StoreFlow
-from selfsup_motion.data.preparation.frames import ExtractFrames
-from selfsup_motion.data.preparation.index import IndexVideos
-from selfsup_motion.data.preparation.shards import PackShards
-from selfsup_motion.data.preparation.work import Job, Outcome, Work
 from selfsup_motion.data.sampling import RandomClips, UniformClips
 from selfsup_motion.data.shards import ClipShards
 from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.videos import VideoFolder
 from selfsup_motion.errors import ClipReadError, UserError
-
-
-def run(job: Job) -> Outcome:
-    return Work(num_workers=1).run(job)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +43,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_index_tells_what_opening_the_videos_tells(videos: Path, tmp_path: Path) -> None:
-    outcome = run(IndexVideos(root=videos, output=tmp_path, decode=True))
+    outcome = prepare("index", root=videos, output=tmp_path, decode=True)
     assert outcome.bad == {"no video": 1, "too short": 1}
     opened = VideoFolder(videos, short_side=32)
     indexed = VideoFolder(videos, short_side=32, index=tmp_path)
@@ -75,7 +68,7 @@ def test_index_tells_what_opening_the_videos_tells(videos: Path, tmp_path: Path)
 
 def test_index_of_a_video_that_has_changed_is_told(tmp_path: Path) -> None:
     write_video(tmp_path / "in" / "a.mp4", num_frames=9)
-    run(IndexVideos(root=tmp_path / "in", output=tmp_path / "out"))
+    prepare("index", root=tmp_path / "in", output=tmp_path / "out")
     write_video(tmp_path / "in" / "a.mp4", num_frames=7)
     with pytest.raises(ClipReadError, match="has 7 frames, not as many as in the index"):
         VideoFolder(tmp_path / "in", index=tmp_path / "out").read(0, [0])
@@ -112,7 +105,7 @@ def test_paths_that_are_no_text_survive_the_index(tmp_path: Path) -> None:
 
 
 def test_frames_are_those_of_the_videos(videos: Path, tmp_path: Path) -> None:
-    outcome = run(ExtractFrames(root=videos, output=tmp_path, short_side=32))
+    outcome = prepare("frames", root=videos, output=tmp_path, short_side=32)
     assert outcome.good == 6
     # two videos that differ in their extension alone
     folders = {f"{p.parent.relative_to(tmp_path)}" for p in tmp_path.rglob("*.jpg")}
@@ -129,51 +122,25 @@ def test_frames_are_those_of_the_videos(videos: Path, tmp_path: Path) -> None:
 
 def test_frames_are_taken_at_the_rate_asked_for(tmp_path: Path) -> None:
     write_video(tmp_path / "in" / "a.mp4")  # 25 per second
-    run(ExtractFrames(root=tmp_path / "in", output=tmp_path / "out", short_side=None, fps=10))
+    prepare("frames", root=tmp_path / "in", output=tmp_path / "out", short_side=None, fps=10)
     images = [cv2.imread(str(p)) for p in sorted((tmp_path / "out" / "a").iterdir())]
     taken = frame_numbers(np.stack(images).transpose(0, 3, 1, 2))
     # 2.5 frames apart; the nearest, of two the earlier
     assert taken == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27]
 
 
-def test_flow_is_stored_for_training_on_pairs(videos: Path, tmp_path: Path) -> None:
-    run(ExtractFrames(root=videos / "b", output=tmp_path / "frames", short_side=None))
-    outcome = run(StoreFlow(root=tmp_path / "frames", output=tmp_path / "flow"))
-    assert outcome.good == 2
-
-    lists = ["flow/pairs.txt"]
-    stored = FrameFolder(tmp_path, layout="pairs", lists=lists, flow="stored")
-    estimated = FrameFolder(tmp_path, layout="pairs", lists=lists, flow="dis", flow_preset="medium")
-    assert len(stored) == 22
-    ours, theirs = stored.read(3, [0, 1]), estimated.read(3, [0, 1])
-    np.testing.assert_array_equal(ours.valid, theirs.valid)
-    assert ours.valid is not None
-    assert ours.flow is not None
-    assert theirs.flow is not None
-    np.testing.assert_allclose(
-        ours.flow * ours.valid[:, None], theirs.flow * ours.valid[:, None], atol=1 / 64
-    )
-
-
-def test_folders_of_frames_that_cannot_be_listed_are_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "with blank"
-    folder.mkdir()
-    cv2.imwrite(str(folder / "0.jpg"), np.zeros((16, 16, 3), np.uint8))
-    with pytest.raises(UserError, match="with blank: a list of pairs cannot name folders"):
-        run(StoreFlow(root=tmp_path, output=tmp_path.parent / "flow"))
-    with pytest.raises(UserError, match="holds frames itself"):
-        run(StoreFlow(root=folder, output=tmp_path / "flow"))
-    with pytest.raises(UserError, match=r"flow lies in prepare\.root="):
-        run(StoreFlow(root=tmp_path, output=tmp_path / "flow"))
-
-
 @pytest.fixture(scope="module")
 def shards(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("shards")
-    job = PackShards(
-        root=videos, output=output, short_side=48, picture="png", flow="dis", videos_per_shard=3
+    outcome = prepare(
+        "shards",
+        root=videos,
+        output=output,
+        short_side=48,
+        picture="png",
+        flow="dis",
+        videos_per_shard=3,
     )
-    outcome = run(job)
     assert (outcome.good, outcome.bad) == (6, {"no video": 1})
     return output
 
@@ -219,7 +186,7 @@ def test_shards_are_plain_tars(shards: Path) -> None:
 
 def test_shards_are_the_same_whenever_they_are_made(videos: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        run(PackShards(root=videos, output=tmp_path / name, short_side=32, videos_per_shard=3))
+        prepare("shards", root=videos, output=tmp_path / name, short_side=32, videos_per_shard=3)
     for shard in ("shard-000000.tar", "shard-000002.tar"):
         assert (tmp_path / "one" / shard).read_bytes() == (tmp_path / "two" / shard).read_bytes()
 
@@ -236,14 +203,15 @@ class Everything:
 def test_training_from_shards_sees_the_batches_of_training_from_files(tmp_path: Path) -> None:
     for number in range(5):
         write_video(tmp_path / "in" / f"{number}.mp4", num_frames=9 + number)
-    job = PackShards(
+    outcome = prepare(
+        "shards",
         root=tmp_path / "in",
         output=tmp_path / "out",
         short_side=32,
         picture="png",
         videos_per_shard=2,
     )
-    assert run(job).good == 5
+    assert outcome.good == 5
 
     def batches(source: Source) -> list[Any]:
         data = ClipDataModule(
@@ -270,6 +238,95 @@ def test_shards_are_mixed_a_few_at_a_time_if_asked(shards: Path) -> None:
     assert mixed is not None
     assert mixed[0].tolist() == [0, 0, 0, 1, 1, 2]
     assert ClipShards(str(shards)).blocks is None
+
+
+def test_shards_spare_the_frame_that_nobody_looks_at(shards: Path) -> None:
+    whole = ClipShards(str(shards))
+    frugal = whole.first_frame_only()
+    ours, theirs = frugal.read(0, [3, 4]), whole.read(0, [3, 4])
+    np.testing.assert_array_equal(ours.frames, theirs.frames[:1])
+    np.testing.assert_array_equal(ours.flow, theirs.flow)  # type: ignore[arg-type]
+    assert ClipShards(str(shards), flow="dis").first_frame_only().read(0, [3, 4]).flow is not None
+
+
+def test_shards_of_frame_folders_are_those_of_the_folders(videos: Path, tmp_path: Path) -> None:
+    frames, output = tmp_path / "frames", tmp_path / "shards"
+    prepare("frames", root=videos / "b", output=frames, short_side=None)
+    outcome = prepare(
+        "shards", root=frames, output=output, picture="png", short_side=32, flow="dis"
+    )
+    assert outcome.good == 2
+    folders = FrameFolder(frames, layout="folders", short_side=32, flow="dis", flow_preset="medium")
+    packed = ClipShards(str(output))
+    for place in range(2):
+        assert packed.info(place) == folders.info(place)
+        ours, theirs = packed.read(place, [4, 5]), folders.read(place, [4, 5])
+        np.testing.assert_array_equal(ours.frames, theirs.frames)
+        np.testing.assert_array_equal(ours.valid, theirs.valid)  # type: ignore[arg-type]
+        assert ours.times is None
+
+
+def test_shards_of_pairs_hold_their_stored_flow(videos: Path, tmp_path: Path) -> None:
+    prepare("frames", root=videos / "b", output=tmp_path / "frames", short_side=None)
+    prepare("flow", root=tmp_path / "frames", output=tmp_path / "flow")
+    outcome = prepare(
+        "shards",
+        root=tmp_path,
+        output=tmp_path / "shards",
+        input="pairs",
+        lists=["flow/pairs.txt"],
+        flow="stored",
+        picture="png",
+        short_side=None,
+        videos_per_shard=5,
+    )
+    assert outcome.good == 22
+    pairs = FrameFolder(tmp_path, layout="pairs", lists=["flow/pairs.txt"], flow="stored")
+    packed = ClipShards(str(tmp_path / "shards"))
+    assert len(packed) == len(pairs) == 22
+    for place in (0, 7, 21):
+        ours, theirs = packed.read(place, [0, 1]), pairs.read(place, [0, 1])
+        assert ours.key == theirs.key
+        np.testing.assert_array_equal(ours.frames, theirs.frames)
+        np.testing.assert_array_equal(ours.flow, theirs.flow)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(ours.valid, theirs.valid)  # type: ignore[arg-type]
+
+
+def test_shards_of_images_hold_the_images(tmp_path: Path) -> None:
+    (tmp_path / "in" / "cats").mkdir(parents=True)
+    for name in ("a.png", "cats/a.png", "cats/a.jpg"):
+        image = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "in" / name), image)
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no image")
+    outcome = prepare(
+        "shards",
+        root=tmp_path / "in",
+        output=tmp_path / "out",
+        input="images",
+        picture="png",
+        short_side=None,
+    )
+    assert (outcome.good, outcome.bad) == (3, {"damaged": 1})
+    assert outcome.lines[1].endswith("data.flow=null data.length=1")
+    packed, images = ClipShards(str(tmp_path / "out"), flow=None), ImageFolder(tmp_path / "in")
+    for place, original in enumerate((0, 2, 3)):
+        ours, theirs = packed.read(place, [0]), images.read(original, [0])
+        assert (ours.key, ours.flow) == (theirs.key, None)
+        np.testing.assert_array_equal(ours.frames, theirs.frames)
+
+
+def test_what_cannot_be_packed_is_one_sentence(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"^prepare\.flow=stored: flow is stored with pairs"):
+        prepare("shards", root=videos, output=out, flow="stored")
+    with pytest.raises(UserError, match=r"^prepare\.fps chooses frames of videos"):
+        prepare("shards", root=videos, output=out, input="images", fps=5.0)
+    with pytest.raises(UserError, match=r"^prepare\.lists goes with frames or pairs"):
+        prepare("shards", root=videos, output=out, lists=["x.csv"])
+    with pytest.raises(UserError, match=r"set prepare\.root to the folder that the list's"):
+        prepare("shards", root=videos, output=out, input="pairs")
+    with pytest.raises(UserError, match=r"prepare\.input=all is unknown: choose auto"):
+        prepare("shards", root=videos, output=out, input="all")
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -312,7 +369,7 @@ def test_what_shards_cannot_give_is_one_sentence(
 ) -> None:
     with pytest.raises(UserError, match=r"neighbours|from each frame to the next"):
         ClipShards(str(shards)).read(0, [0, 2])
-    run(PackShards(root=videos / "b", output=tmp_path, short_side=32))
+    prepare("shards", root=videos / "b", output=tmp_path, short_side=32)
     with pytest.raises(UserError, match=r"hold no flow: set data\.flow=dis"):
         ClipShards(str(tmp_path)).read(0, [0, 1])
     with pytest.raises(UserError, match=r"^data\.root=/nowhere: its index\.npz cannot be read"):

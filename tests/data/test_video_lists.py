@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from jobs import prepare
 from video_files import frame_numbers, write_video
 
 from selfsup_motion.data.videos import VideoFolder
@@ -157,4 +158,74 @@ def test_useless_lists_are_told(film: Path, tmp_path: Path, text: str, message: 
     with pytest.raises(UserError, match=r"train/? holds no videos"):
         VideoFolder(tmp_path, split="train")
     with pytest.raises(UserError, match="exclude each other"):
-        VideoFolder(tmp_path, lists=["x.csv"], index="x.npz")
+        VideoFolder(tmp_path, lists=["x.csv"], val_root="x")
+
+
+SPLITS = """label,youtube_id,split
+yoga,a,train
+archery,b,train
+yoga,c,validate
+diving,d,test
+"""
+
+
+@pytest.mark.parametrize("validate", ["validate", "val"])
+def test_splits_of_an_official_list_are_used(film: Path, tmp_path: Path, validate: str) -> None:
+    place(film, tmp_path, "a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    (tmp_path / "all.csv").write_text(SPLITS.replace("validate", validate))
+
+    def keys(side: str, **settings: str) -> list[str]:
+        source = VideoFolder(tmp_path, lists=["all.csv"], split=side, **settings)  # type: ignore[arg-type]
+        assert source.classes == ("archery", "diving", "yoga"), "the same for all splits"
+        return [source.info(index).key for index in range(len(source))]
+
+    assert keys("train") == ["a.mp4", "b.mp4"]
+    assert keys("val") == ["c.mp4"]
+    assert keys("all") == ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
+    assert keys("val", val_list_split="test") == ["d.mp4"]
+    assert keys("train", list_split="test", val_list_split="test") == ["d.mp4"]
+    # what is trained on is not validated on: nothing is left but to divide it
+    assert keys("train", list_split="validate") == ["c.mp4"]
+    assert keys("val", list_split="train") == ["c.mp4"]
+    with pytest.raises(UserError, match=r"nothing in all\.csv: it has rows of test, train, valid"):
+        keys("train", list_split="trial")
+    (tmp_path / "all.csv").write_text("label,youtube_id\nyoga,a\n")
+    with pytest.raises(UserError, match="it has no column of that name"):
+        VideoFolder(tmp_path, lists=["all.csv"], list_split="test")
+    with pytest.raises(UserError, match=r"data\.split is set without data\.lists"):
+        VideoFolder(tmp_path, list_split="test")
+
+
+def test_a_list_takes_lengths_from_the_index(
+    film: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "videos"
+    place(film, root, "c.mp4", "a.mp4", "b.mp4")
+    (root / "bad.mp4").write_bytes(b"no video")
+    prepare("index", root=root, output=tmp_path / "index")
+    # the order is the list's, also where it is as long as the index
+    (root / "x.txt").write_text("c.mp4\nb.mp4\nbad.mp4\na.mp4\n")
+    with caplog.at_level(logging.WARNING):
+        source = VideoFolder(root, lists=["x.txt"], index=tmp_path / "index")
+    assert "1 of 4 videos of the list are not in the index" in caplog.text
+    assert [source.info(index).key for index in range(3)] == ["c.mp4", "b.mp4", "a.mp4"]
+    assert source.read(1, [29]).key == "b.mp4"
+    (tmp_path / "index" / "moved").mkdir()
+    for path in root.glob("*.mp4"):
+        path.rename(tmp_path / "index" / "moved" / path.name)
+    assert source.info(2).num_frames == 30, "known without opening a file"
+    (root / "x.txt").write_text("bad.mp4\n")
+    with pytest.raises(UserError, match="None of the 1 videos of the list is in the index"):
+        VideoFolder(root, lists=["x.txt"], index=tmp_path / "index")
+
+
+def test_an_official_list_finds_its_videos_in_the_index(film: Path, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    place(film, root, "yoga/abc_000001_000002.mp4", "whole.mp4")
+    prepare("index", root=root, output=tmp_path / "index")
+    (root / "x.csv").write_text(
+        "label,youtube_id,time_start,time_end\nyoga,abc,1,2\nyoga,whole,0.4,0.8\n"
+    )
+    source = VideoFolder(root, lists=["x.csv"], index=tmp_path / "index")
+    assert [source.info(index).num_frames for index in range(2)] == [30, 10]
+    assert frame_numbers(source.read(1, [0]).frames) == [10]

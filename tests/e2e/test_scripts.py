@@ -55,3 +55,25 @@ def test_array_tasks_take_their_shares(folder):
         done = run("prepare_kinetics.sh", "videos", "index", **array)
         assert done.returncode == 0, done.stderr
     assert "Did 1; in all 3 good" in done.stdout
+
+
+def test_a_slurm_array_prepares_anything(folder):
+    write_videos(folder / "videos", 5)
+    usage = run("slurm/prepare_array.sh")
+    assert usage.returncode == 2
+    assert "sbatch scripts/slurm/prepare_array.sh <job>" in usage.stdout
+    outputs = []
+    for task in ("2", "3", "1"):  # whichever node is free first
+        slurm = {
+            "SLURM_ARRAY_TASK_ID": task,
+            "SLURM_ARRAY_TASK_COUNT": "3",
+            "SLURM_CPUS_PER_TASK": "1",
+        }
+        settings = ["prepare.root=videos", "prepare.output=frames", "prepare.short_side=16"]
+        done = run("slurm/prepare_array.sh", "frames", *settings, **slurm)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert "Did 2; " in outputs[0]
+    assert "left to other shards" in outputs[1]
+    assert "Did 2; in all 5 good" in outputs[2]
+    assert len((folder / "frames/frames.csv").read_text().splitlines()) == 5

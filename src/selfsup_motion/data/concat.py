@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.source import Source, VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo, video_name
 from selfsup_motion.errors import ClipReadError, UserError
 
 
@@ -20,14 +22,7 @@ class ConcatSource:
     once: the videos of a source that is too small for its share are visited again, equally often
     (± 1) and with other frames and augmentation. Without, every video is visited once.
 
-    In a config:
-
-        source:
-          _target_: selfsup_motion.data.concat.ConcatSource
-          sources:
-            kinetics: {_target_: selfsup_motion.data.videos.VideoFolder, root: /data/k400, ...}
-            own: {_target_: selfsup_motion.data.shards.ClipShards, root: /data/own, ...}
-          weights: {kinetics: 3, own: 1}
+    `conf/data/mix.yaml` makes one of what `of_split` is given.
     """
 
     def __init__(
@@ -66,6 +61,42 @@ class ConcatSource:
         self._names = list(sources)
         self._ends = np.cumsum(slots, dtype=np.int64)
 
+    @classmethod
+    def of_split(
+        cls,
+        sources: Mapping[str, Callable[..., Source]],
+        weights: Mapping[str, float] | None,
+        split: Literal["train", "val"],
+    ) -> ConcatSource:
+        """Build the sources of a split and put them together.
+
+        Args:
+            sources: by name, what makes a source of `split=`: in a config, nodes with
+                `_partial_: true`.
+            weights: see the class.
+            split: "train" or "val".
+
+        Raises:
+            UserError: as the class, or a source that is not to be built here.
+        """
+        if not sources:
+            raise UserError(
+                "data.sources is empty: name the sources to be put together, as conf/data/mix.yaml "
+                "shows."
+            )
+        made: dict[str, Source] = {}
+        for name, make in sources.items():
+            if not callable(make):
+                raise UserError(
+                    f"data.sources.{name} must say _target_, the class of a source, and "
+                    "_partial_: true, so that it can be built for training and for validation."
+                )
+            try:
+                made[name] = make(split=split)
+            except UserError as error:
+                raise UserError(f"Source {name}: {error}") from error
+        return cls(made, weights)
+
     def __len__(self) -> int:
         """Number of videos of an epoch, those that are visited again included."""
         return int(self._ends[-1])
@@ -78,6 +109,20 @@ class ConcatSource:
             if reason is not None:
                 return f"of source {name}, {reason}"
         return None
+
+    def first_frame_only(self) -> ConcatSource:
+        """The same clips for a view that looks at nothing but the first frame and its flow."""
+        frugal = copy.copy(self)
+        frugal.sources = {
+            name: source.first_frame_only() if hasattr(source, "first_frame_only") else source
+            for name, source in self.sources.items()
+        }
+        return frugal
+
+    def name(self, index: int) -> str:
+        """What video `index` is called, found without opening it."""
+        name, source, place = self._find(index)
+        return f"{name}/{video_name(source, place)}"
 
     def info(self, index: int) -> VideoInfo:
         """Describe video `index`; raises `ClipReadError`."""

@@ -43,6 +43,7 @@ class RaftFlow:
         *,
         check: bool = True,
         updates: int = 12,
+        group: str = "data",
     ) -> None:
         """Load the network.
 
@@ -52,6 +53,7 @@ class RaftFlow:
             check: valid are pixels whose forward and backward flow agree (Sundaram et al. 2010,
                 eq. 5) and lead into the image; doubles the cost. Otherwise all are valid.
             updates: refinement steps.
+            group: of the settings `flow` and `flow_weights`, for messages.
 
         Raises:
             UserError: there are no weights, or they do not fit.
@@ -67,18 +69,19 @@ class RaftFlow:
         path = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints" / file
         if not path.is_file():
             raise UserError(
-                f"data.flow={name} needs weights, but there is no {path}: download "
-                f"{published.url} to it, set data.flow_weights to where you have it, or use "
-                "data.flow=dis, which needs none."
+                f"{group}.flow={name} needs weights, but there is no {path}: download "
+                f"{published.url} to it, set {group}.flow_weights to where you have it, or use "
+                f"{group}.flow=dis, which needs none."
             )
         network: nn.Module = getattr(optical_flow, name)()
         try:
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError) as error:
             raise UserError(
-                f"data.flow_weights: {path} does not hold the weights of {name}; they are at "
+                f"{group}.flow_weights: {path} does not hold the weights of {name}; they are at "
                 f"{published.url}."
             ) from error
+        self.weights = path
         self._network = network.eval().requires_grad_(False)
 
     @torch.no_grad()

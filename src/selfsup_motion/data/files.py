@@ -36,6 +36,13 @@ class PathList(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PathList):
+            return NotImplemented
+        return self._text == other._text and np.array_equal(self._ends, other._ends)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __getitem__(self, index: int) -> str:  # type: ignore[override]  # no slices
         if not 0 <= index < len(self):
             raise IndexError(f"there are {len(self)} paths, not {index}")

@@ -26,7 +26,7 @@ ON_DEVICE = ("raft_small", "raft_large")
 def in_workers(
     flow: FlowName | None, preset: Literal["ultrafast", "fast", "medium"], check: bool
 ) -> DISFlow | None:
-    """The estimator that a source runs itself; None for none, or for one that runs on the device.
+    """The estimator that a source runs itself; None: flow is stored, comes from the device, or not.
 
     Args:
         flow: the `flow` option of a source.
@@ -38,14 +38,11 @@ def in_workers(
     """
     if flow == "dis":
         return DISFlow(preset, check)
-    if flow is None or flow in ON_DEVICE:
+    if flow is None or flow == "stored" or flow in ON_DEVICE:
         return None
-    if flow == "stored":
-        raise UserError(
-            "data.flow=stored: flow is stored with pairs of frames; compute it with "
-            "selfsup_motion.prepare and train with data=yfcc, or set data.flow=dis."
-        )
-    raise UserError(f"flow {flow!r} is unknown: choose dis, raft_small, raft_large or null.")
+    raise UserError(
+        f"flow {flow!r} is unknown: choose stored, dis, raft_small, raft_large or null."
+    )
 
 
 class FlowEstimator(Protocol):
@@ -74,6 +71,7 @@ class DISFlow:
         self.preset = preset
         self.check = check
         self._dis: Any = None
+        self._size = (0, 0)
 
     def __call__(
         self, frames: NDArray[np.uint8]
@@ -87,11 +85,15 @@ class DISFlow:
             (T-1, 2, H, W) float32 flow in pixels, (x right, y down), and (T-1, H, W) bool validity,
             None without `check`.
         """
-        if self._dis is None:
-            # made where it is used: it cannot be pickled, and holds buffers of the frame size
-            self._dis = cv2.DISOpticalFlow.create(_PRESETS[self.preset])
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
         height, width = grey[0].shape
+        if self._dis is None or self._size != (height, width):
+            # made where it is used: it cannot be pickled; and anew for another size: OpenCV's then
+            # keeps the scales of the first one, and its flow depends on what it saw before
+            self._dis, self._size = (
+                cv2.DISOpticalFlow.create(_PRESETS[self.preset]),
+                (height, width),
+            )
         flow = np.empty((len(grey) - 1, 2, height, width), np.float32)
         valid = np.empty((len(grey) - 1, height, width), np.bool_) if self.check else None
         for t in range(len(grey) - 1):

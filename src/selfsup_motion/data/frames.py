@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.files import split_by_name
+from selfsup_motion.data.files import PathList, split_by_name
 from selfsup_motion.data.flow_estimation import FlowName, in_workers
+from selfsup_motion.data.flow_store import FlowStore
 from selfsup_motion.data.frame_lists import FolderList, PairList, find_lists, is_frame
 from selfsup_motion.data.geometry import (
     resize_flow,
@@ -53,6 +54,7 @@ class FrameFolder:
         flow: FlowName | None = None,
         flow_preset: Literal["ultrafast", "fast", "medium"] = "fast",
         flow_check: bool = True,
+        flow_root: str | Path | None = None,
     ) -> None:
         """List the pairs or folders; no image is opened.
 
@@ -75,6 +77,8 @@ class FrameFolder:
                 do "raft_small" and "raft_large", which run on the device (`ClipDataModule`).
             flow_preset: of DIS, from fast to accurate: "ultrafast", "fast", "medium".
             flow_check: mark as invalid where estimated forward and backward flow disagree.
+            flow_root: of stored flow for folders, what `prepare=flow` made of them (`FlowStore`);
+                that of pairs is named in their lists.
 
         Raises:
             UserError: a list is missing or wrong, or an argument is out of range.
@@ -88,7 +92,8 @@ class FrameFolder:
         if short_side is not None and short_side < 16:
             raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
         self.root, self.short_side, self.fps = Path(root), short_side, fps
-        self._stored = flow == "stored" and layout == "pairs"
+        self._stored = flow == "stored"
+        self._store = FlowStore(flow_root) if self._stored and layout == "folders" else None
         self._flow = None if self._stored else in_workers(flow, flow_preset, flow_check)
         self._first_only = False
         self._local = threading.local()
@@ -113,8 +118,18 @@ class FrameFolder:
         """Why clips have no flow; None if they have."""
         if self._stored or self._flow is not None:
             return None
-        stored = "stored or " if isinstance(self._entries, PairList) else ""
-        return f"these frames come without: set data.flow={stored}dis"
+        return "these frames come without: set data.flow to stored or dis"
+
+    @property
+    def folders(self) -> PathList:
+        """The folders; only of the layout "folders"."""
+        assert isinstance(self._entries, FolderList)
+        return self._entries.paths
+
+    def pair(self, index: int) -> list[str]:
+        """The files of a pair, as in its list; only of the layout "pairs"."""
+        assert isinstance(self._entries, PairList)
+        return self._entries[index]
 
     def first_frame_only(self) -> FrameFolder:
         """The same clips without the frame that stored flow leads to, which costs a third."""
@@ -124,12 +139,17 @@ class FrameFolder:
         frugal._first_only = True
         return frugal
 
+    def name(self, index: int) -> str:
+        """Where pair or folder `index` is, found without opening it."""
+        entry = self._entries[index][0]
+        return str(self.root / str(entry))
+
     def info(self, index: int) -> VideoInfo:
         """Describe pair or folder `index`; raises `ClipReadError`.
 
         Height and width are those of the clips, after resizing.
         """
-        key, frames = self._frames(index)
+        key, frames = self.frame_files(index)
         size = image_size(self._bytes(frames[0]), frames[0])
         if self.short_side is not None:
             size = short_side_size(size, self.short_side)
@@ -138,19 +158,22 @@ class FrameFolder:
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         """Read exactly these frames, with flow from each to the next; raises `ClipReadError`."""
-        key, frames = self._frames(index)
+        key, frames = self.frame_files(index)
         for number in frame_indices:
             if not 0 <= number < len(frames):
                 raise ClipReadError(
                     f"{key} has {len(frames)} frames, there is no frame {number}.", file=key
                 )
-        decoded = frame_indices[:-1] if self._first_only else frame_indices
+        decoded = (
+            frame_indices[:-1] if self._first_only and len(frame_indices) > 1 else frame_indices
+        )
         images = [decode_image(self._bytes(frames[n]), frames[n]) for n in decoded]
         size = (images[0].shape[0], images[0].shape[1])
         if any(image.shape[:2] != size for image in images):
             raise ClipReadError(f"The frames of {key} are of different sizes.", file=key)
-        flow, valid = None, None
-        if self._stored:
+        flow: NDArray[np.float32] | None = None
+        valid: NDArray[np.bool_] | None = None
+        if self._stored and self._store is None:
             flow, valid = self._read_flow(index, frame_indices, size)
         if self.short_side is not None:
             size = short_side_size(size, self.short_side)
@@ -159,13 +182,16 @@ class FrameFolder:
                 flow = np.stack([resize_flow(f, size) for f in flow])
                 valid = np.stack([resize_valid(v, size) for v in valid])
         stacked = np.stack(images)
-        if self._flow is not None:
-            estimated, valid = self._estimator()(stacked)
-        else:
-            estimated = None if flow is None else flow.transpose(0, 3, 1, 2)
+        if flow is not None:
+            flow = flow.transpose(0, 3, 1, 2)
+        elif self._store is not None:
+            names = [Path(frames[number]).stem for number in frame_indices]
+            flow, valid = self._store.read(key, frame_indices, names, size)
+        elif self._flow is not None:
+            flow, valid = self._estimator()(stacked)
         times = None if self.fps is None else np.asarray(decoded, np.float64) / self.fps
         return Clip(
-            frames=stacked.transpose(0, 3, 1, 2), key=key, times=times, flow=estimated, valid=valid
+            frames=stacked.transpose(0, 3, 1, 2), key=key, times=times, flow=flow, valid=valid
         )
 
     def _pairs(
@@ -202,8 +228,8 @@ class FrameFolder:
         train, val = split_by_name(folders.paths, val_share)
         return folders.subset(train if split == "train" else val)
 
-    def _frames(self, index: int) -> tuple[str, list[str]]:
-        """Key and frame files of entry `index`, relative to `root`."""
+    def frame_files(self, index: int) -> tuple[str, list[str]]:
+        """Key and frame files of entry `index`, relative to `root`; raises `ClipReadError`."""
         if isinstance(self._entries, PairList):
             first, second = self._entries[index][:2]
             return f"{first} {second}", [first, second]

@@ -66,12 +66,12 @@ class ImageFolder:
         if val_root is not None:
             self.root = Path(val_root if split == "val" else root)
             key = "data.val_root" if split == "val" else "data.root"
-            paths = find_files(self.root, extensions, "images", key)
+            paths = find_files(self.root, extensions, "images", key, regular_only=False)
         else:
             folders = split_folders(self.root)
             if folders and split != "all":
                 self.root = folders[split]
-            paths = find_files(self.root, extensions, "images")
+            paths = find_files(self.root, extensions, "images", regular_only=False)
             if not folders and split != "all":
                 train, val = split_by_name(paths, val_share)
                 paths = train if split == "train" else val
@@ -80,6 +80,15 @@ class ImageFolder:
     def __len__(self) -> int:
         """Number of images."""
         return len(self._paths)
+
+    @property
+    def paths(self) -> PathList:
+        """The images, relative to `root`."""
+        return self._paths
+
+    def name(self, index: int) -> str:
+        """What image `index` is called, found without opening it."""
+        return str(self.root / self._paths[index])
 
     def info(self, index: int) -> VideoInfo:
         """Describe image `index`, resized and upright; raises `ClipReadError`."""

@@ -72,8 +72,8 @@ class VideoIndex(Sequence[VideoInfo]):
         )
 
     def only(self, keys: Sequence[str]) -> VideoIndex:
-        """The index of these videos, in this order."""
-        if len(keys) == len(self):
+        """The index of these videos, in this order; `KeyError` if one is not in it."""
+        if keys == self.keys:
             return self
         places = {key: place for place, key in enumerate(self.keys)}
         kept = np.array([places[key] for key in keys], np.int64)

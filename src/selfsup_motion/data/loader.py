@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -25,7 +26,8 @@ class TrainOrder:
     Global batch b of an epoch is positions [b·B, (b+1)·B) of the permutation drawn from
     (seed, epoch); the samples left over at its end wait for another epoch. Rank r of R takes
     every R-th sample of the global batch, beginning with the r-th, so that the global batches are
-    the same for any R that divides B.
+    the same for any R that divides B. A batch that is delivered in P parts, whose gradients are
+    accumulated, is cut into P of equal size first.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class TrainOrder:
         *,
         rank: int = 0,
         world_size: int = 1,
+        parts: int = 1,
         cycle: int | None = None,
         blocks: tuple[NDArray[np.int64], int] | None = None,
     ) -> None:
@@ -47,6 +50,7 @@ class TrainOrder:
             seed: of the permutations.
             rank: r, whose share is delivered.
             world_size: R.
+            parts: P; positions count parts.
             cycle: repeat the first `cycle` batches of the first epoch for ever (to overfit them).
             blocks: (num_samples,) block of each sample, and how many blocks are mixed at a time:
                 a few that are drawn at random, then the next few. None mixes all samples.
@@ -56,23 +60,24 @@ class TrainOrder:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.parts = parts
         self.cycle = cycle
         self.blocks = blocks
         self._permutation: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
-        return self.num_samples // self.batch_size
+        """Batches of an epoch, or parts of them."""
+        return self.num_samples // self.batch_size * self.parts
 
     def batch(self, position: int) -> list[Draw]:
-        """Return this rank's samples of global batch `position`, counted from the first epoch."""
+        """Return this rank's samples of batch or part `position`, counted from the first epoch."""
         if self.cycle is not None:
             position %= self.cycle
         epoch, number = divmod(position, len(self))
         if self._permutation is None or self._permutation[0] != epoch:
             self._permutation = epoch, self._permute(epoch)
-        first = number * self.batch_size
-        mine = slice(first + self.rank, first + self.batch_size, self.world_size)
+        size = self.batch_size // self.parts
+        mine = slice(number * size + self.rank, (number + 1) * size, self.world_size)
         return [(epoch, int(index)) for index in self._permutation[1][mine]]
 
     def _permute(self, epoch: int) -> NDArray[np.int64]:
@@ -204,6 +209,8 @@ class TrainLoader:
         self._receive = receive
         self._progress = progress
         self._workers = _Workers(reader, num_workers, prefetch_factor, pin_memory)
+        self.wait_seconds = 0.0
+        """Time that training has waited for batches."""
         self._stream: Iterator[Delivery] | None = None
         self._position = 0
 
@@ -218,7 +225,9 @@ class TrainLoader:
             self._stream = self._workers.fetch(_From(self.order, start))
         stream = self._stream
         for _ in range(len(self)):
+            since = time.perf_counter()
             delivery = next(stream)
+            self.wait_seconds += time.perf_counter() - since
             self._position += 1
             yield self._receive(delivery)
 

@@ -18,7 +18,8 @@ from selfsup_motion.data.loader import TrainLoader, TrainOrder, ValLoader, ValOr
 from selfsup_motion.data.reader import Batch, ClipReader, Fault, View
 from selfsup_motion.data.resume import processed_batches, rewind_to_step
 from selfsup_motion.data.sampling import ClipSampler
-from selfsup_motion.data.source import Source
+from selfsup_motion.data.source import Source, video_name
+from selfsup_motion.data.watch import ReadingBoard
 from selfsup_motion.errors import UserError
 
 VAL_SEED = 0
@@ -64,8 +65,9 @@ class ClipDataModule(pl.LightningDataModule):
             val_sampler: chooses the frames of a validation clip.
             view: makes a training sample of a clip.
             val_view: makes a validation sample of a clip.
-            batch_size: samples of a training step, over all devices.
-            val_batch_size: of a validation step, over all devices (default: `batch_size`).
+            batch_size: samples of an optimiser step, over all devices and accumulated batches.
+            val_batch_size: of a validation step, over all devices (default: as many as a device
+                takes at a time in training).
             flow: "raft_small" or "raft_large" estimates flow on the device, for views that need it;
                 the other names, and None, leave it to the sources.
             flow_weights: of RAFT, see `RaftFlow`.
@@ -90,7 +92,7 @@ class ClipDataModule(pl.LightningDataModule):
         if not 0 <= max_bad_fraction <= 1:
             raise UserError(f"max_bad_fraction must be between 0 and 1, got {max_bad_fraction}.")
         self.batch_size = batch_size
-        self.val_batch_size = val_batch_size or batch_size
+        self.val_batch_size = val_batch_size
         self.seed = seed
         self._views = view, val_view
         self._raft: RaftFlow | None = None
@@ -99,8 +101,9 @@ class ClipDataModule(pl.LightningDataModule):
             self._raft = RaftFlow(cast(RaftName, flow), flow_weights, check=flow_check)
         else:
             source, val_source = _matched(source, view), _matched(val_source, val_view)
-        self._train_reader = ClipReader(source, sampler, view, seed)
-        self._val_reader = ClipReader(val_source, val_sampler, val_view, VAL_SEED)
+        boards = ReadingBoard(num_workers), ReadingBoard(num_workers)
+        self._train_reader = ClipReader(source, sampler, view, seed, boards[0])
+        self._val_reader = ClipReader(val_source, val_sampler, val_view, VAL_SEED, boards[1])
         self._train_faults = BadVideos(len(source), max_bad_fraction)
         self._val_faults = BadVideos(len(val_source), max_bad_fraction, "val")
         self._loading: dict[str, Any] = {
@@ -109,6 +112,7 @@ class ClipDataModule(pl.LightningDataModule):
             "pin_memory": torch.cuda.is_available() if pin_memory is None else pin_memory,
         }
         self._loaders: list[TrainLoader | ValLoader] = []
+        self._waited = 0.0
         self._bad_files: Path | None = None
 
     @property
@@ -125,6 +129,21 @@ class ClipDataModule(pl.LightningDataModule):
     def skipped_reasons(self) -> dict[str, int]:
         """Number of them by reason."""
         return dict(Counter(fault.reason for fault in self.bad_videos))
+
+    @property
+    def wait_seconds(self) -> float:
+        """Time that training has waited for batches."""
+        return self._waited + sum(
+            loader.wait_seconds for loader in self._loaders if isinstance(loader, TrainLoader)
+        )
+
+    def slow_readings(self, seconds: float) -> list[tuple[int, str, float]]:
+        """Videos whose reading takes longer: (loading process, name, `time.monotonic()` then)."""
+        return [
+            (reading.worker, video_name(reader.source, reading.video), reading.since)
+            for reader in (self._train_reader, self._val_reader)
+            for reading in reader.board.longer_than(seconds)
+        ]
 
     def list_bad_files(self, path: Path) -> None:
         """List unreadable videos in a csv file (set, file, reason, message); before `setup`."""
@@ -148,10 +167,11 @@ class ClipDataModule(pl.LightningDataModule):
         world_size = self._world_size
         clips, val_clips = len(self._train_reader), len(self._val_reader)
         if stage == "fit":
-            if self.batch_size % world_size:
+            if self.batch_size % (world_size * self._accumulated):
                 raise UserError(
-                    f"batch_size {self.batch_size} counts the samples of all devices and cannot be "
-                    f"shared by {world_size} of them: choose a multiple of {world_size}."
+                    f"batch_size {self.batch_size} counts the samples of a step and cannot be "
+                    f"shared by {world_size} devices × {self._accumulated} accumulated batches: "
+                    f"choose a multiple of {world_size * self._accumulated}."
                 )
             if clips < self.batch_size:
                 raise UserError(
@@ -189,6 +209,7 @@ class ClipDataModule(pl.LightningDataModule):
             self.seed,
             rank=self._rank,
             world_size=self._world_size,
+            parts=self._accumulated,
             cycle=self._overfit_batches(),
             blocks=self._train_reader.blocks,
         )
@@ -206,7 +227,7 @@ class ClipDataModule(pl.LightningDataModule):
         """All validation clips, each once, shared among the devices."""
         order = ValOrder(
             len(self._val_reader),
-            self.val_batch_size,
+            self.val_batch_size or self.batch_size // self._accumulated,
             rank=self._rank,
             world_size=self._world_size,
         )
@@ -223,6 +244,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._close()
 
     def _close(self) -> None:
+        self._waited = self.wait_seconds
         for loader in self._loaders:
             loader.close()
         self._loaders = []
@@ -235,6 +257,10 @@ class ClipDataModule(pl.LightningDataModule):
     def _world_size(self) -> int:
         return 1 if self.trainer is None else self.trainer.world_size
 
+    @property
+    def _accumulated(self) -> int:
+        return 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+
     def _overfit_batches(self) -> int | None:
         """The trainer's `overfit_batches` as a number of batches."""
         wanted: int | float = 0
@@ -242,7 +268,7 @@ class ClipDataModule(pl.LightningDataModule):
             wanted = self.trainer.overfit_batches  # type: ignore[attr-defined]
         if not wanted:
             return None
-        available = len(self._train_reader) // self.batch_size
+        available = len(self._train_reader) // self.batch_size * self._accumulated
         return max(
             1, min(int(wanted * available) if isinstance(wanted, float) else wanted, available)
         )

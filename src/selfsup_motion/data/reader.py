@@ -18,6 +18,7 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.rng import CLIP_STREAM, REPLACEMENT_STREAM, sample_rng
 from selfsup_motion.data.sampling import ClipSampler
 from selfsup_motion.data.source import Source
+from selfsup_motion.data.watch import ReadingBoard
 from selfsup_motion.errors import BadFilesError, ClipReadError, UserError
 
 View = Callable[[Clip, np.random.Generator], dict[str, Tensor]]
@@ -62,8 +63,25 @@ class Delivery:
 class ClipReader:
     """All samples of one epoch, addressed by (epoch, index); a map-style PyTorch data set."""
 
-    def __init__(self, source: Source, sampler: ClipSampler, view: View, seed: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        sampler: ClipSampler,
+        view: View,
+        seed: int,
+        board: ReadingBoard | None = None,
+    ) -> None:
+        """Describe the samples.
+
+        Args:
+            source: of the videos.
+            sampler: chooses the frames of a clip.
+            view: makes a sample of a clip.
+            seed: of the samples' randomness.
+            board: takes down which video is being read.
+        """
         self.source = source
+        self.board = board or ReadingBoard(0)
         self.sampler = sampler
         self.view = view
         self.seed = seed
@@ -116,8 +134,9 @@ class ClipReader:
         failures: dict[int, str] = {}
         while True:
             try:
-                frames = self.sampler(self.source.info(video), rng, clip_number)
-                clip = self.source.read(video, frames)
+                with self.board.reading(video):
+                    frames = self.sampler(self.source.info(video), rng, clip_number)
+                    clip = self.source.read(video, frames)
             except ClipReadError as error:
                 failures[video] = str(error)
                 tried.append((video, Fault(error.file, error.reason, str(error))))

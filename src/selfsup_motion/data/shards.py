@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import threading
@@ -9,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,12 @@ from selfsup_motion.data.flow_estimation import FlowName, in_workers
 from selfsup_motion.data.index import NAME, VideoIndex
 from selfsup_motion.data.pictures import decode_image
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.storage import Storage, open_storage
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.flow_io import decode_flow
 
 _TABLES_KEPT = 256
 """Tables of frames each thread of each process remembers: a few KB for a hundred frames."""
-_FILES_KEPT = 32
 _GAP = 1 << 16
 """Bytes that are read along rather than asked for separately."""
 
@@ -91,10 +92,11 @@ class ClipShards:
         self._options = dict(storage_options or {})
         self._stored = flow == "stored"
         self._flow = None if self._stored else in_workers(flow, flow_preset, flow_check)
+        self._first_only = False
         self._local = threading.local()
         key = "data.val_root" if separate else "data.root"
         index = VideoIndex.parse(
-            _storage(self.root, self._options, key).whole(NAME), f"{self.root}/{NAME}"
+            open_storage(self.root, self._options, key).whole(NAME), f"{self.root}/{NAME}"
         )
         if not {"shard", "offset", "size"} <= index.more.keys() or not len(index):
             raise UserError(f"{key}={self.root}: its {NAME} lists no videos in shards.")
@@ -114,12 +116,24 @@ class ClipShards:
             return None
         return "these shards are read without: set data.flow to stored or dis"
 
+    def first_frame_only(self) -> ClipShards:
+        """The same clips without the frame that stored flow leads to."""
+        if not self._stored:
+            return self
+        frugal = copy.copy(self)
+        frugal._first_only = True
+        return frugal
+
     @property
     def blocks(self) -> tuple[NDArray[np.int64], int] | None:
         """(N,) shard of each video, and how many shards to mix; None to mix all."""
         if self.shuffle_shards is None:
             return None
         return self._index.more["shard"].astype(np.int64), self.shuffle_shards
+
+    def name(self, index: int) -> str:
+        """What video `index` is called, found without opening it."""
+        return str(self._index.keys[index])
 
     def info(self, index: int) -> VideoInfo:
         """Describe video `index`; opens nothing."""
@@ -140,20 +154,23 @@ class ClipShards:
                 )
         reader = self._reader()
         table = reader.table(index)
-        spans = [table.frames[number] for number in frame_indices]
+        shown = list(frame_indices)
+        if self._first_only and len(shown) > 1:
+            shown.pop()
+        spans = [table.frames[number] for number in shown]
         if self._stored:
             spans += self._flow_spans(table, frame_indices)
         data = reader.spans(index, spans)
-        frames = np.stack([decode_image(d, info.key) for d in data[: len(frame_indices)]])
+        frames = np.stack([decode_image(d, info.key) for d in data[: len(shown)]])
         flow, valid = None, None
         if self._stored:
-            flow, valid = _decoded(data[len(frame_indices) :], info)
+            flow, valid = _decoded(data[len(shown) :], info)
         elif self._flow is not None:
             flow, valid = reader.flow(frames)
         return Clip(
             frames=frames.transpose(0, 3, 1, 2),
             key=info.key,
-            times=table.times[np.asarray(frame_indices)],
+            times=None if table.times is None else table.times[np.asarray(shown)],
             flow=flow,
             valid=valid,
         )
@@ -174,7 +191,7 @@ class ClipShards:
     def _reader(self) -> _Reader:
         reader: _Reader | None = getattr(self._local, "reader", None)
         if reader is None or reader.process != os.getpid():
-            storage = _storage(self.root, self._options, "data.root")
+            storage = open_storage(self.root, self._options, "data.root")
             reader = self._local.reader = _Reader(self._index, storage, self._flow)
         return reader
 
@@ -190,7 +207,7 @@ class ClipShards:
 class _Table:
     """Where a video's frames are."""
 
-    times: NDArray[np.float64]
+    times: NDArray[np.float64] | None
     frames: list[Span]
     flow: list[Span] | None
 
@@ -198,7 +215,7 @@ class _Table:
 class _Reader:
     """What one thread of one process keeps open or remembers."""
 
-    def __init__(self, index: VideoIndex, storage: _Storage, flow: Any) -> None:
+    def __init__(self, index: VideoIndex, storage: Storage, flow: Any) -> None:
         self.process = os.getpid()
         self._index = index
         self._storage = storage
@@ -211,8 +228,11 @@ class _Reader:
             (text,) = self.spans(index, [(int(more["offset"][index]), int(more["size"][index]))])
             try:
                 table = json.loads(text)
+                times = table["times"]
                 self._tables[index] = _Table(
-                    np.array(table["times"], np.float64), table["frames"], table["flow"]
+                    None if times is None else np.array(times, np.float64),
+                    table["frames"],
+                    table["flow"],
                 )
             except (ValueError, KeyError, TypeError) as error:
                 raise self._damaged(index) from error
@@ -247,83 +267,6 @@ class _Reader:
         key = self._index[index].key
         shard = f"shard-{int(self._index.more['shard'][index]):06d}.tar"
         return ClipReadError(f"{key} is damaged, or {shard} is not that of the index.", file=key)
-
-
-class _Storage(Protocol):
-    """Where shards are."""
-
-    def whole(self, name: str) -> bytes:
-        """Content of a file; raises `UserError`."""
-        ...
-
-    def part(self, name: str, begin: int, end: int) -> bytes:
-        """Bytes [begin, end) of a file; raises `OSError`."""
-        ...
-
-
-def _storage(root: str, options: dict[str, Any], key: str) -> _Storage:
-    return _Remote(root, options, key) if "://" in root else _Folder(root, key)
-
-
-class _Folder:
-    """A local folder, read without seeking."""
-
-    def __init__(self, root: str, key: str) -> None:
-        self._root, self._key = root, key
-        self._open: OrderedDict[str, int] = OrderedDict()
-
-    def whole(self, name: str) -> bytes:
-        try:
-            with open(os.path.join(self._root, name), "rb") as stream:
-                return stream.read()
-        except OSError as error:
-            raise UserError(_no_shards(self._key, self._root, error)) from error
-
-    def part(self, name: str, begin: int, end: int) -> bytes:
-        if name not in self._open:
-            self._open[name] = os.open(os.path.join(self._root, name), os.O_RDONLY)
-            if len(self._open) > _FILES_KEPT:
-                os.close(self._open.popitem(last=False)[1])
-        self._open.move_to_end(name)
-        return os.pread(self._open[name], end - begin, begin)
-
-    def __del__(self) -> None:
-        for handle in self._open.values():
-            os.close(handle)
-
-
-class _Remote:
-    """Any file system of fsspec."""
-
-    def __init__(self, root: str, options: dict[str, Any], key: str) -> None:
-        import fsspec  # a second, for those who need it
-
-        self._root, self._key = root, key
-        try:
-            self._fs, self._path = fsspec.core.url_to_fs(root, **options)
-        except (ImportError, ValueError, OSError) as error:
-            raise UserError(f"{key}={root}: {error}") from error
-
-    def whole(self, name: str) -> bytes:
-        try:
-            data: bytes = self._fs.cat_file(f"{self._path}/{name}")
-        except Exception as error:  # each file system has its own
-            raise UserError(_no_shards(self._key, self._root, error)) from error
-        return data
-
-    def part(self, name: str, begin: int, end: int) -> bytes:
-        try:
-            data: bytes = self._fs.cat_file(f"{self._path}/{name}", start=begin, end=end)
-        except Exception as error:  # each file system has its own
-            raise OSError(f"{type(error).__name__}: {error}") from error
-        return data
-
-
-def _no_shards(key: str, root: str, error: Exception) -> str:
-    return (
-        f"{key}={root}: its {NAME} cannot be read ({type(error).__name__}: {error}); "
-        "`python -m selfsup_motion.prepare prepare=shards` makes shards."
-    )
 
 
 def _decoded(

@@ -33,6 +33,7 @@ class Source(Protocol):
     - `first_frame_only() -> Source`: the same clips for a view that looks at nothing but the first
       frame and its flow. Frames that only the flow leads to need not be decoded and may be
       missing.
+    - `name(i) -> str`: what video i is called, found without touching any file.
     - `blocks: tuple[NDArray[np.int64], int] | None`: a block for each video, and how many blocks
       training mixes at a time (see `TrainOrder`); None mixes all.
     """
@@ -52,3 +53,9 @@ class Source(Protocol):
         Raises `ClipReadError` if a frame cannot be read.
         """
         ...
+
+
+def video_name(source: Source, index: int) -> str:
+    """What video `index` is called in messages; no file is touched."""
+    name = getattr(source, "name", None)
+    return f"video {index}" if name is None else str(name(index))

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -41,7 +42,26 @@ class VideoList:
 
     def part(self, split: Literal["train", "val"], val_share: float) -> VideoList:
         """The part of a split, chosen by the paths alone."""
-        kept = frozenset(split_by_name(sorted(set(self.paths)), val_share)[split == "val"])
+        return self._kept(
+            frozenset(split_by_name(sorted(set(self.paths)), val_share)[split == "val"])
+        )
+
+    def only(self, known: AbstractSet[str], where: str) -> VideoList:
+        """The videos that are among the known ones; says how many are not.
+
+        Raises:
+            UserError: none is.
+        """
+        kept = self._kept(known)
+        if not kept.paths:
+            raise UserError(f"None of the {len(self.paths)} videos of the list is in {where}.")
+        if missing := len(self.paths) - len(kept.paths):
+            log.warning(
+                "%d of %d videos of the list are not in %s.", missing, len(self.paths), where
+            )
+        return kept
+
+    def _kept(self, kept: AbstractSet[str]) -> VideoList:
         chosen = np.array([path in kept for path in self.paths])
         return replace(
             self,
@@ -72,12 +92,68 @@ def by_class_folder(paths: Sequence[str], everything: Iterable[str]) -> VideoLis
     return VideoList(PathList(paths), tuple(classes), actions)
 
 
+@dataclass(frozen=True)
+class ListFiles:
+    """Which list files make up training and validation, and which of their rows.
+
+    Attributes:
+        lists: of training, relative to the root.
+        val_lists: of validation; None: a part of `lists`.
+        split: rows of official csv to train on, by their column `split`; None: all, or those of
+            "train" if `val_lists` is None and there are some of "train" and of "validate".
+        val_split: the same for validation; None: all of `val_lists`, or of `lists` those of
+            "validate" if there are some that are not trained on, or else a share of what `split`
+            leaves, chosen by the paths.
+    """
+
+    lists: Sequence[str]
+    val_lists: Sequence[str] | None = None
+    split: str | None = None
+    val_split: str | None = None
+
+
+def videos_of_split(
+    root: Path,
+    files: ListFiles,
+    split: Literal["train", "val", "all"],
+    val_share: float,
+    extensions: Sequence[str],
+    find: Callable[[], Sequence[str]],
+) -> tuple[VideoList, bool]:
+    """The videos of one side of the lists; see `from_lists` for the arguments and errors.
+
+    Returns:
+        The videos, and whether validation is on the one video that is trained on.
+    """
+    lists, val_lists = files.lists, files.val_lists
+    if val_lists is not None:
+        mine, theirs = (val_lists, lists) if split == "val" else (lists, val_lists)
+        rows = files.val_split if split == "val" else files.split
+        return from_lists(root, mine, theirs, extensions, find, rows), False
+    known = {row.split for name in lists for row in _rows(root / name, extensions)}
+    trained = files.split and _split_name(files.split)
+    if trained is None and {"train", "validate"} <= known:
+        trained = "train"
+    held_out = files.val_split and _split_name(files.val_split)
+    if held_out is None and trained is not None and "validate" in known - {trained}:
+        held_out = "validate"
+    if split == "val" and held_out is not None:
+        return from_lists(root, lists, (), extensions, find, held_out), False
+    listed = from_lists(
+        root, lists, (), extensions, find, files.split if split == "all" else trained
+    )
+    if split == "all" or held_out is not None:
+        return listed, False
+    return listed.part(split, val_share), len(listed.paths) == 1
+
+
 def from_lists(
     root: Path,
     files: Sequence[str],
     others: Sequence[str],
     extensions: Sequence[str],
     find: Callable[[], Sequence[str]],
+    split: str | None = None,
 ) -> VideoList:
     """Videos named in list files: official Kinetics csv, or a video per line.
 
@@ -92,14 +168,17 @@ def from_lists(
         others: lists of the other split: they take part in the numbering of the classes.
         extensions: of videos.
         find: lists the videos below `root`; called if there is a csv.
+        split: take only the rows of official csv whose column `split` says so; None: all.
 
     Raises:
-        UserError: a list cannot be read, or none of its videos is there.
+        UserError: a list cannot be read, none of its videos is there, or no row of the split.
     """
     rows = [row for name in files for row in _rows(root / name, extensions)]
     if not rows:
         raise UserError(f"The list {', '.join(files)} is empty.")
     labels = {row.label for row in rows}
+    if split is not None:
+        rows = _only(rows, _split_name(split), ", ".join(files))
     labels.update(row.label for name in others for row in _rows(root / name, extensions))
     classes = sorted(labels - {""})
     number = {name: index for index, name in enumerate(classes)}
@@ -136,6 +215,7 @@ class _Row:
     path: str = ""
     video: str = ""
     label: str = ""
+    split: str = ""
     start: float = -np.inf
     end: float = np.inf
 
@@ -173,11 +253,26 @@ def _rows(file: Path, extensions: Sequence[str]) -> list[_Row]:
         raise UserError(f"The list {file} cannot be read: {error}.") from error
 
 
+def _only(rows: Sequence[_Row], split: str, where: str) -> list[_Row]:
+    chosen = [row for row in rows if row.split == split]
+    if not chosen:
+        known = sorted({row.split for row in rows} - {""})
+        there = f"rows of {', '.join(known)}" if known else "no column of that name"
+        raise UserError(f"Of split {split} there is nothing in {where}: it has {there}.")
+    return chosen
+
+
+def _split_name(name: str) -> str:
+    """One name for what is called differently in the lists of 400, 600 and 700 classes."""
+    return "validate" if name in VAL_FOLDERS else name
+
+
 def _official(row: dict[str, str], file: Path) -> _Row:
     try:
         return _Row(
             video=row["youtube_id"].strip(),
             label=(row.get("label") or "").strip(),
+            split=_split_name((row.get("split") or "").strip()),
             start=float(row.get("time_start") or -np.inf),
             end=float(row.get("time_end") or np.inf),
         )

@@ -16,9 +16,16 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.decoding import TIME_LIMIT, FrameTable, VideoFile
 from selfsup_motion.data.files import PathList, find_files, split_by_name
 from selfsup_motion.data.flow_estimation import DISFlow, FlowName, in_workers
+from selfsup_motion.data.flow_store import FlowStore, frame_name
 from selfsup_motion.data.index import VideoIndex
 from selfsup_motion.data.source import VideoInfo
-from selfsup_motion.data.video_lists import VideoList, by_class_folder, from_lists, split_folders
+from selfsup_motion.data.video_lists import (
+    ListFiles,
+    VideoList,
+    by_class_folder,
+    split_folders,
+    videos_of_split,
+)
 from selfsup_motion.errors import ClipReadError, UserError
 
 log = logging.getLogger(__name__)
@@ -61,11 +68,14 @@ class VideoFolder:
         val_root: str | Path | None = None,
         lists: Sequence[str] | None = None,
         val_lists: Sequence[str] | None = None,
+        list_split: str | None = None,
+        val_list_split: str | None = None,
         labels: bool = False,
         short_side: int | None = None,
         flow: FlowName | None = None,
         flow_preset: Literal["ultrafast", "fast", "medium"] = "fast",
         flow_check: bool = True,
+        flow_root: str | Path | None = None,
         extensions: Sequence[str] = VIDEO_EXTENSIONS,
         index: str | Path | None = None,
         time_limit: float = TIME_LIMIT,
@@ -80,16 +90,20 @@ class VideoFolder:
             val_share: expected share of the videos in "val", in (0, 1).
             val_root: "val" takes everything in this other folder, "train" everything in `root`.
             lists: take only the videos in these files, relative to `root`: official Kinetics csv or
-                a path per line (see `video_lists.from_lists`). Not with `index`.
-            val_lists: the same for "val"; None divides those of `lists`. Not with `val_root`.
+                a path per line (see `video_lists.from_lists`). Not with `val_root`.
+            val_lists: the same for "val"; None divides those of `lists`.
+            list_split: rows of official csv to train on, by their column `split`: "train",
+                "validate" or "test" (see `video_lists.ListFiles`).
+            val_list_split: the same for "val".
             labels: give clips `labels["action"]`, the number of the class that names the video's
                 folder (-1: none); lists with labels do so by themselves.
             short_side: length of the shorter side in pixels that frames are resized to; None keeps
                 them as they are.
-            flow: "dis" estimates it (`DISFlow`), None gives clips without, as do "raft_small" and
-                "raft_large", which run on the device (`ClipDataModule`).
+            flow: "stored" reads it, "dis" estimates it (`DISFlow`), None gives clips without, as do
+                "raft_small" and "raft_large", which run on the device (`ClipDataModule`).
             flow_preset: of DIS, from fast to accurate: "ultrafast", "fast", "medium".
-            flow_check: mark as invalid where forward and backward flow disagree.
+            flow_check: mark as invalid where estimated forward and backward flow disagree.
+            flow_root: of stored flow, what `prepare=flow` made of these videos (`FlowStore`).
             extensions: of the files that are videos.
             index: of the videos in `root`, made by `prepare=index`: saves listing the folder and
                 opening each file to choose frames, and leaves out what is known to be bad. It says
@@ -105,30 +119,31 @@ class VideoFolder:
             raise UserError(f"val_share must be between 0 and 1, got {val_share}.")
         if short_side is not None and short_side < 16:
             raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
-        if lists is not None and (val_root is not None or index is not None):
-            other = "val_root" if val_root is not None else "index"
-            raise UserError(f"data.lists and data.{other} exclude each other: set one of them.")
-        if val_lists is not None and lists is None:
-            raise UserError("data.val_lists is set without data.lists: set both.")
+        if lists is not None and val_root is not None:
+            raise UserError("data.lists and data.val_root exclude each other: set one of them.")
+        for name, value in (
+            ("val_lists", val_lists),
+            ("split", list_split),
+            ("val_split", val_list_split),
+        ):
+            if value is not None and lists is None:
+                raise UserError(f"data.{name} is set without data.lists: set both.")
         separate = val_root is not None and split == "val"
         self.root = Path(val_root if separate and val_root is not None else root)
         self.short_side = short_side
         key = "data.val_root" if separate else "data.root"
         self._index = None if index is None or separate else VideoIndex.load(Path(index))
 
-        def everything() -> list[str]:
+        def everything() -> Sequence[str]:
             if self._index is not None:
-                return list(self._index.keys)
+                return self._index.keys
             return find_files(self.root, extensions, "videos", key, regular_only=False)
 
         if lists is not None:
-            of_val = split == "val" and val_lists is not None
-            files, others = (val_lists, lists) if of_val else (lists, val_lists)
-            assert files is not None
-            listed = from_lists(self.root, files, others or (), extensions, everything)
-            single = val_lists is None and len(listed.paths) == 1
-            if val_lists is None and split != "all":
-                listed = listed.part(split, val_share)
+            files = ListFiles(lists, val_lists, list_split, val_list_split)
+            listed, single = videos_of_split(
+                self.root, files, split, val_share, extensions, everything
+            )
         else:
             paths = found = everything()
             folders = split_folders(self.root) if val_root is None else {}
@@ -142,26 +157,33 @@ class VideoFolder:
                 paths = train if split == "train" else val
             if not paths:
                 raise UserError(f"{self.root / beginning} holds no videos.")
-            listed = by_class_folder(paths, found) if labels else VideoList(PathList(paths))
+            listed = by_class_folder(paths, found) if labels else VideoList(_packed(paths))
         if single and split == "val":
             log.warning(
                 "%s holds a single video: it is validated on what it is trained on, give "
                 "data.val_root for more than a trial.",
                 self.root,
             )
+        if self._index is not None and lists is not None:
+            listed = listed.only(frozenset(self._index.keys), "the index (see its bad_files.csv)")
         self._list = listed
         self._paths = listed.paths
         self.classes = listed.classes
         """What the numbers in `labels["action"]` mean."""
         if self._index is not None:
-            self._index = self._index.only(list(self._paths))
+            self._index = self._index.only(self._paths)
         self._time_limit = time_limit
+        self._store = FlowStore(flow_root) if flow == "stored" else None
         self._flow = in_workers(flow, flow_preset, flow_check)
         self._local = threading.local()
 
     def __len__(self) -> int:
         """Number of videos."""
         return len(self._paths)
+
+    def name(self, index: int) -> str:
+        """What video `index` is called, found without opening it."""
+        return str(self.root / self._paths[index])
 
     def info(self, index: int) -> VideoInfo:
         """Describe video `index` with its exact number of frames; raises `ClipReadError`.
@@ -203,7 +225,13 @@ class VideoFolder:
                 )
         numbers = np.asarray(frame_indices, np.int64) + first
         frames = video.read(numbers.tolist(), self.short_side)
-        flow, valid = (None, None) if self._flow is None else self._handles().flow(frames)
+        flow, valid = None, None
+        if self._store is not None:
+            names = [frame_name(number) for number in numbers.tolist()]
+            size = (frames.shape[1], frames.shape[2])
+            flow, valid = self._store.read(self._paths[index], numbers.tolist(), names, size)
+        elif self._flow is not None:
+            flow, valid = self._handles().flow(frames)
         times = (pts[numbers] - pts[0]) * video.table.time_base
         return Clip(
             frames=frames.transpose(0, 3, 1, 2),
@@ -217,7 +245,9 @@ class VideoFolder:
     @property
     def no_flow(self) -> str | None:
         """Why clips have no flow; None if they have."""
-        return None if self._flow is not None else "these videos come without: set data.flow=dis"
+        if self._store is not None or self._flow is not None:
+            return None
+        return "these videos come without: set data.flow to stored or dis"
 
     def _labels(self, index: int) -> dict[str, np.ndarray[Any, Any]]:
         actions = self._list.actions
@@ -245,6 +275,10 @@ class VideoFolder:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._local = threading.local()
+
+
+def _packed(paths: Sequence[str]) -> PathList:
+    return paths if isinstance(paths, PathList) else PathList(paths)
 
 
 class _Handles:

@@ -1,31 +1,33 @@
-"""`prepare=flow`: optical flow between the frames in folders, stored beside them."""
+"""`prepare=flow`: optical flow between the frames of videos or of folders of frames, stored."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from selfsup_motion.data.flow_estimation import DISFlow
-from selfsup_motion.data.frame_lists import FolderList, is_frame
-from selfsup_motion.data.pictures import decode_image, read_bytes
+from selfsup_motion.data.flow_store import NAME, describe_store, pair_file
 from selfsup_motion.data.preparation.atomic import new_folder, write_text
+from selfsup_motion.data.preparation.estimators import (
+    EstimatorName,
+    batched,
+    make_estimator,
+    pairs_at,
+)
+from selfsup_motion.data.preparation.inputs import find_input
+from selfsup_motion.data.preparation.videos import check_pictures
 from selfsup_motion.errors import ClipReadError, UserError
-from selfsup_motion.ops.flow_io import write_flow
+from selfsup_motion.ops.flow_io import FLOW_SUFFIXES, write_flow
 
 LIST = "pairs.txt"
 
 
 class StoreFlow:
-    """Writes `<folder>/<first frame>.flowz`, … and `pairs.txt`, a list in the CMP paper's layout.
+    """Writes a `FlowStore`: `<video or folder>/<first>-to-<second>.flowz`, … and `store.json`.
 
-    Each line of the list is `image1 image2 flow`, relative to the deepest folder that holds both
-    the frames and the flow.
+    Of folders of frames in their own size also `pairs.txt`, a list in the CMP paper's layout: each
+    line is `image1 image2 flow`, relative to the deepest folder that holds both.
     """
 
     def __init__(
@@ -33,113 +35,148 @@ class StoreFlow:
         *,
         root: str | Path,
         output: str | Path,
-        flow_preset: Literal["ultrafast", "fast", "medium"] = "medium",
-        flow_check: bool = True,
-        suffix: Literal[".flowz", ".flo", ".png"] = ".flowz",
+        input: Literal["auto", "videos", "frames"],
+        lists: Sequence[str] | None,
+        extensions: Sequence[str],
+        short_side: int | None,
+        strides: Sequence[int],
+        flow: EstimatorName,
+        flow_preset: Literal["ultrafast", "fast", "medium"],
+        flow_check: bool,
+        flow_weights: str | None,
+        flow_batch: int,
+        suffix: Literal[".flowz", ".flo", ".png"],
     ) -> None:
-        """Describe the job; nothing is read.
+        """Describe the job; no frame is read.
 
         Args:
-            root: folder of frame folders.
+            root: folder of videos, or of folders of frames.
             output: folder for the flow.
+            input: what `root` holds; "auto" looks.
+            lists: csv files of the folders of frames, relative to `root`; None: all of them.
+            extensions: of the files that are videos.
+            short_side: pixels that frames are resized to before; None keeps them.
+            strides: distances, in frames, of the frames between which flow is stored.
+            flow: "dis", or "raft_small" and "raft_large" on a GPU if there is one.
             flow_preset: of DIS, from fast to accurate: "ultrafast", "fast", "medium".
             flow_check: store as unknown where forward and backward flow disagree.
+            flow_weights: of RAFT, see `RaftFlow`.
+            flow_batch: pairs that RAFT gets at a time.
             suffix: of the flow files (see `ops.flow_io`).
 
         Raises:
-            UserError: an argument is out of range.
+            UserError: an argument is out of range, RAFT has no weights.
         """
         self.root, self.output = Path(root), Path(output)
-        self.suffix = suffix
-        self._flow = DISFlow(flow_preset, flow_check)
+        check_pictures(short_side)
+        if not strides or min(strides) < 1 or len({*strides}) < len(strides):
+            raise UserError(
+                f"prepare.strides={list(strides)}: give one or more distances in frames, from 1 "
+                "on, each once."
+            )
+        if suffix not in FLOW_SUFFIXES:
+            raise UserError(
+                f"prepare.suffix={suffix} is unknown: choose one of {', '.join(FLOW_SUFFIXES)}."
+            )
+        if self.output.resolve().is_relative_to(self.root.resolve()):
+            raise UserError(
+                f"prepare.output={self.output} lies in prepare.root={self.root}: choose a folder "
+                "beside it."
+            )
+        self.short_side, self.strides, self.suffix = short_side, sorted(strides), suffix
+        self._input = find_input(
+            input,
+            self.root,
+            extensions=extensions,
+            lists=lists,
+            short_side=short_side,
+            fps=None,
+        )
+        if self._input.name not in ("videos", "frames"):
+            raise UserError(
+                f"prepare.input={self._input.name} has no flow to be stored: choose videos or "
+                "frames."
+            )
+        if "." in self._input.keys:
+            raise UserError(
+                f"prepare.root={self.root} holds frames itself: give the folder that holds the "
+                "frame folders, and move its own images out."
+            )
+        self._places = {key: place for place, key in enumerate(self._input.keys)}
+        self._estimator = make_estimator(
+            flow, preset=flow_preset, check=flow_check, weights=flow_weights, batch_size=flow_batch
+        )
 
     def settings(self) -> dict[str, Any]:
         """What the results depend on."""
         return {
             "job": "flow",
             "root": str(self.root.resolve()),
-            "flow_preset": self._flow.preset,
-            "flow_check": self._flow.check,
+            "input": self._input.name,
+            "flow": self._estimator.settings(),
+            "short_side": self.short_side,
+            "strides": self.strides,
             "suffix": self.suffix,
         }
 
     def units(self) -> list[str]:
-        """The folders of frames."""
-        if not self.root.is_dir():
-            raise UserError(f"prepare.root={self.root}: there is no such folder of frame folders.")
-        if self.output.resolve().is_relative_to(self.root.resolve()):
-            raise UserError(
-                f"prepare.output={self.output} lies in prepare.root={self.root}: choose a folder "
-                "beside it."
-            )
-        folders = list(FolderList.from_folder(self.root).paths)
-        if "." in folders:
-            raise UserError(
-                f"prepare.root={self.root} holds frames itself: give the folder that holds the "
-                "frame folders, and move its own images out."
-            )
-        for path in map(str, [*self._base_paths()[1:], *folders]):
-            if re.search(r"\s", path):
-                raise UserError(
-                    f"{path}: a list of pairs cannot name folders with blanks, rename it."
-                )
-        return folders
+        """The videos or folders of frames."""
+        return list(self._places)
 
     def stamp(self, unit: str) -> list[int]:
-        """Time of the folder and number of its frames."""
-        folder = self.root / unit
-        return [folder.stat().st_mtime_ns, len(self._names(unit))]
+        """Size and time of the video, or time of the folder."""
+        (path,) = self._input.files(self._places[unit])
+        status = path.stat()
+        return [status.st_size, status.st_mtime_ns]
 
     def process(self, unit: str, drafts: Path) -> dict[str, Any]:
-        """Store the flow of one folder; raises `ClipReadError`."""
-        names = self._names(unit)
-        if len(names) < 2:
+        """Store the flow of one video; raises `ClipReadError`."""
+        reel = self._input.open(self._places[unit])
+        names = reel.names
+        if len(names) <= self.strides[0]:
             raise ClipReadError(
-                f"{unit} has {len(names)} frames, flow needs 2.", reason="too short"
+                f"{unit} has {len(names)} frames, flow needs {self.strides[0] + 1}.",
+                reason="too short",
             )
         with new_folder(self.output / unit, drafts) as draft:
-            before = self._read(unit, names[0])
-            for first, second in pairwise(names):
-                after = self._read(unit, second)
-                if before.shape != after.shape:
-                    raise ClipReadError(f"{unit}/{second} is of another size than {first}.")
-                flow, valid = self._flow(np.stack([before, after]))
-                write_flow(
-                    (draft / first).with_suffix(self.suffix),
-                    flow[0],
-                    None if valid is None else valid[0],
-                )
-                before = after
-        return {"frames": names}
+            pairs = pairs_at(reel.images, self.strides)
+            for some in batched(pairs, self._estimator.batch_size):
+                first, second = [pair[2] for pair in some], [pair[3] for pair in some]
+                found = self._estimator(first, second)
+                for (a, b, *_), (flow, valid) in zip(some, found, strict=True):
+                    file = draft / pair_file(names[a], names[b], self.suffix)
+                    try:
+                        write_flow(file, flow, valid)
+                    except ValueError as error:
+                        raise ClipReadError(f"{unit}: {error}.") from error
+        return {"frames": len(names), "files": reel.files}
 
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
-        """Write the list of pairs."""
-        base, frames, flow = self._base_paths()
+        """Write what there is, and of frames the list of pairs."""
+        counts = [max(0, r["frames"] - stride) for r in results.values() for stride in self.strides]
+        write_text(self.output / NAME, describe_store(self.strides, self.suffix))
+        lines = [
+            f"{self.output}: {sum(counts)} pairs with flow of {len(results)} {self._input.name}",
+            f"use it with data={self._input.name} data.root={self.root} data.flow=stored "
+            f"data.flow_root={self.output} data.stride={self.strides[0]}",
+        ]
+        if self._input.name == "frames" and self.short_side is None:
+            lines.append(self._write_list(results))
+        return lines
+
+    def _write_list(self, results: Mapping[str, dict[str, Any]]) -> str:
+        """Write `pairs.txt`; what to tell about it."""
+        frames, output = self.root.resolve(), self.output.resolve()
+        base = Path(os.path.commonpath([frames, output]))
         lines = []
         for folder, result in results.items():
-            for first, second in pairwise(result["frames"]):
-                stored = (flow / folder / first).with_suffix(self.suffix)
-                lines.append(f"{frames / folder / first} {frames / folder / second} {stored}\n")
+            for stride in self.strides:
+                for pair in zip(result["files"], result["files"][stride:], strict=False):
+                    first, second = (Path(file).stem for file in pair)
+                    flow = output / folder / pair_file(first, second, self.suffix)
+                    paths = (*(frames / file for file in pair), flow)
+                    lines.append(" ".join(str(path.relative_to(base)) for path in paths) + "\n")
+        if any(len(line.split()) != 3 for line in lines):
+            return f"no {LIST}: a list of pairs cannot name files with blanks in their names"
         write_text(self.output / LIST, "".join(lines))
-        return [
-            f"{self.output / LIST}: {len(lines)} pairs with flow",
-            f"use it with data=yfcc data.root={base} data.lists=[{flow / LIST}]",
-        ]
-
-    def _base_paths(self) -> tuple[Path, Path, Path]:
-        """The folder that holds both, and where frames and flow are in it."""
-        frames, flow = self.root.resolve(), self.output.resolve()
-        base = Path(os.path.commonpath([frames, flow]))
-        return base, frames.relative_to(base), flow.relative_to(base)
-
-    def _names(self, unit: str) -> list[str]:
-        names = [entry.name for entry in os.scandir(self.root / unit) if is_frame(entry.name)]
-        return sorted(names, key=_by_number)
-
-    def _read(self, unit: str, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        return decode_image(read_bytes(self.root / unit / name, f"{unit}/{name}"), f"{unit}/{name}")
-
-
-def _by_number(name: str) -> list[tuple[int, str]]:
-    """Sorts 10.jpg behind 9.jpg."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+        return f"or with data=yfcc data.root={base} data.lists=[{output.relative_to(base) / LIST}]"

@@ -19,7 +19,6 @@ from selfsup_motion.data.preparation.videos import (
     open_video,
     picture_settings,
 )
-from selfsup_motion.data.videos import VIDEO_EXTENSIONS
 
 LIST = "frames.csv"
 
@@ -35,10 +34,10 @@ class ExtractFrames:
         *,
         root: str | Path,
         output: str | Path,
-        short_side: int | None = 256,
-        fps: float | None = None,
-        quality: int = 95,
-        extensions: Sequence[str] = VIDEO_EXTENSIONS,
+        short_side: int | None,
+        fps: float | None,
+        quality: int,
+        extensions: Sequence[str],
     ) -> None:
         """Describe the job; nothing is read.
 

@@ -14,7 +14,6 @@ from selfsup_motion.data.index import NAME, VideoIndex
 from selfsup_motion.data.preparation.atomic import new_file
 from selfsup_motion.data.preparation.videos import decoded, open_video
 from selfsup_motion.data.source import VideoInfo
-from selfsup_motion.data.videos import VIDEO_EXTENSIONS
 from selfsup_motion.errors import ClipReadError
 
 
@@ -26,9 +25,9 @@ class IndexVideos:
         *,
         root: str | Path,
         output: str | Path,
-        decode: bool = False,
-        min_frames: int = 2,
-        extensions: Sequence[str] = VIDEO_EXTENSIONS,
+        decode: bool,
+        min_frames: int,
+        extensions: Sequence[str],
     ) -> None:
         """Describe the job; nothing is read.
 

@@ -1,4 +1,4 @@
-"""`prepare=shards`: videos packed into tar files of frames, for network disks and object stores."""
+"""`prepare=shards`: frames packed into tar files, for network disks and object stores."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -15,21 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.data.files import find_files
-from selfsup_motion.data.flow_estimation import DISFlow
 from selfsup_motion.data.index import NAME, VideoIndex
 from selfsup_motion.data.preparation.atomic import new_file
-from selfsup_motion.data.preparation.videos import (
-    check_pictures,
-    chosen_frames,
-    decoded,
-    folder_names,
-    jpeg,
-    open_video,
-    picture_settings,
-)
+from selfsup_motion.data.preparation.estimators import make_estimator, with_flow
+from selfsup_motion.data.preparation.inputs import Flow, Image, InputName, Reel, find_input
+from selfsup_motion.data.preparation.videos import check_pictures, jpeg, picture_settings
 from selfsup_motion.data.source import VideoInfo
-from selfsup_motion.data.videos import VIDEO_EXTENSIONS
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.flow_io import encode_flow
 
@@ -39,7 +30,8 @@ class PackShards:
 
     The tars are plain: of each video, `<name>/000000.jpg`, `<name>/000000.flowz` (flow to the next
     frame), … and last `<name>/video.json` with its key, rate, times and the places (offset, size)
-    of the others in the tar. They are the same bytes whenever and wherever they are made.
+    of the others in the tar. They are the same bytes whenever and wherever they are made (flow by
+    RAFT: on the same kind of device).
     """
 
     def __init__(
@@ -47,33 +39,42 @@ class PackShards:
         *,
         root: str | Path,
         output: str | Path,
-        short_side: int | None = 256,
-        fps: float | None = None,
-        picture: Literal["jpg", "png"] = "jpg",
-        quality: int = 95,
-        flow: Literal["dis"] | None = None,
-        flow_preset: Literal["ultrafast", "fast", "medium"] = "medium",
-        flow_check: bool = True,
-        videos_per_shard: int = 64,
-        extensions: Sequence[str] = VIDEO_EXTENSIONS,
+        input: InputName,
+        lists: Sequence[str] | None,
+        short_side: int | None,
+        fps: float | None,
+        picture: Literal["jpg", "png"],
+        quality: int,
+        flow: Literal["dis", "raft_small", "raft_large", "stored"] | None,
+        flow_preset: Literal["ultrafast", "fast", "medium"],
+        flow_check: bool,
+        flow_weights: str | None,
+        flow_batch: int,
+        videos_per_shard: int,
+        extensions: Sequence[str],
     ) -> None:
         """Describe the job; nothing is read.
 
         Args:
-            root: folder of videos.
+            root: folder of videos, folders of frames, images, or what lists of pairs refer to.
             output: folder for the shards.
+            input: what `root` holds; "auto" looks for videos and folders of frames.
+            lists: of pairs, or csv files of folders of frames, relative to `root`.
             short_side: of the frames in pixels; None keeps the size.
-            fps: frames per second to keep; None keeps all.
+            fps: frames of a video to keep per second; None keeps all.
             picture: "jpg", or "png" to lose nothing at several times the size.
             quality: of the JPEGs, 1 to 100.
-            flow: "dis" stores the flow from each frame to the next, None stores none.
+            flow: from each frame to the next: "dis", "raft_small" or "raft_large" estimate it,
+                "stored" takes that of pairs, None stores none.
             flow_preset: of DIS, from fast to accurate: "ultrafast", "fast", "medium".
-            flow_check: store as unknown where forward and backward flow disagree.
+            flow_check: store as unknown where estimated forward and backward flow disagree.
+            flow_weights: of RAFT, see `RaftFlow`.
+            flow_batch: pairs that RAFT gets at a time.
             videos_per_shard: a few hundred MB make a good shard.
             extensions: of the files that are videos.
 
         Raises:
-            UserError: an argument is out of range.
+            UserError: an argument is out of range, RAFT has no weights.
         """
         check_pictures(short_side, quality, fps)
         if videos_per_shard < 1:
@@ -81,42 +82,56 @@ class PackShards:
         self.root, self.output = Path(root), Path(output)
         self.short_side, self.fps, self.quality = short_side, fps, quality
         self.picture = picture
+        self.flow = flow
         self.videos_per_shard = videos_per_shard
-        self.extensions = list(extensions)
-        self._flow = None if flow is None else DISFlow(flow_preset, flow_check)
+        self._input = find_input(
+            input, self.root, extensions=extensions, lists=lists, short_side=short_side, fps=fps
+        )
+        if flow == "stored" and self._input.name != "pairs":
+            raise UserError(
+                f"prepare.flow=stored: flow is stored with pairs, not with prepare.input="
+                f"{self._input.name}: set prepare.flow to dis, raft_small, raft_large or null."
+            )
+        self._estimator = (
+            None
+            if flow is None or flow == "stored"
+            else make_estimator(
+                flow,
+                preset=flow_preset,
+                check=flow_check,
+                weights=flow_weights,
+                batch_size=flow_batch,
+            )
+        )
 
     def settings(self) -> dict[str, Any]:
         """What the results depend on, the list of videos included."""
-        videos = "\n".join(self._names)
-        flow = None if self._flow is None else [self._flow.preset, self._flow.check]
+        videos = hashlib.blake2b(os.fsencode("\n".join(self._input.keys)), digest_size=4)
         return {
             "job": "shards",
             "root": str(self.root.resolve()),
-            "list of videos": hashlib.blake2b(os.fsencode(videos), digest_size=4).hexdigest(),
+            "input": self._input.name,
+            "list of videos": videos.hexdigest(),
             "picture": self.picture,
-            "flow": flow,
+            "flow": self.flow if self._estimator is None else self._estimator.settings(),
             "videos_per_shard": self.videos_per_shard,
             **picture_settings(self.short_side, self.quality, self.fps),
         }
 
     def units(self) -> list[str]:
         """The shards."""
-        return [f"shard-{n:06d}" for n in range(-(-len(self._names) // self.videos_per_shard))]
+        count = -(-len(self._input.keys) // self.videos_per_shard)
+        return [f"shard-{number:06d}" for number in range(count)]
 
-    @cached_property
-    def _names(self) -> dict[str, str]:
-        return folder_names(
-            find_files(self.root, self.extensions, "videos", key="prepare.root", regular_only=False)
-        )
-
-    def _videos(self, unit: str) -> list[str]:
+    def _videos(self, unit: str) -> range:
         first = int(unit.removeprefix("shard-")) * self.videos_per_shard
-        return list(self._names)[first : first + self.videos_per_shard]
+        return range(first, min(first + self.videos_per_shard, len(self._input.keys)))
 
     def stamp(self, unit: str) -> list[int]:
-        """Sizes and latest time of the videos."""
-        states = [(self.root / video).stat() for video in self._videos(unit)]
-        return [sum(s.st_size for s in states), max(s.st_mtime_ns for s in states)]
+        """Sizes and latest time of the files."""
+        files = [file for index in self._videos(unit) for file in self._input.files(index)]
+        states = [file.stat() for file in files if file.exists()]
+        return [sum(s.st_size for s in states), max((s.st_mtime_ns for s in states), default=0)]
 
     def process(self, unit: str, drafts: Path) -> dict[str, Any]:
         """Write one shard; bad videos are left out and told in the result."""
@@ -125,57 +140,52 @@ class PackShards:
         final = self.output / f"{unit}.tar"
         with new_file(final, drafts) as draft, draft.open("wb") as stream:
             tar = _Tar(stream)
-            for video in self._videos(unit):
+            for index in self._videos(unit):
                 start = tar.position
                 try:
-                    videos.append(self._pack(video, tar))
+                    videos.append(self._pack(index, tar))
                 except ClipReadError as error:
                     tar.rewind(start)
-                    bad[video] = {"reason": error.reason, "message": str(error)}
+                    bad[self._input.keys[index]] = {"reason": error.reason, "message": str(error)}
             tar.end()
         return {"good": len(videos), "videos": videos, "bad": bad}
 
-    def _pack(self, video: str, tar: _Tar) -> dict[str, Any]:
+    def _pack(self, index: int, tar: _Tar) -> dict[str, Any]:
         """Append one video; what the index says about it."""
-        file = open_video(self.root, video)
-        numbers = chosen_frames(file.table, self.fps, video)
-        name = self._names[video]
+        reel = self._input.open(index)
+        name = self._input.folder(index)
         frames: list[tuple[int, int]] = []
         flow: list[tuple[int, int]] = []
-        before: NDArray[np.uint8] | None = None
-        for place, image in enumerate(decoded(file, numbers, self.short_side)):
-            if before is not None and self._flow is not None:
-                data = self._flow_between(before, image)
+        size = (0, 0)
+        for place, (image, motion) in enumerate(self._with_flow(reel)):
+            if motion is not None:
+                data = _flowz(*motion)
                 flow.append(tar.add(f"{name}/{place - 1:06d}.flowz", data))
             data = jpeg(image, self.quality) if self.picture == "jpg" else _png(image)
             frames.append(tar.add(f"{name}/{place:06d}.{self.picture}", data))
-            before = image
-        assert before is not None
-        pts = file.table.pts
+            size = (image.shape[0], image.shape[1])
         info = {
-            "key": video,
-            "num_frames": len(numbers),
-            "fps": self.fps or file.table.fps,
-            "height": before.shape[0],
-            "width": before.shape[1],
+            "key": self._input.keys[index],
+            "num_frames": len(frames),
+            "fps": reel.fps,
+            "height": size[0],
+            "width": size[1],
         }
-        file.close()
         places = {
-            "times": ((pts[numbers] - pts[0]) * file.table.time_base).tolist(),
+            "times": reel.times,
             "frames": frames,
-            "flow": None if self._flow is None else flow,
+            "flow": None if self.flow is None else flow,
         }
         text = json.dumps({**info, **places}).encode()
-        offset, size = tar.add(f"{name}/video.json", text)
-        return {**info, "offset": offset, "size": size}
+        offset, length = tar.add(f"{name}/video.json", text)
+        return {**info, "offset": offset, "size": length}
 
-    def _flow_between(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bytes:
-        assert self._flow is not None
-        flow, valid = self._flow(np.stack([first, second]))
-        try:
-            return encode_flow(flow[0], ".flowz", None if valid is None else valid[0])
-        except ValueError as error:
-            raise ClipReadError(f"{error}.") from error
+    def _with_flow(self, reel: Reel) -> Iterator[tuple[Image, Flow | None]]:
+        """Each frame with the flow to it from the one before."""
+        if self._estimator is not None:
+            return with_flow(reel.images, self._estimator)
+        stored = reel.flow if self.flow == "stored" else []
+        return zip_longest(reel.images, [None, *stored])
 
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         """Write the index."""
@@ -194,7 +204,8 @@ class PackShards:
         return [
             f"{self.output}: {len(infos)} videos in {len(results)} shards",
             f"use them with data=shards data.root={self.output}"
-            + ("" if self._flow is None else " data.flow=stored"),
+            + (" data.flow=null" if self.flow is None else " data.flow=stored")
+            + (" data.length=1" if self._input.name == "images" else ""),
         ]
 
 
@@ -226,6 +237,13 @@ class _Tar:
     def end(self) -> None:
         """Write the end mark."""
         self._stream.write(bytes(2 * tarfile.BLOCKSIZE))
+
+
+def _flowz(flow: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> bytes:
+    try:
+        return encode_flow(flow, ".flowz", valid)
+    except ValueError as error:
+        raise ClipReadError(f"{error}.") from error
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

@@ -74,11 +74,13 @@ def jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
     return data
 
 
-def check_pictures(short_side: int | None, quality: int, fps: float | None) -> None:
+def check_pictures(
+    short_side: int | None, quality: int | None = None, fps: float | None = None
+) -> None:
     """Refuse what cannot work, as a `UserError`."""
     if short_side is not None and short_side < 16:
         raise UserError(f"prepare.short_side must be at least 16 pixels, got {short_side}.")
-    if not 1 <= quality <= 100:
+    if quality is not None and not 1 <= quality <= 100:
         raise UserError(f"prepare.quality must be between 1 and 100, got {quality}.")
     if fps is not None and fps <= 0:
         raise UserError(f"prepare.fps must be positive, got {fps:g}.")
