@@ -39,10 +39,12 @@ def tiny(folder: Path) -> Callable[..., float | None]:
 def cli(folder: Path) -> Cli:
     """The command line in a process of its own, with the tiny experiment within reach."""
 
+    pythonpath = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+
     def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "selfsup_motion.train", f"--config-dir={CONF}", *arguments],
-            env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": pythonpath, "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -1,9 +1,11 @@
 """SIGKILL at random points: nothing is lost, repeated or half-written."""
 
 import csv
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,20 +90,53 @@ def test_prepare_killed_and_restarted_makes_what_it_makes_undisturbed(folder, jo
     assert not drafts
 
 
-def train_in_a_process(*overrides: str):
-    """Start the tiny experiment on videos, in a process of its own that needs no imports."""
-    process = get_context("fork").Process(target=_train, args=(overrides,))
+def train_in_a_process(*overrides: str, die_at_write: int = 0):
+    """Start the tiny experiment, in a process of its own that needs no imports.
+
+    `die_at_write`: which of its first writes, validation batches included, kills it (0: none).
+    """
+    # seconds, that each child would spend again
+    import tiny  # noqa: F401
+
+    import selfsup_motion.data.module
+    import selfsup_motion.utils.report  # noqa: F401
+
+    process = get_context("fork").Process(target=_train, args=(overrides, die_at_write))
     process.start()
     return process
 
 
-def _train(overrides: tuple[str, ...]) -> None:
+def _train(overrides: tuple[str, ...], die_at_write: int) -> None:
     from selfsup_motion.train import train
     from selfsup_motion.utils.config import compose
 
+    if die_at_write:
+        _die_at(die_at_write)
     os.setpgrp()  # so that the loader's workers can be killed along, as by a scheduler
     with open(os.devnull, "w") as silence, redirect_stdout(silence):
         train(compose([f"hydra.searchpath=[{CONF}]", "experiment=tiny", *overrides]))
+
+
+def _die_at(number: int) -> None:
+    """Before the n-th row, checkpoint or validation batch."""
+    from tiny import TinyMethod
+
+    from selfsup_motion.utils import checkpointing
+    from selfsup_motion.utils.loggers import CSVMetrics
+
+    left = itertools.count(1 - number)
+
+    def dying(function):
+        def call(*args, **kwargs):
+            if next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return call
+
+    checkpointing.replace = dying(checkpointing.replace)
+    CSVMetrics.log_metrics = dying(CSVMetrics.log_metrics)
+    TinyMethod.validation_step = dying(TinyMethod.validation_step)
 
 
 def batches(file: Path) -> dict[int, set[str]]:
@@ -157,14 +192,53 @@ def test_training_killed_and_resumed_sees_each_batch_once(folder):
     )
     for name, value in first["state_dict"].items():
         assert torch.equal(value, second["state_dict"][name]), name
-    rows = []
-    for name in ("straight", "split"):
-        with open(f"{name}/metrics.csv", newline="") as stream:
-            rows.append({row["step"]: row for row in csv.DictReader(stream)})
-    whole, resumed = rows
-    assert all(resumed[step] == whole[step] for step in resumed)
-    # a kill between a step's checkpoint and its row costs that row, and nothing else
-    assert len(whole.keys() - resumed.keys()) <= kills
+    assert Path("split/metrics.csv").read_text() == Path("straight/metrics.csv").read_text()
+
+
+STEPS = ("data=tiny", "trainer.max_steps=9", "callbacks.checkpoint.keep_every_n_steps=4")
+
+
+def assert_same_log(moment: str) -> None:
+    text = Path("split/metrics.csv").read_text()
+    assert text == Path("straight/metrics.csv").read_text(), moment
+    for name in ("last", "best", "step_00000004"):
+        a, b = (
+            torch.load(f"{run}/checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+            for run in ("straight", "split")
+        )
+        assert all(torch.equal(a[key], b[key]) for key in a), f"{name}, {moment}"
+
+
+def finish(*overrides: str, die_at_write: int = 0) -> int:
+    """Exit code of a training."""
+    process = train_in_a_process(*STEPS, *overrides, die_at_write=die_at_write)
+    process.join(120)
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode
+
+
+def test_training_killed_again_and_again_has_the_log_of_one_left_alone(folder):
+    """Before a row, a checkpoint or in a validation, always another."""
+    assert finish("paths.output_dir=straight") == 0
+    kills = 0
+    while finish("paths.output_dir=split", "resume=auto", die_at_write=5 + kills % 4) != 0:
+        kills += 1
+        assert kills < 12
+    assert kills >= 3
+    assert_same_log(f"killed {kills} times")
+
+
+@pytest.mark.slow
+def test_training_killed_at_any_moment_has_the_log_of_one_left_alone(folder):
+    """At every single write, and in every batch of a validation."""
+    assert finish("paths.output_dir=straight") == 0
+    number = 1
+    while finish("paths.output_dir=split", "resume=auto", die_at_write=number) != 0:
+        assert finish("paths.output_dir=split", "resume=auto") == 0
+        assert_same_log(f"killed at write {number}")
+        shutil.rmtree("split")
+        number += 1
+    assert number > 15
 
 
 def test_bad_files_of_a_run_are_in_its_folder(tiny, folder):
@@ -180,7 +254,8 @@ def test_bad_files_of_a_run_are_in_its_folder(tiny, folder):
         ("val", "07.mp4", "no video"),
     }
     summary = json.loads(Path("run/summary.json").read_text())
-    assert summary["skipped_files"] == len(rows) == sum(summary["skipped_reasons"].values())
+    files = {row["file"] for row in rows}  # one that is met in both sets is one file
+    assert summary["skipped_files"] == len(files) == sum(summary["skipped_reasons"].values())
 
 
 def test_too_many_bad_files_stop_the_run_with_the_list(main, folder, capsys):

@@ -75,6 +75,9 @@ def config(**changes):
             "monitor_mode": "min",
             "optimized_metric": None,
             "print_config": True,
+            "compile": False,
+            "stop_within": 25.0,
+            "lr_scaling": {"rule": None, "base_batch_size": 256},
             "paths": {"output_dir": "out"},
             "data": {
                 "size": 3,

@@ -123,8 +123,8 @@ class FewPointCurves(nn.Module):
     def _measure_parts(self, part: dict[str, Tensor], predictors: dict[str, Predict]) -> None:
         device, size = part["image"].device, part["rigid"].shape[-2:]
         # numbered by what they show: the same on whichever rank they are
-        pieces = part["rigid"].cpu().numpy()
-        probes = [probe_of(rigid, zlib.crc32(rigid.tobytes())) for rigid in pieces]
+        known = part["rigid"].cpu().numpy()
+        probes = [probe_of(rigid, zlib.crc32(rigid.tobytes())) for rigid in known]
         kept = [item for item, probe in enumerate(probes) if probe is not None]
         if not kept:
             return

@@ -25,6 +25,10 @@ TOP_LEVEL: dict[str, Any] = {
     "monitor_mode": Literal["min", "max"],
     "optimized_metric": str | None,
     "print_config": bool,
+    "compile": bool,
+    "stop_within": float,
+    "lr_scaling.rule": Literal["linear", "sqrt"] | None,
+    "lr_scaling.base_batch_size": int,
     "paths.output_dir": str,
 }
 

@@ -1,7 +1,9 @@
 """What every command line entry shares: errors become one sentence and an exit status."""
 
+import errno
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -11,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils.config import register_help
+
+_FIRST_SPEAKS = 3.0  # seconds
 
 
 class Interrupted(BaseException):
@@ -50,7 +54,8 @@ def run(main: Callable[[], object], config_name: str = "train") -> None:
 
         _leave(explain(error, sys.argv[1:], config_name), 2)
     except Interrupted as stop:
-        _leave(stop.message, 128 + stop.signum)
+        # the first process tells; it takes other statuses of its helpers for their death
+        _leave(stop.message, 0 if _is_follower() else 128 + stop.signum)
     except ValueError as error:
         if not str(error).startswith("Config group override"):
             raise
@@ -66,9 +71,21 @@ def job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float |
     try:
         return train(cfg)
     except UserError as error:
-        _leave(sentence(error), 2)
+        _leave(_signed(sentence(error)), 2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _leave(_signed(f"{where}no space is left on the disk, free some and go on."), 2)
     except (HydraException, OmegaConfBaseException) as error:
         _leave(" ".join(str(error).split()), 2)
+    except RuntimeError as error:
+        from selfsup_motion.utils.ranks import lost_peer
+
+        if not lost_peer(error):
+            raise
+        # the one that is gone has told why; the first process ends those it has started
+        _leave(_signed("another rank is gone, so this one ends."), 1)
 
 
 def sentence(error: UserError) -> str:
@@ -81,6 +98,24 @@ def sentence(error: UserError) -> str:
         name = type(error).__name__
         text = text.rpartition(f"{name}: ")[2]
     return text
+
+
+def _signed(text: str) -> str:
+    """Says which rank speaks; waits a little if the first one may have the same to say, and then
+    ends this process before it has spoken."""
+    rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
+    if rank == 0:
+        return text
+    time.sleep(_FIRST_SPEAKS)
+    return f"Rank {rank}: {text}"
+
+
+def _is_follower() -> bool:
+    if "torch" not in sys.modules:
+        return False
+    from selfsup_motion.utils.ranks import is_follower
+
+    return is_follower()
 
 
 def _leave(text: str, status: int) -> NoReturn:

@@ -106,3 +106,12 @@ def _first_comment(file: Path) -> str:
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ").rstrip()
     return ""
+
+
+def _steps(passes: float, items: int, batch_size: int) -> int:
+    """Optimiser steps that show `items` so often."""
+    return max(1, round(passes * items / batch_size))
+
+
+# `${steps:<passes>,<items>,<batch size>}`; needed wherever a config is resolved
+OmegaConf.register_new_resolver("steps", _steps, replace=True)

@@ -1,6 +1,7 @@
-"""Counts samples and time while a run trains."""
+"""Counts samples, time and trouble while a run trains."""
 
 import time
+from collections import Counter
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,12 +15,31 @@ class Meter(pl.Callback):
     Attributes:
         samples: over all ranks, in this session.
         seconds: spent fetching batches and stepping.
+        peak_memory_mb: of the rank that took most, once training has ended.
+        bad_files: (file, reason) of the unreadable ones that any rank has met, likewise.
     """
 
     def __init__(self) -> None:
         self.samples = 0
         self.seconds = 0.0
+        self.peak_memory_mb = 0.0
+        self.bad_files: set[tuple[str, str]] = set()
         self._since: float | None = None
+
+    @property
+    def skipped_reasons(self) -> dict[str, int]:
+        """Number of unreadable files by reason."""
+        return dict(Counter(reason for _, reason in sorted(self.bad_files)))
+
+    def data_wait_share(self, trainer: pl.Trainer) -> float | None:
+        """Share of the seconds in which training waited for a batch; None if the data do not tell.
+
+        Of the first rank, whose steps wait for those of the others.
+        """
+        waited = getattr(trainer.datamodule, "wait_seconds", None)  # type: ignore[attr-defined]
+        if waited is None or self.seconds <= 0:
+            return None
+        return float(min(waited / self.seconds, 1.0))
 
     @property
     def samples_per_second(self) -> float | None:
@@ -46,6 +66,22 @@ class Meter(pl.Callback):
         self._pause()
         self._since = time.perf_counter()
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes stock, of all ranks."""
+        own = (peak_memory_mb(), _bad_files(trainer))
+        ranks: list[Any] = [own]
+        if trainer.world_size > 1:
+            ranks = [None] * trainer.world_size
+            torch.distributed.all_gather_object(ranks, own)
+        self.peak_memory_mb = max(memory for memory, _ in ranks)
+        self.bad_files = set().union(*(files for _, files in ranks))
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Takes stock, of this rank: the others may be gone."""
+        self.peak_memory_mb, self.bad_files = peak_memory_mb(), _bad_files(trainer)
+
     def _pause(self) -> None:
         if self._since is not None:
             self.seconds += time.perf_counter() - self._since
@@ -61,6 +97,11 @@ def batch_size(batch: Any) -> int:
     if isinstance(batch, (list, tuple)):
         return next((n for n in map(batch_size, batch) if n), 0)
     return 0
+
+
+def _bad_files(trainer: pl.Trainer) -> set[tuple[str, str]]:
+    faults = getattr(trainer.datamodule, "bad_videos", ())  # type: ignore[attr-defined]
+    return {(fault.file, fault.reason) for fault in faults}
 
 
 def peak_memory_mb() -> float:

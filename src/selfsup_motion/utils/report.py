@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import math
 import os
 import platform
@@ -20,8 +21,11 @@ import selfsup_motion
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils.console import show
 from selfsup_motion.utils.figures import Figures
-from selfsup_motion.utils.meter import Meter, peak_memory_mb
+from selfsup_motion.utils.guards import NonFinite
+from selfsup_motion.utils.meter import Meter
 from selfsup_motion.utils.run import Run
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "opencv-python-headless", "av")
 
@@ -70,6 +74,7 @@ def summarise(
     last = run.folder / "checkpoints" / "last.ckpt"
     best = run.folder / "checkpoints" / "best.ckpt"
     config = run.config
+    guards = [c for c in trainer.callbacks if isinstance(c, NonFinite)]  # type: ignore[attr-defined]
     summary = {
         "experiment": config["experiment"],
         "method": config["method"]["_target_"],
@@ -77,13 +82,17 @@ def summarise(
         "steps": trainer.global_step,
         "metrics": {k: _number(float(v)) for k, v in sorted(trainer.callback_metrics.items())},
         "samples_per_second": _number(meter.samples_per_second),
+        "data_wait_share": meter.data_wait_share(trainer),
+        "devices": trainer.world_size,
         "wall_seconds": now.elapsed - started.elapsed,
         # this process and its finished children, user and system time
         "cpu_seconds": sum(now[:4]) - sum(started[:4]),
-        "peak_memory_mb": peak_memory_mb(),
-        "skipped_files": getattr(trainer.datamodule, "skipped_files", 0),  # type: ignore[attr-defined]
-        "skipped_reasons": getattr(trainer.datamodule, "skipped_reasons", {}),  # type: ignore[attr-defined]
+        "peak_memory_mb": meter.peak_memory_mb,
+        "skipped_files": len(meter.bad_files),
+        "skipped_reasons": meter.skipped_reasons,
+        "skipped_steps": sum(c.skipped_steps for c in guards),
         "seed": config["seed"],
+        "restarts": run.restarts,
         "resumed_from_step": run.resume_step,
         "checkpoint": str(last.relative_to(run.folder)) if last.exists() else None,
         "best_checkpoint": str(best.relative_to(run.folder)) if best.exists() else None,
@@ -94,16 +103,30 @@ def summarise(
         },
         "git_revision": git_revision(),
     }
-    (run.folder / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    temporary = run.folder / ".summary.json.tmp"
+    try:
+        temporary.write_text(text)
+        temporary.replace(run.folder / "summary.json")
+    except OSError as error:
+        # on a full disk the run has ended for that reason, which is what should be told
+        log.warning("%s/summary.json: cannot be written (%s).", run.folder, error.strerror)
 
 
-def opening(run: Run, settings: Table, method: pl.LightningModule) -> None:
-    """Print the settings, the model's size, the run folder and what is resumed."""
+def opening(run: Run, settings: Table, method: pl.LightningModule, steps: str) -> None:
+    """Print the settings, the model's size, the run folder and what is resumed.
+
+    Args:
+        run: the session.
+        settings: see `config_table`.
+        method: the method.
+        steps: a line about batch and learning rate.
+    """
     if run.log_file is None:
         return
     if run.config["print_config"]:
         show(settings, run.log_file)
-    show(f"{model_line(method)}\nWriting to {run.folder}", run.log_file)
+    show(f"{model_line(method)}\n{steps}\nWriting to {run.folder}", run.log_file)
     run.log_notes()
 
 
@@ -148,11 +171,17 @@ def metric(trainer: pl.Trainer, name: str | None) -> float | None:
     return float(trainer.callback_metrics[name])
 
 
-def end_loggers(loggers: list[Logger], *, finished: bool) -> None:
-    """Close what a next run in the same process must not inherit."""
+def end_loggers(loggers: list[Logger], run: Run, *, finished: bool) -> None:
+    """Tell wandb where the checkpoints are; close what a next run in the same process would
+    inherit."""
     if any(isinstance(logger, WandbLogger) for logger in loggers):
         import wandb
 
+        if wandb.run is not None:
+            for name in ("best", "last"):
+                file = run.folder.absolute() / "checkpoints" / f"{name}.ckpt"
+                if file.exists():
+                    wandb.run.summary[f"checkpoint/{name}"] = str(file)
         wandb.finish(exit_code=0 if finished else 1)
 
 
@@ -178,7 +207,7 @@ def _flat(node: DictConfig, prefix: str = "") -> dict[str, Any]:
         reference = raw is None or raw._is_interpolation()
         if name == "_target_" and not prefix:
             values[""] = str(node[name]).rpartition(".")[2]
-        elif reference or name.startswith("_") or node[name] is None or name == "module":
+        elif reference or name[0] == "_" or name in ("module", "sequences") or node[name] is None:
             continue
         elif isinstance(node[name], DictConfig):
             inside = _flat(node[name], f"{prefix}{name}.")

@@ -10,16 +10,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from selfsup_motion import __version__
 from selfsup_motion.checkpoints import KEY, check_weights, read_checkpoint
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.utils.config import keys
-
-# repeats of other keys, and what does not change the training
-_FREE_TO_CHANGE = ("data.module.", "paths.", "callbacks.", "logger", "resume", "print_config")
+from selfsup_motion.utils.ema import KEY as EMA_KEY
+from selfsup_motion.utils.ranks import from_first, is_rank_zero
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +45,21 @@ class Run:
     continues: bool = False
     created: Path | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def restarts(self) -> int:
+        """How many sessions of this run there were before this one."""
+        return len(list(self.folder.glob("config.*.yaml")))
+
+    @property
+    def decision(self) -> dict[str, Any]:
+        """What the other processes of this run need to know."""
+        return {
+            "folder": str(self.folder),
+            "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
+            "continues": self.continues,
+            "notes": self.notes,
+        }
 
     @property
     def resume_step(self) -> int:
@@ -92,6 +105,18 @@ class Run:
         last = self.folder / "checkpoints" / "last.ckpt"
         return f"Stopped at step {step}, saved {last}. Go on with\n{self.resume_command()}"
 
+    def last_words(self) -> str:
+        """What a session tells that a signal ended before it could save."""
+        last = self.folder / "checkpoints" / "last.ckpt"
+        if self.log_file is None:
+            return ""
+        if not last.exists():
+            return "Left without saving: the step under way did not end in time."
+        return (
+            f"Left without saving: the step under way did not end in time. {last} is whole; go on "
+            f"with\n{self.resume_command()}"
+        )
+
     def provenance(self) -> dict[str, Any]:
         """What every checkpoint says about its run: plain data."""
         return {
@@ -118,6 +143,10 @@ class Run:
         if theirs != ours:
             raise CheckpointError(f"resume={self.checkpoint}: it holds a {theirs}, not a {ours}.")
         check_weights(method, self.state["state_dict"], self.checkpoint)
+        if EMA_KEY in self.state and not self.config["callbacks"].get("ema"):
+            raise CheckpointError(
+                f"resume={self.checkpoint}: its run averages the weights, add callbacks=ema."
+            )
 
     def open(self) -> None:
         """Create or reopen the folder and write `config.yaml` and `overrides.yaml`.
@@ -146,7 +175,7 @@ class Run:
 
 
 def plan(cfg: DictConfig) -> Run:
-    """Decide where to write and what to resume. Writes nothing.
+    """Decide where to write and what to resume, once for all processes. Writes nothing.
 
     Raises:
         CheckpointError: `resume` names no usable checkpoint.
@@ -154,29 +183,36 @@ def plan(cfg: DictConfig) -> Run:
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
-    folder = Path(config["paths"]["output_dir"])
-    if hydra_config.mode == RunMode.MULTIRUN:
-        folder /= str(hydra_config.job.num)
-    run = Run(folder, config, list(hydra_config.overrides.task))
+    multirun = hydra_config.mode == RunMode.MULTIRUN
+    job = str(hydra_config.job.num) if multirun else ""
+    run = Run(Path(config["paths"]["output_dir"]) / job, config, list(hydra_config.overrides.task))
+
+    def decide() -> dict[str, Any]:
+        _decide(run, cfg)
+        return run.decision
+
+    decision = from_first(decide, int(config["trainer"].get("num_nodes", 1)), job)
+    run.folder, run.continues = Path(decision["folder"]), decision["continues"]
+    if run.checkpoint is None and decision["checkpoint"] is not None:  # another rank has looked
+        run.checkpoint = Path(decision["checkpoint"])
+        run.state = read_checkpoint(run.checkpoint)
+    return run
+
+
+def _decide(run: Run, cfg: DictConfig) -> None:
     # `${now:...}` in the unresolved value: the folder is this run's own
     timestamped = "${now:" in str(OmegaConf.to_container(cfg.paths)["output_dir"])  # type: ignore[index,call-overload]
-    resume = config["resume"]
+    resume = run.config["resume"]
     if resume == "auto":
-        _resume_newest(run, folder.parent if timestamped else folder)
+        _resume_newest(run, run.folder.parent if timestamped else run.folder)
     elif resume is not None:
         _resume_from(run, Path(resume), timestamped)
     if run.checkpoint is not None:
         run.notes.append(f"Resuming {run.checkpoint} at step {run.resume_step}.")
-        if changed := _changed(run.state[KEY]["config"], config):
+        if changed := _changed(run.state[KEY]["config"], run.config):
             run.notes.append(f"Changed since then: {', '.join(changed)}.")
-    if is_rank_zero() and not run.continues:
+    if not run.continues:
         _refuse_used(run, timestamped)
-    return run
-
-
-def is_rank_zero() -> bool:
-    """Whether this process is the one that writes."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def _resume_from(run: Run, source: Path, timestamped: bool) -> None:
@@ -199,7 +235,16 @@ def _resume_from(run: Run, source: Path, timestamped: bool) -> None:
 
 def _resume_newest(run: Run, below: Path) -> None:
     files = [file for file in below.rglob("*.ckpt") if not file.name.startswith(".")]
-    for file in sorted(files, key=lambda f: (f.stat().st_mtime_ns, f.name), reverse=True):
+    times = {file: file.stat().st_mtime_ns for file in files}
+    newest: dict[Path, int] = {}
+    for file, time in times.items():
+        newest[file.parent] = max(time, newest.get(file.parent, 0))
+
+    def order(file: Path) -> tuple[Any, ...]:
+        # of one run its `last.ckpt`, also if it was killed between writing the best and the last
+        return newest[file.parent], str(file.parent), file.name == "last.ckpt", times[file]
+
+    for file in sorted(files, key=order, reverse=True):
         try:
             state = read_checkpoint(file)
         except CheckpointError as error:
