@@ -4,6 +4,8 @@ PYTHON3 ?= python3
 PYTHON  := .venv/bin/python
 READY   := .venv/.ready
 ARGS    ?=
+# one thread each: torch's own threads would wait for each other
+PYTEST  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help train test test-all test-gpu lint bench bench-gpu lock clean
@@ -15,10 +17,10 @@ train: $(READY)  ## train CMP on the embedded toy world; other runs: make train 
 	@$(PYTHON) -m selfsup_motion.train $(or $(ARGS),experiment=cmp)
 
 test: $(READY)  ## the tests, a few minutes; ARGS="tests/ops -k flow" narrows them
-	@$(PYTHON) -m pytest -q $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-all: $(READY)  ## also the slow tests
-	@$(PYTHON) -m pytest -q -m "not gpu" $(ARGS)
+	@$(PYTEST) -m "not gpu" $(ARGS)
 
 test-gpu: $(READY)  ## the tests that need a CUDA device
 	@$(PYTHON) -m pytest -q -m gpu $(ARGS)
@@ -28,14 +30,16 @@ lint: $(READY)  ## ruff and mypy
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
-bench: $(READY)  ## speed and memory on the CPU; VIDEOS=/path/to/folder adds the loading of videos
-	@set -e; for name in toy_world flow_loss guidance yfcc_pipeline train_step; do \
-	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py; done
-	@set -e; test -z "$(VIDEOS)" || for name in video_loading loader; do \
+bench: $(READY)  ## speed and memory on the CPU, many minutes; VIDEOS=/path/to/folder adds the loading of videos
+	@set -e; for name in toy_world index augmentation flow_loss guidance yfcc_pipeline train_step \
+	  attention corrflow_step propagation mosi_generator mosi_train_step; do \
+	  echo "== $$name"; OMP_NUM_THREADS=1 $(PYTHON) benchmarks/$$name.py; done
+	@set -e; test -z "$(VIDEOS)" || for name in video_loading loader shards; do \
 	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py "$(VIDEOS)"; done
 
 bench-gpu: $(READY)  ## speed and memory on a CUDA device
-	@set -e; for name in flow_loss train_step; do \
+	@set -e; for name in augmentation flow_loss train_step attention propagation mosi_generator \
+	  mosi_train_step; do \
 	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py --device cuda; done
 
 lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml

@@ -93,7 +93,7 @@ def test_odd_photos_move_too(animate, cmp_checkpoint, size):
     [
         ([ARROW], "image is not set"),
         (["image=photo.png"], "arrows is not set"),
-        (["image=photo.png", ARROW], "make one with python -m selfsup_motion.train experiment=cmp_"),
+        (["image=photo.png", ARROW], "selfsup_motion.train experiment=cmp_animate"),
         (["image=none.png", ARROW], "none.png does not exist"),
         (["image=photo.png", "arrows=[]"], "arrows: no arrow that is longer than zero"),
         (["image=photo.png", "arrows=[[1,2,3]]"], "arrows: entry 1 is [1, 2, 3], expected"),

@@ -115,7 +115,7 @@ def test_numbers_are_those_of_all_ranks(folder):
     one, both = (rows(Path(name)) for name in ("one", "two"))
     for name in ("train/sum", "train/median"):
         for step, row in one.items():
-            assert float(both[step][name]) == pytest.approx(float(row[name]), rel=1e-4)
+            assert float(both[step][name]) == pytest.approx(float(row[name]), rel=1e-4), step
 
 
 def launch(*command: str, **environment: str) -> subprocess.Popen[str]:
