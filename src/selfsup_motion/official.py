@@ -127,7 +127,9 @@ def _is_corrflow(weights: Weights) -> bool:
 def _corrflow_overrides(weights: Weights) -> list[str]:
     layers = {name.split(".")[1] for name in weights if name.startswith("feature_extraction.layer")}
     first = [f"feature_extraction.{layer}.0.left.0.weight" for layer in sorted(layers)]
-    blocks = {name.split(".")[2] for name in weights if name.startswith("feature_extraction.layer1")}
+    blocks = {
+        name.split(".")[2] for name in weights if name.startswith("feature_extraction.layer1")
+    }
     return [
         "encoder=corrflow_resnet18",
         f"encoder.widths={[len(weights[name]) for name in first]}",

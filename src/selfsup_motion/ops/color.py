@@ -1,8 +1,21 @@
-"""Colour spaces."""
+"""Colour spaces, and colours as classes."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+KINETICS_CENTROIDS = (
+    (10.227486, -25.504368), (9.171862, -5.480245), (38.079754, -55.176968),
+    (13.772419, 29.932201), (-22.905138, 4.349820), (0.369492, -7.300689),
+    (-5.354467, -13.474063), (-9.102161, 43.392689), (2.854264, -18.042883),
+    (-1.222658, 21.684948), (-7.967910, -0.256643), (33.955364, 15.078691),
+    (22.351770, -38.779991), (5.728354, 8.647943), (54.295120, -73.889359),
+    (0.193378, 0.032210),
+)  # fmt: skip
+"""CorrFlow's 16 colours (a, b) of Lab, fitted by its authors to Kinetics."""
 
 
 def rgb_to_lab(image: Tensor) -> Tensor:
@@ -24,3 +37,55 @@ def rgb_to_lab(image: Tensor) -> Tensor:
 
     lab: Tensor = kornia_rgb_to_lab(image)
     return lab
+
+
+def lab_to_rgb(image: Tensor) -> Tensor:
+    """CIE Lab (D65) to sRGB, clamped to [0, 1]; shapes as of `rgb_to_lab`."""
+    from kornia.color import lab_to_rgb as kornia_lab_to_rgb
+
+    rgb: Tensor = kornia_lab_to_rgb(image)
+    return rgb
+
+
+class LabQuantizer(nn.Module):
+    """Colours as classes: the nearest of a few centroids in the plane of a and b (CorrFlow).
+
+    Args:
+        centroids: (K, 2) a, b of Lab; the index of a row is the class.
+
+    Raises:
+        ValueError: another shape, or a value that is not finite.
+    """
+
+    centroids: Tensor
+
+    def __init__(self, centroids: Sequence[Sequence[float]] = KINETICS_CENTROIDS) -> None:
+        super().__init__()
+        values = torch.as_tensor([list(row) for row in centroids], dtype=torch.float32)
+        if values.ndim != 2 or values.shape[1] != 2 or not values.isfinite().all():
+            raise ValueError(f"centroids must be (K, 2) finite numbers, got {tuple(values.shape)}")
+        self.register_buffer("centroids", values)
+
+    def __len__(self) -> int:
+        return len(self.centroids)
+
+    def forward(self, lab: Tensor) -> Tensor:
+        """Classify pixels.
+
+        Args:
+            lab: (…, 3, H, W) float Lab.
+
+        Returns:
+            (…, H, W) int64 in [0, K): the nearest centroid, the first of equally near ones.
+        """
+        pixels = lab[..., 1:, :, :].movedim(-3, -1)
+        # |x - c|² without |x|²; in float32 also under autocast, as the differences are small
+        with torch.autocast(lab.device.type, enabled=False):
+            centroids = self.centroids.to(torch.promote_types(pixels.dtype, torch.float32))
+            half = 0.5 * centroids.square().sum(1)
+            classes: Tensor = (half - pixels.to(centroids.dtype) @ centroids.T).argmin(-1)
+        return classes
+
+    def decode(self, probabilities: Tensor) -> Tensor:
+        """Expected colour: (…, K, H, W) → (…, 2, H, W), a and b."""
+        return torch.einsum("...khw,kc->...chw", probabilities, self.centroids)

@@ -1,0 +1,77 @@
+"""Fit CorrFlow's colour classes to videos: `python -m selfsup_motion.fit_colors data=videos …`.
+
+The published 16 colours were fitted to Kinetics; others may describe other videos better.
+"""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, open_dict
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.utils import cli
+from selfsup_motion.utils.config import config_dir
+
+_TYPES = {
+    "clusters": int,
+    "frames": int,
+    "pixels": int,
+    "seed": int,
+    "output": str,
+}
+
+
+def fit(cfg: DictConfig) -> None:
+    """Fit as configured and write the file that `method.centroids` takes.
+
+    Args:
+        cfg: the composed config, not resolved.
+
+    Raises:
+        UserError: anything that the config's author can put right.
+    """
+    from selfsup_motion.data.color_clusters import fit_colors
+    from selfsup_motion.methods.color_files import write_centroids
+    from selfsup_motion.utils.bar import Bar
+    from selfsup_motion.utils.build import build
+    from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.console import console
+
+    with open_dict(cfg.data):
+        module = cfg.data.module
+        cfg.data.module = {"source": module.source, "sampler": module.sampler}
+        cfg.data.pop("sequences", None)  # of evaluation
+    check_config(cfg, _TYPES)
+    for name in ("clusters", "frames", "pixels"):
+        if cfg[name] < 1:
+            raise UserError(f"{name} must be at least 1, got {cfg[name]}.")
+    output = Path(cfg.output)
+    if output.exists():
+        raise UserError(f"{output}: exists already, choose another output or remove it.")
+    source, sampler = (build(node, "data") for node in cfg.data.module.values())
+    with Bar() as bar:
+        centroids = fit_colors(
+            source,
+            sampler,
+            clusters=cfg.clusters,
+            frames=cfg.frames,
+            pixels=cfg.pixels,
+            seed=cfg.seed,
+            progress=bar.show,
+        )
+    write_centroids(output, centroids.tolist())
+    console.print(f"Train with method.centroids={output}", markup=False)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="fit_colors")
+def _main(cfg: DictConfig) -> None:
+    cli.job(fit, cfg)
+
+
+def main() -> None:
+    """The command line entry."""
+    cli.run(_main, config_name="fit_colors")
+
+
+if __name__ == "__main__":
+    main()
