@@ -1,0 +1,163 @@
+"""The action tasks with frozen features: linear probe, nearest neighbours, video retrieval."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.tasks.action_videos import ActionSet, ClipViews
+from selfsup_motion.tasks.clip_encoder import ClipEncoder
+from selfsup_motion.tasks.feature_scores import LinearProbe, knn_scores, neighbours, recalls, top_k
+
+Progress = Callable[[int, int, str], None]
+"""Called with (videos done, videos in all, what is being done)."""
+
+
+class Actions:
+    """Features of all clips of all videos, once; then everything that can be told of them.
+
+    A video's feature is the mean over its clips and windows (retrieval, neighbours); a video's
+    answer is the mean of the probabilities of its clips (linear probe). The gallery and what is
+    learned from are the training part, queries the test part; every video counts.
+
+    Args:
+        train: videos to learn from.
+        test: videos to be recognised.
+        views: clips and windows of each video.
+        neighbours: k of the k-nearest-neighbour classifier.
+        temperature: of its votes.
+        recall_at: values of k of the retrieval's R@k.
+        penalty: of the linear probe.
+        probe_steps: of the linear probe, at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: ActionSet,
+        test: ActionSet,
+        views: ClipViews,
+        neighbours: int,
+        temperature: float,
+        recall_at: Sequence[int],
+        penalty: float,
+        probe_steps: int,
+    ) -> None:
+        if train.classes != test.classes:
+            raise UserError("task.train and task.test have different classes: use one data set.")
+        for name, value in (("neighbours", neighbours), ("probe_steps", probe_steps)):
+            if value < 1:
+                raise UserError(f"task.{name}={value}: expected at least 1.")
+        if not temperature > 0 or penalty < 0:
+            raise UserError(
+                f"task.temperature={temperature:g} must be above 0 and task.penalty={penalty:g} "
+                "not below."
+            )
+        if not recall_at or min(recall_at) < 1:
+            raise UserError(f"task.recall_at={list(recall_at)}: expected numbers of at least 1.")
+        self.train, self.test, self.view = train, test, views
+        self.neighbours, self.temperature = neighbours, temperature
+        self.recall_at, self.penalty, self.probe_steps = tuple(recall_at), penalty, probe_steps
+
+    def run(
+        self,
+        encoder: nn.Module,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        reuse: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, float]:
+        """Do all of it.
+
+        Args:
+            encoder: see `ClipEncoder`.
+            folder: gets `features_train.npz`, `features_test.npz` and `predictions.csv`.
+            device: to compute features on.
+            reuse: take over the features that the folder has.
+            progress: is told where the work stands.
+
+        Returns:
+            Shares in [0, 1]: `linear_top1`, `linear_top5` per video, `linear_clip_top1` per clip,
+            `knn_top1` and `R@k` per video.
+
+        Raises:
+            UserError: a video cannot be read, or the encoder is of no known kind.
+        """
+        try:
+            clip_encoder = ClipEncoder(encoder).to(device)
+        except ValueError as error:
+            raise UserError(f"encoder: {error}.") from error
+        total, parts, done = len(self.train.names) + len(self.test.names), {}, 0
+        for name, part in (("train", self.train), ("test", self.test)):
+            file = folder / f"features_{name}.npz"
+            if not (reuse and file.is_file()):
+                features = []
+                for index, video in enumerate(part.names):
+                    clips = torch.from_numpy(part.views(index, self.view))
+                    features.append(clip_encoder(clips.to(device)).cpu().numpy())
+                    if progress:
+                        progress(done + index + 1, total, video)
+                _save(file, np.stack(features), part.labels)
+            done += len(part.names)
+            parts[name] = _load(file)
+        return self._score(parts["train"], parts["test"], folder)
+
+    def _score(
+        self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], folder: Path
+    ) -> dict[str, float]:
+        """Features are (N, views, C)."""
+        (gallery, labels), (queries, truth) = train, test
+        classes, views = len(self.train.classes), gallery.shape[1]
+        most = max(self.neighbours, *self.recall_at)
+        found, similarity = neighbours(queries.mean(1), gallery.mean(1), most)
+        k = self.neighbours
+        votes = knn_scores(found[:, :k], similarity[:, :k], labels, classes, self.temperature)
+        probe = LinearProbe(
+            gallery.flatten(0, 1),
+            labels.repeat_interleave(views),
+            classes,
+            penalty=self.penalty,
+            steps=self.probe_steps,
+        )
+        each = probe.probabilities(queries.flatten(0, 1))
+        whole = each.view(len(queries), views, classes).mean(1)
+        self._write(folder / "predictions.csv", whole, votes, found, truth)
+        return {
+            "linear_top1": top_k(whole, truth, 1),
+            "linear_top5": top_k(whole, truth, 5),
+            "linear_clip_top1": top_k(each, truth.repeat_interleave(views), 1),
+            "knn_top1": top_k(votes, truth, 1),
+            **recalls(found, labels, truth, self.recall_at),
+        }
+
+    def _write(
+        self, path: Path, linear: Tensor, votes: Tensor, found: Tensor, truth: Tensor
+    ) -> None:
+        names = self.test.classes
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(("video", "class", "linear", "knn", "nearest"))
+            for i, video in enumerate(self.test.names):
+                answers = names[int(linear[i].argmax())], names[int(votes[i].argmax())]
+                nearest = self.train.names[int(found[i, 0])]
+                writer.writerow((video, names[int(truth[i])], *answers, nearest))
+
+
+def _save(file: Path, features: np.ndarray, labels: np.ndarray) -> None:
+    """Under its name only when it is complete."""
+    part = file.with_name(f".{file.name}")
+    with part.open("wb") as stream:
+        np.savez(stream, features=features, labels=labels)
+    part.replace(file)
+
+
+def _load(file: Path) -> tuple[Tensor, Tensor]:
+    with np.load(file) as arrays:
+        return torch.from_numpy(arrays["features"]), torch.from_numpy(arrays["labels"])
