@@ -1,0 +1,38 @@
+"""Show where a network sees motion: `python -m selfsup_motion.activation video=clip.mp4`.
+
+The network is a trained MoSI; see `docs/mosi.md`.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from selfsup_motion.utils import cli
+from selfsup_motion.utils.config import config_dir
+from selfsup_motion.utils.job import register_stem, run_job
+
+
+def activation(cfg: DictConfig) -> None:
+    """Draw as configured.
+
+    Args:
+        cfg: the composed config, not resolved.
+
+    Raises:
+        UserError: anything that the config's author can put right.
+    """
+    run_job(cfg, "frames")
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="activation")
+def _main(cfg: DictConfig) -> None:
+    cli.job(activation, cfg)
+
+
+def main() -> None:
+    """The command line entry."""
+    register_stem()
+    cli.run(_main, config_name="activation")
+
+
+if __name__ == "__main__":
+    main()

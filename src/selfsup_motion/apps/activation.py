@@ -1,0 +1,238 @@
+"""The job of `python -m selfsup_motion.activation`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfsup_motion.apps.film import film
+from selfsup_motion.apps.photo import save_picture
+from selfsup_motion.apps.weights import newest_run
+from selfsup_motion.checkpoints import KEY, load_method, read_checkpoint
+from selfsup_motion.data.decoding import VideoFile
+from selfsup_motion.errors import CheckpointError, UserError
+from selfsup_motion.methods.mosi import MoSI
+from selfsup_motion.ops.activation_map import motion_map
+from selfsup_motion.ops.draw import Image
+from selfsup_motion.ops.motion_pictures import captioned, overlay_heat
+
+Progress = Callable[[int, int], None]
+"""(frames done, of all)."""
+
+_RUNS = Path("outputs")
+_STRIP = 8
+_USUAL_FPS = 25.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network says about one clip of the video."""
+
+    first: int
+    """First frame of the video that it speaks for."""
+    last: int
+    """The one behind the last."""
+    heat: NDArray[np.float32]
+    """(t, h, w), at least 0, for these frames."""
+    motion: str
+    """The motion that the heat is evidence for."""
+    probability: float
+    """Of that motion."""
+
+
+class Activation:
+    """Class activation maps of a video."""
+
+    def __init__(
+        self,
+        *,
+        video: str,
+        checkpoint: str,
+        motion: str | None,
+        stride: int,
+        seconds: float | None,
+        short_side: int | None,
+        picture_side: int | None,
+        device: str,
+    ) -> None:
+        """Describe it; nothing is read before `run`.
+
+        Args:
+            video: the file.
+            checkpoint: "auto", a run folder or a file.
+            motion: name of the motion whose evidence is shown; None: the likeliest of each clip.
+            stride: every how many frames of the video the network sees one.
+            seconds: of the video, from its beginning; None: all.
+            short_side: at which the network sees the frames; None: as it was trained.
+            picture_side: short side of the film; None: that of the video.
+            device: "cpu", "cuda", ….
+
+        Raises:
+            UserError: an argument is out of range.
+        """
+        if stride < 1:
+            raise UserError(f"stride={stride}: expected at least 1.")
+        if seconds is not None and not seconds > 0:
+            raise UserError(f"seconds={seconds:g}: expected more than 0, or null.")
+        for name, side in (("short_side", short_side), ("picture_side", picture_side)):
+            if side is not None and side < 16:
+                raise UserError(f"{name}={side}: expected at least 16 pixels.")
+        self.video, self.checkpoint, self.motion = video, checkpoint, motion
+        self.stride, self.seconds = stride, seconds
+        self.short_side, self.picture_side, self.device = short_side, picture_side, device
+
+    def run(self, folder: Path, progress: Progress) -> list[str]:
+        """Write `film.mp4`, `strip.png` and `answers.csv`.
+
+        Args:
+            folder: existing.
+            progress: told after every frame.
+
+        Returns:
+            What was used and written, a line each.
+
+        Raises:
+            UserError: anything wrong with the video or the checkpoint.
+        """
+        path = newest_run(_RUNS, "MoSI", "mosi") if self.checkpoint == "auto" else self.checkpoint
+        method, trained_side = load_mosi(Path(path), self.device)
+        wanted = self._wanted(method)
+        if not Path(self.video).is_file():
+            raise UserError(f"video={self.video}: there is no such file.")
+        file = VideoFile(Path(self.video), self.video)
+        try:
+            fps = file.table.fps or _USUAL_FPS
+            count = len(file.table.pts)
+            if self.seconds is not None:
+                count = min(count, max(1, round(self.seconds * fps)))
+            side = self.short_side or trained_side
+            answers = [
+                self._answer(method, file, span, side, wanted)
+                for span in clip_spans(count, method.motion.length * self.stride)
+            ]
+            self._draw(file, answers, folder, fps, progress)
+        finally:
+            file.close()
+        _write_answers(folder / "answers.csv", answers, fps)
+        names = ("film.mp4", "strip.png", "answers.csv")
+        return [f"weights  {path}", *(f"wrote    {folder / name}" for name in names)]
+
+    def _wanted(self, method: MoSI) -> int | None:
+        if self.motion is None:
+            return None
+        names = method.answer_names
+        if self.motion not in names:
+            raise UserError(
+                f"motion={self.motion}: this network knows {', '.join(names)} (quote a + in the "
+                "shell)."
+            )
+        return names.index(self.motion)
+
+    @torch.no_grad()
+    def _answer(
+        self,
+        method: MoSI,
+        file: VideoFile,
+        span: tuple[int, int],
+        side: int,
+        wanted: int | None,
+    ) -> Answer:
+        first, last = span
+        times = first + self.stride * np.arange(method.motion.length)
+        # a video shorter than a clip stays at its last frame
+        frames = file.read(np.minimum(times, last - 1).tolist(), side)
+        clip = torch.from_numpy(frames).permute(0, 3, 1, 2)[None].to(method.device)
+        features = method.encoder(method.normalised(clip))
+        chances = method.answer_scores(method.head(features))[0].exp()
+        number = int(chances.argmax()) if wanted is None else wanted
+        heat = motion_map(features, method.evidence[number : number + 1])[0].cpu().numpy()
+        return Answer(first, last, heat, method.answer_names[number], float(chances[number]))
+
+    def _draw(
+        self,
+        file: VideoFile,
+        answers: Sequence[Answer],
+        folder: Path,
+        fps: float,
+        progress: Progress,
+    ) -> None:
+        """Lay the heat over the frames, on one scale for the whole video."""
+        most = max(float(answer.heat.max()) for answer in answers) or 1.0
+        total = answers[-1].last
+        kept = set(np.linspace(0, total - 1, min(_STRIP, total)).round().astype(int).tolist())
+        strip: list[Image] = []
+        done = 0
+        with film(folder / "film.mp4", fps) as out:
+            for answer in answers:
+                numbers = range(done, answer.last)
+                frames = file.read(list(numbers), self.picture_side)
+                heat = _enlarged(answer, (frames.shape[1], frames.shape[2]), most)
+                for number, frame in zip(numbers, frames, strict=True):
+                    shown = overlay_heat(frame, heat[number - answer.first])
+                    text = f"{answer.motion} {answer.probability:.0%}"
+                    out.add(captioned(shown, [text]))
+                    if number in kept:
+                        strip.append(captioned(np.concatenate([frame, shown]), [text]))
+                    progress(number + 1, total)
+                done = answer.last
+        save_picture(folder / "strip.png", np.concatenate(strip, 1))
+
+
+def load_mosi(path: Path, device: str) -> tuple[MoSI, int]:
+    """A trained MoSI and the short side of the images that it was trained on.
+
+    Raises:
+        UserError: no such checkpoint, or one of another method.
+    """
+    try:
+        method = load_method(path, map_location=device)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint={path}: {error}") from error
+    if not isinstance(method, MoSI):
+        raise UserError(
+            f"checkpoint={path}: it holds a {type(method).__name__}, and only MoSI names motions; "
+            "train one with python -m selfsup_motion.train experiment=mosi."
+        )
+    file = path
+    if path.is_dir():
+        named = (path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+        file = next(candidate for candidate in named if candidate.is_file())
+    try:
+        view = read_checkpoint(file)[KEY]["config"].get("view") or {}
+    except CheckpointError:  # the authors' own, which says nothing about its training
+        view = {}
+    # windows were about a third of the published area
+    return method, int(view.get("field", 3 * method.motion.size))
+
+
+def clip_spans(count: int, span: int) -> list[tuple[int, int]]:
+    """Divide `count` frames into clips of `span`, the last one moved back to end with the video."""
+    starts = [*range(0, max(1, count - span), span)]
+    if starts[-1] + span < count:
+        starts.append(count - span)
+    return [(start, min(count, start + span)) for start in starts]
+
+
+def _enlarged(answer: Answer, size: tuple[int, int], most: float) -> NDArray[np.float32]:
+    """(frames, H, W) in [0, 1]: the heat at every frame of the clip."""
+    heat: Tensor = torch.from_numpy(answer.heat / most)[None, None]
+    length = answer.last - answer.first
+    large = F.interpolate(heat, (length, *size), mode="trilinear", align_corners=False)
+    return np.asarray(large[0, 0].numpy(), np.float32)
+
+
+def _write_answers(path: Path, answers: Sequence[Answer], fps: float) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("first_second", "last_second", "motion", "probability"))
+        for answer in answers:
+            first, last = answer.first / fps, answer.last / fps
+            writer.writerow((f"{first:.3f}", f"{last:.3f}", answer.motion, answer.probability))

@@ -1,0 +1,56 @@
+"""Which frames and which windows of a video a network of clips is tested on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+_NOMINAL_FPS = 30.0
+
+
+def clip_frames(
+    num_frames: int, fps: float | None, *, length: int, stride: int, clips: int
+) -> NDArray[np.int64]:
+    """Frames of clips spread over a video, as in MoSI's published tests.
+
+    A clip spans length · stride frames of a video of 30 frames per second, and the same time of
+    another one. Clip i of n begins at i/n of what is free, a single one in its middle. Videos that
+    are too short stay at their last frame.
+
+    Args:
+        num_frames: of the video, at least 1.
+        fps: of the video; None: 30.
+        length: frames of a clip.
+        stride: every how many frames of a video of 30 frames per second one is taken.
+        clips: how many.
+
+    Returns:
+        (clips, length) frame numbers.
+    """
+    span = length * stride * (fps or _NOMINAL_FPS) / _NOMINAL_FPS
+    free = max(num_frames - span, 0.0)
+    shares = np.array([0.5]) if clips == 1 else np.arange(clips) / clips
+    starts = free * shares
+    # float32, as published: at other precisions whole numbers are missed now and then
+    frames = [torch.linspace(s, s + span - 1, length).long() for s in starts.tolist()]
+    return np.asarray(torch.stack(frames).clamp(0, num_frames - 1).numpy(), np.int64)
+
+
+def crop_corners(height: int, width: int, size: int, crops: int) -> list[tuple[int, int]]:
+    """Upper left corners (top, left) of square windows: one in the middle, or three along the
+    longer side (the height if both are equal).
+
+    Raises:
+        ValueError: neither 1 nor 3 windows, or they do not fit.
+    """
+    if crops not in (1, 3):
+        raise ValueError(f"crops={crops}: expected 1 or 3")
+    if size > min(height, width):
+        raise ValueError(f"a window of {size} pixels does not fit into {height}x{width}")
+    top, left = (height - size) // 2, (width - size) // 2
+    if crops == 1:
+        return [(top, left)]
+    if height >= width:
+        return [(0, left), (top, left), (height - size, left)]
+    return [(top, 0), (top, left), (top, width - size)]
