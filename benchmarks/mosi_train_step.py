@@ -68,9 +68,8 @@ def main() -> None:
         whole = median_seconds(step, args.steps, cuda)
         made = median_seconds(clips, args.steps, cuda)
         count = batch["motion"].numel()
-        print(
-            f"{title:14}{1e3 * whole:10.0f}{count / whole:10.1f}{1e3 * made:10.1f}{made / whole:8.1%}"
-        )
+        times = f"{1e3 * whole:10.0f}{count / whole:10.1f}{1e3 * made:10.1f}"
+        print(f"{title:14}{times}{made / whole:8.1%}")
 
 
 if __name__ == "__main__":
