@@ -84,6 +84,7 @@ def test_the_recipe_is_as_published(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_recipe_trains(name: str, pairs: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
