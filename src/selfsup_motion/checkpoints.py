@@ -24,6 +24,7 @@ KEY = "selfsup_motion"
 
 # what a checkpoint's config may call, besides PyTorch's optimisers; everything else is refused
 _PACKAGES = tuple(f"{__package__}.{name}." for name in ("ops", "models", "data", "methods"))
+_TASKS = f"{__package__}.tasks."  # of these the ones that train
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ def load_method(
     """A trained method, in evaluation mode.
 
     Args:
-        path: a checkpoint of a run, a run folder (its `checkpoints/best.ckpt`, else `last.ckpt`),
-            or a checkpoint of the authors' own training (CMP).
+        path: a checkpoint of a run (of train, or of a task that trains), a run folder (its
+            `checkpoints/best.ckpt`, else `last.ckpt`), or one of the authors' own training.
         config: what to build: the name of an experiment (`paper/cmp_alexnet`) or a mapping with
             `method`. None: what the file says, or what its weights look like.
         map_location: device to put it on.
@@ -55,7 +56,10 @@ def load_method(
         config = compose_parts([f"experiment={config}"])
     elif config is None:
         config = stored.config or compose_parts(stored.overrides)
-    method = _build(config.get("method"), "method", path)
+    node, parts = config.get("method"), {}
+    if isinstance(node, dict) and str(node.get("_target_")).startswith(_TASKS):
+        parts["encoder"] = _build(config.get("encoder"), "encoder", path)
+    method = _build(node, "method", path, **parts)
     if not isinstance(method, pl.LightningModule):
         raise CheckpointError(f"{path}: its method is no LightningModule.")
     _load(method, stored.weights, stored.unused, path)
@@ -87,18 +91,7 @@ def load_encoder(
     """
     path = _file_of(Path(path))
     stored = _open(path)
-    if isinstance(encoder, str):
-        _check_option("encoder", encoder, "encoder")
-        settings = [text for text in stored.overrides if text.startswith("encoder.")]
-        try:
-            encoder = compose_parts([f"encoder={encoder}", *settings])["encoder"]
-        except HydraException as error:  # another family has other settings
-            found = next(text for text in stored.overrides if text.startswith("encoder="))
-            raise CheckpointError(
-                f"{path}: its weights are those of {found}, not of encoder={encoder}."
-            ) from error
-    elif encoder is None:
-        encoder = (stored.config or compose_parts(stored.overrides)).get("encoder")
+    encoder = _encoder_node(stored, encoder, path)
     module = _build(encoder, "encoder", path)
     if not isinstance(module, nn.Module):
         raise CheckpointError(f"{path}: its encoder is no torch.nn.Module.")
@@ -107,6 +100,19 @@ def load_encoder(
     others = [name for name in stored.weights if not name.startswith(prefix)]
     _load(module, own, [*stored.unused, *others], path)
     return module.to(map_location).eval()
+
+
+def encoder_config(path: str | Path) -> dict[str, Any]:
+    """What `load_encoder` builds for a file or run folder: a mapping with `_target_`.
+
+    Raises:
+        CheckpointError: missing, damaged or unknown file.
+    """
+    path = _file_of(Path(path))
+    node = _encoder_node(_open(path), None, path)
+    if not isinstance(node, dict):
+        raise CheckpointError(f"{path}: its config has no encoder.")
+    return node
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -179,6 +185,23 @@ def _open(path: Path) -> _Stored:
     return _Stored(renamed, unused, kind=kind, overrides=kind.overrides(weights))
 
 
+def _encoder_node(stored: _Stored, encoder: str | Mapping[str, Any] | None, path: Path) -> Any:
+    """Config of the encoder that is asked for, or that the file says or looks like."""
+    if encoder is None:
+        return (stored.config or compose_parts(stored.overrides)).get("encoder")
+    if not isinstance(encoder, str):
+        return encoder
+    _check_option("encoder", encoder, "encoder")
+    settings = [text for text in stored.overrides if text.startswith("encoder.")]
+    try:
+        return compose_parts([f"encoder={encoder}", *settings])["encoder"]
+    except HydraException as error:  # another family has other settings
+        found = next(text for text in stored.overrides if text.startswith("encoder="))
+        raise CheckpointError(
+            f"{path}: its weights are those of {found}, not of encoder={encoder}."
+        ) from error
+
+
 def _ours(content: Any, path: Path) -> dict[str, Any]:
     ours = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(ours, dict) or not isinstance(ours.get("config"), dict):
@@ -220,11 +243,11 @@ def _file_of(path: Path) -> Path:
     raise CheckpointError(f"{path}: not a run folder, it has no checkpoints/last.ckpt.")
 
 
-def _build(config: Any, key: str, path: Path) -> Any:
+def _build(config: Any, key: str, path: Path, **parts: nn.Module) -> Any:
     if not isinstance(config, dict) or "_target_" not in config:
         raise CheckpointError(f"{path}: its config has no {key}.")
     _allow(config, path)
-    return hydra.utils.instantiate(config, _convert_="all")
+    return hydra.utils.instantiate(config, _convert_="all", **parts)
 
 
 def _allow(config: Any, path: Path) -> None:
@@ -242,9 +265,15 @@ def _allow(config: Any, path: Path) -> None:
 
 
 def _is_harmless(target: str) -> bool:
-    if not target.startswith((*_PACKAGES, "torch.optim.")):
+    if not target.startswith((*_PACKAGES, _TASKS, "torch.optim.")):
         return False
     found = locate(target)
+    if target.startswith(_TASKS):
+        return (
+            inspect.isclass(found)
+            and issubclass(found, pl.LightningModule)
+            and found.__module__.startswith(_TASKS)
+        )
     if inspect.isclass(found) and issubclass(found, torch.optim.Optimizer):
         return True
     # a dotted path can lead through one of our modules to somebody else's function

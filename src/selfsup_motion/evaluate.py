@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
-from selfsup_motion.utils.config import config_dir, options
+from selfsup_motion.utils.config import config_dir, option_list
 
 _TYPES = {
     "name": str,
@@ -44,9 +44,10 @@ def evaluate(cfg: DictConfig) -> float | None:
     Raises:
         UserError: anything that the config's author can put right.
     """
-    if not cfg.get("task"):
-        tasks = "\n".join(f"  task={name}" for name in options("task"))
-        raise UserError(f"Which task? Add one of these:\n{tasks}")
+    if cfg.name is None:
+        raise UserError(f"Which task? Add one of these:\n{option_list('task')}")
+    if cfg.get("trainer") is not None:
+        return _train(cfg)
     with open_dict(cfg.data):
         cfg.data.pop("module", None)  # of training
     needed = "actions" if "train" in cfg.task else "sequences"
@@ -91,6 +92,36 @@ def evaluate(cfg: DictConfig) -> float | None:
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     _tell(metrics, folder)
     return metrics.get(cfg.headline)
+
+
+def _train(cfg: DictConfig) -> float | None:
+    """A task that trains: a run of train, of a method that is given the encoder."""
+    if cfg.device != "auto":
+        raise UserError(f"device={cfg.device}: task={cfg.name} trains, say trainer={cfg.device}.")
+    if cfg.overlay:
+        raise UserError(f"overlay=true: task={cfg.name} draws figures anyway, leave it out.")
+    if "module" not in cfg.data:
+        raise UserError(
+            f"task={cfg.name} cannot learn from this data set: leave data=… out and set data.root."
+        )
+
+    from selfsup_motion.checkpoints import encoder_config
+    from selfsup_motion.tasks.encoder_choice import checkpoint_path, choose_encoder
+    from selfsup_motion.utils.check import TOP_LEVEL
+    from selfsup_motion.utils.session import session
+
+    encoder = choose_encoder(cfg.get("encoder"), cfg.checkpoint, cfg.seed).train()
+    if cfg.checkpoint is not None:  # so that the run's own checkpoints can be loaded
+        with open_dict(cfg):
+            cfg.encoder = encoder_config(checkpoint_path(cfg.checkpoint))
+    origin = {"task": cfg.name, "encoder": type(encoder).__name__, "encoder_from": cfg.checkpoint}
+    return session(
+        cfg,
+        command="evaluate",
+        top_level={**TOP_LEVEL, "name": str, "headline": str, "checkpoint": str | None},
+        parts={"encoder": encoder},
+        origin=origin,
+    )
 
 
 def _open_folder(cfg: DictConfig, config: dict[str, Any]) -> Path:

@@ -163,7 +163,7 @@ def test_wrong_file_is_named_in_one_sentence(evaluate, folder, capsys, kind, exp
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "Which task? Add one of these:\n  task=davis2017"),
+        ([], "Which task? Add one of these:\n  task="),
         (["task=davis"], "there is no such task, did you mean davis2017?"),
         (["task=davis2017", "encoder=lab_color"], "data.root is not set"),
         (["task=davis2017", "data.root=no", "encoder=lab_color"], "data.root=no: there is no"),

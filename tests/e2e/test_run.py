@@ -100,16 +100,16 @@ def test_settings_are_printed_without_training(main, folder, capsys):
 
 
 def test_help_teaches_every_experiment_and_group(main, capsys):
-    from selfsup_motion.utils.config import experiments, options
+    from selfsup_motion.utils.config import described, options
 
     assert main("--help") == 0
     text = capsys.readouterr().out
-    for name, sentence in experiments().items():
+    for name, sentence in described("experiment").items():
         assert f"experiment={name}" in text
         assert sentence in text
     for group in ("method", "encoder", "data", "trainer", "logger", "debug"):
         assert all(name in text for name in options(group))
-    assert len(text.splitlines()) < 50 + len(experiments())
+    assert len(text.splitlines()) < 50 + len(described("experiment"))
 
 
 def test_wandb_offline_run_stays_in_the_run_folder_and_is_resumed(main, folder, monkeypatch):

@@ -8,14 +8,14 @@ from selfsup_motion.utils.check import check_config
 from selfsup_motion.utils.config import (
     compose,
     config_dir,
-    experiments,
+    described,
     missing_values,
     options,
     user_key,
 )
 
 
-@pytest.mark.parametrize("name", experiments())
+@pytest.mark.parametrize("name", described("experiment"))
 def test_experiment_composes_and_fits_what_it_builds(name):
     cfg = compose([f"experiment={name}"])
     assert cfg.experiment == name
@@ -25,9 +25,9 @@ def test_experiment_composes_and_fits_what_it_builds(name):
     check_config(cfg)
 
 
-@pytest.mark.parametrize("name", experiments())
+@pytest.mark.parametrize("name", described("experiment"))
 def test_experiment_says_what_it_is(name):
-    assert len(experiments()[name]) > 10
+    assert len(described("experiment")[name]) > 10
 
 
 @pytest.mark.parametrize("group", ["trainer", "logger", "debug", "callbacks", "paths"])

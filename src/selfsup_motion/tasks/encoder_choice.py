@@ -43,9 +43,18 @@ def choose_encoder(node: DictConfig | None, checkpoint: str | None, seed: int) -
         raise UserError(
             "checkpoint and encoder are both given: a checkpoint brings its encoder, leave one out."
         )
-    path = newest_run(AUTO_ROOT) if checkpoint == "auto" else Path(checkpoint)
+    path = checkpoint_path(checkpoint)
     log.info("Encoder from %s.", path)
     return load_encoder(path)
+
+
+def checkpoint_path(checkpoint: str) -> Path:
+    """The file or run folder that `checkpoint=` names; "auto": see `newest_run`.
+
+    Raises:
+        CheckpointError: "auto", and there is no run.
+    """
+    return newest_run(AUTO_ROOT) if checkpoint == "auto" else Path(checkpoint)
 
 
 def newest_run(root: Path) -> Path:

@@ -78,7 +78,7 @@ def job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float |
         where = f"{error.filename}: " if error.filename else ""
         _leave(_signed(f"{where}no space is left on the disk, free some and go on."), 2)
     except (HydraException, OmegaConfBaseException) as error:
-        _leave(" ".join(str(error).split()), 2)
+        _leave(_signed(_reason(error)), 2)
     except RuntimeError as error:
         from selfsup_motion.utils.ranks import lost_peer
 
@@ -86,6 +86,17 @@ def job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float |
             raise
         # the one that is gone has told why; the first process ends those it has started
         _leave(_signed("another rank is gone, so this one ends."), 1)
+
+
+def _reason(error: Exception) -> str:
+    """What a reference in the config that looks at files (`${classes:…}`) found wrong, or else what
+    Hydra says."""
+    behind: BaseException | None = error
+    for _ in range(4):  # of a chain that may bite its own tail
+        if isinstance(behind, UserError):
+            return sentence(behind)
+        behind = behind and (behind.__cause__ or behind.__context__)
+    return " ".join(str(error).split())
 
 
 def sentence(error: UserError) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -35,10 +36,10 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "train") -> Dic
     return cfg
 
 
-def experiments() -> dict[str, str]:
-    """Names of the experiments, each with the first comment line of its file."""
-    root = config_dir() / "experiment"
-    return {name: _first_comment(root / f"{name}.yaml") for name in options("experiment")}
+def described(group: str) -> dict[str, str]:
+    """What a group offers, each with the first comment line of its file."""
+    root = config_dir() / group
+    return {name: _first_comment(root / f"{name}.yaml") for name in options(group)}
 
 
 def options(group: str) -> list[str]:
@@ -50,16 +51,16 @@ def options(group: str) -> list[str]:
 
 
 def register_help() -> None:
-    """Let the help text list the options of a group: `${options:data}`, `${experiments:}`."""
+    """Let the help text list the options of a group: `${options:data}`, `${lines:task}`."""
     OmegaConf.register_new_resolver("options", lambda g: ", ".join(options(g)), replace=True)
-    OmegaConf.register_new_resolver("experiments", experiment_list, replace=True)
+    OmegaConf.register_new_resolver("lines", option_list, replace=True)
 
 
-def experiment_list() -> str:
-    """One line per experiment."""
-    known = experiments()
+def option_list(group: str) -> str:
+    """One line per option of a group."""
+    known = described(group)
     width = max(map(len, known), default=0)
-    lines = [f"  experiment={name:<{width}}  {text}".rstrip() for name, text in known.items()]
+    lines = [f"  {group}={name:<{width}}  {text}".rstrip() for name, text in known.items()]
     return "\n".join(lines)
 
 
@@ -113,5 +114,24 @@ def _steps(passes: float, items: int, batch_size: int) -> int:
     return max(1, round(passes * items / batch_size))
 
 
+def _classes(part: DictConfig) -> list[str]:
+    """Names of the classes of a part of a data set, which its lists or folders tell."""
+    return list(_built(part).classes)
+
+
+def _size(part: DictConfig) -> int:
+    """Number of videos of a part of a data set."""
+    return len(_built(part))
+
+
+def _built(part: DictConfig) -> Any:
+    from selfsup_motion.utils.build import build
+
+    return build(part, "data")
+
+
 # `${steps:<passes>,<items>,<batch size>}`; needed wherever a config is resolved
 OmegaConf.register_new_resolver("steps", _steps, replace=True)
+# `${classes:${data.actions.train}}` and `${size:${data.actions.train}}`
+OmegaConf.register_new_resolver("classes", _classes, replace=True, use_cache=True)
+OmegaConf.register_new_resolver("size", _size, replace=True, use_cache=True)

@@ -22,6 +22,8 @@ _SILENCED = (
     r".*Trying to infer the `batch_size` from an ambiguous collection.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*GPU available but not used.*",
+    r".*It is recommended to use `self\.log\(.*sync_dist=True.*",  # torchmetrics has reduced it
+    r".*Found \d+ module\(s\) in eval mode at the start of training.*",  # a frozen encoder
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
 )
 

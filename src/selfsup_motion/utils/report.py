@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,17 @@ def model_line(method: nn.Module) -> str:
 
 
 def summarise(
-    run: Run, trainer: pl.Trainer, meter: Meter, *, finished: bool, started: os.times_result
+    run: Run,
+    trainer: pl.Trainer,
+    meter: Meter,
+    *,
+    finished: bool,
+    started: os.times_result,
+    origin: Mapping[str, Any],
 ) -> None:
     """Write `summary.json`, unless the run folder is gone or another rank's.
 
-    Times, rate and memory are of this session, which began at `started`.
+    Times, rate and memory are of this session, which began at `started`; `origin` is told as it is.
     """
     if run.log_file is None or not run.folder.exists():
         return
@@ -77,6 +84,7 @@ def summarise(
     guards = [c for c in trainer.callbacks if isinstance(c, NonFinite)]  # type: ignore[attr-defined]
     summary = {
         "experiment": config["experiment"],
+        **origin,
         "method": config["method"]["_target_"],
         "finished": finished,
         "steps": trainer.global_step,

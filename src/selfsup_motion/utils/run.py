@@ -30,6 +30,7 @@ class Run:
         folder: the run folder, absolute or relative to the working directory.
         config: the resolved config as plain dicts.
         overrides: the command line's overrides of this job.
+        command: of this package that the command line calls.
         checkpoint: file to start from, None for a fresh start.
         state: the content of `checkpoint`.
         continues: whether `folder` holds an earlier session of this run.
@@ -40,6 +41,7 @@ class Run:
     folder: Path
     config: dict[str, Any]
     overrides: list[str]
+    command: str
     checkpoint: Path | None = None
     state: dict[str, Any] = field(default_factory=dict)
     continues: bool = False
@@ -90,7 +92,7 @@ class Run:
     def resume_command(self) -> str:
         """The command that goes on with this run."""
         kept = [o for o in self.overrides if not o.startswith(("resume=", "paths.output_dir="))]
-        command = ["python", "-m", "selfsup_motion.train", *kept, f"resume={self.folder}"]
+        command = ["python", "-m", f"selfsup_motion.{self.command}", *kept, f"resume={self.folder}"]
         return shlex.join(command)
 
     def discard(self) -> None:
@@ -174,8 +176,12 @@ class Run:
             ) from error
 
 
-def plan(cfg: DictConfig) -> Run:
+def plan(cfg: DictConfig, command: str = "train") -> Run:
     """Decide where to write and what to resume, once for all processes. Writes nothing.
+
+    Args:
+        cfg: the composed config.
+        command: of this package that the command line calls.
 
     Raises:
         CheckpointError: `resume` names no usable checkpoint.
@@ -185,7 +191,8 @@ def plan(cfg: DictConfig) -> Run:
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode == RunMode.MULTIRUN
     job = str(hydra_config.job.num) if multirun else ""
-    run = Run(Path(config["paths"]["output_dir"]) / job, config, list(hydra_config.overrides.task))
+    folder = Path(config["paths"]["output_dir"]) / job
+    run = Run(folder, config, list(hydra_config.overrides.task), command)
 
     def decide() -> dict[str, Any]:
         _decide(run, cfg)
