@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from selfsup_motion.data.decoding import VideoFile
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.motion import ACTIONS
 from selfsup_motion.errors import UserError
@@ -21,6 +22,7 @@ from selfsup_motion.tasks.action_videos import ActionVideos, ClipViews, ToyActio
 from selfsup_motion.tasks.actions import Actions
 from selfsup_motion.tasks.clip_encoder import ClipEncoder
 from selfsup_motion.tasks.feature_scores import LinearProbe, knn_scores, neighbours, recalls, top_k
+from selfsup_motion.tasks.few_shot import FewShot
 
 
 def touch(root: Path, *names: str) -> None:
@@ -38,6 +40,12 @@ def write_video(path: Path, length: int, level: int = 90, size: tuple[int, int] 
             picture = np.full((*size, 3), level + index, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+def folder(test_share: float) -> dict:
+    """Arguments of `ActionVideos` for a folder of class folders."""
+    options = {"lists": None, "split": 1, "short_side": None}
+    return {"layout": "folder", "test_share": test_share, **options}
 
 
 @pytest.fixture
@@ -100,6 +108,9 @@ def test_hmdb51s_lists_give_videos_and_labels(tmp_path):
     (tmp_path / "wave_test_split1.txt").write_text("d.avi 1\ne.avi 3\n")
     with pytest.raises(UserError, match=r"wave_test_split1.txt:2: expected a file and 0, 1 or 2"):
         hmdb51_lists(tmp_path, tmp_path, 1)
+    (tmp_path / "wave_test_split1.txt").write_text("d.avi 1\n\ngone.avi 2\n")
+    with pytest.raises(UserError, match=r"1 of 4 .* wave/gone.avi \(.*wave_test_split1.txt:3\)"):
+        hmdb51_lists(tmp_path, tmp_path, 1)
 
 
 def test_any_folder_of_class_folders_is_divided_by_class(tmp_path):
@@ -128,7 +139,7 @@ def views(**changes) -> ClipViews:
 def test_views_of_a_file_are_its_clips_and_windows(tmp_path):
     for name in ("a/x.mp4", "a/y.mp4", "b/x.mp4", "b/y.mp4"):
         write_video(tmp_path / name, 40)
-    options = {"layout": "folder", "lists": None, "split": 1, "test_share": 0.5}
+    options = folder(0.5)
     part = ActionVideos(root=tmp_path, part="train", **options)
     made = part.views(0, views(crops=3))
     assert made.shape == (9, 4, 3, 24, 24)
@@ -141,7 +152,7 @@ def test_views_of_a_file_are_its_clips_and_windows(tmp_path):
 def test_videos_shorter_than_a_clip_stay_at_their_last_frame(tmp_path):
     for name in ("a/x.mp4", "a/y.mp4", "b/x.mp4", "b/y.mp4"):
         write_video(tmp_path / name, 3)
-    options = {"layout": "folder", "lists": None, "split": 1, "test_share": 0.5}
+    options = folder(0.5)
     made = ActionVideos(root=tmp_path, part="test", **options).views(0, views())
     assert (made[:, 2] == made[:, 3]).all()
 
@@ -229,11 +240,14 @@ def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path):
     for action, level in (("dark", 20), ("light", 200)):
         for index in range(4):
             write_video(tmp_path / action / f"{index}.mp4", 10, level + index)
-    options = {"layout": "folder", "lists": None, "split": 1, "test_share": 0.5}
+    options = folder(0.5)
     parts = [ActionVideos(root=tmp_path, part=p, **options) for p in ("train", "test")]
     task = Actions(
         train=parts[0], test=parts[1], views=views(), neighbours=2, temperature=0.07,
         recall_at=[1, 5], penalty=1e-3, probe_steps=50,
+        few_shot=FewShot(
+            ways=2, shots=[1, 9], queries=1, episodes=20, metric="euclidean", seed=0
+        ),
     )  # fmt: skip
     out = tmp_path / "out"
     out.mkdir()
@@ -241,6 +255,8 @@ def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path):
     metrics = task.run(MeanColour(), out, progress=lambda *now: seen.append(now))
     assert metrics["linear_top1"] == metrics["linear_clip_top1"] == metrics["knn_top1"] == 1
     assert metrics["R@1"] == metrics["R@5"] == 1
+    assert (metrics["fewshot_2way_1shot"], metrics["fewshot_2way_1shot_ci95"]) == (1, 0)
+    assert "fewshot_2way_9shot" not in metrics
     assert seen[-1][:2] == (8, 8)
     with (out / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -254,9 +270,21 @@ def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path):
 
 
 def test_real_actions_are_read(shared):
-    folder = shared / "data" / "actions"
-    options = {"layout": "folder", "lists": None, "split": 1, "test_share": 0.3}
-    part = ActionVideos(root=folder, part="train", **options)
+    part = ActionVideos(root=shared / "data" / "actions", part="train", **folder(0.3))
     assert {"asl", "kinetics", "ucf101"} <= set(part.classes)
     made = part.views(len(part.names) - 1, views(clips=1))
     assert made.std() > 10
+
+
+def test_frames_of_real_ucf101_files_are_those_shown(shared):
+    """Some are packed MPEG-4 in AVI, whose time stamps are made up in the wrong order."""
+    files = sorted((shared / "data" / "actions" / "ucf101").rglob("*.avi"))
+    assert files
+    for path in files:
+        with av.open(str(path)) as container:
+            shown = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+        video = VideoFile(path, path.name)
+        assert len(video.table.pts) == len(shown)
+        wanted = [7, 2, 3, 50, len(shown) - 1]
+        np.testing.assert_array_equal(video.read(wanted, None), [shown[i] for i in wanted])
+        video.close()

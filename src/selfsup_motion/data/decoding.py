@@ -197,9 +197,10 @@ class VideoFile:
             pts.append(packet.pts)
             if packet.is_keyframe:
                 keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
-        # AVI stores no presentation times: for H.264, FFmpeg makes them up, unaware of reordering
+        # AVI stores no presentation times: FFmpeg makes them up, for H.264 unaware of reordering,
+        # for packed MPEG-4 (some of UCF101) in the wrong order
         reordered = self._stream.codec_context.has_b_frames
-        made_up = self._container.format.name == "avi" and reordered and pts == sorted(pts)
+        made_up = self._container.format.name == "avi" and reordered
         # two packets for one time: fields, or stamps that mean nothing
         counted = not stamped or made_up or len(set(pts)) < len(pts) or not keys
         rate = float(self._stream.average_rate) if self._stream.average_rate else None

@@ -261,10 +261,10 @@ class VideoFolder:
         first, last = np.searchsorted(times, self._list.spans[index], side="left").tolist()
         return first, last
 
-    def _handles(self) -> _Handles:
-        handles: _Handles | None = getattr(self._local, "handles", None)
+    def _handles(self) -> VideoHandles:
+        handles: VideoHandles | None = getattr(self._local, "handles", None)
         if handles is None or handles.process != os.getpid():
-            handles = self._local.handles = _Handles(
+            handles = self._local.handles = VideoHandles(
                 self.root, self._paths, self._flow, self._time_limit
             )
         return handles
@@ -281,7 +281,7 @@ def _packed(paths: Sequence[str]) -> PathList:
     return paths if isinstance(paths, PathList) else PathList(paths)
 
 
-class _Handles:
+class VideoHandles:
     """What one thread of one process keeps open or remembers."""
 
     def __init__(
@@ -296,6 +296,7 @@ class _Handles:
         self._flow = None if flow is None else DISFlow(flow.preset, flow.check)
 
     def table(self, index: int) -> FrameTable:
+        """What is known of a video's frames; remembered when the file is closed."""
         if index not in self._tables:
             return self.video(index).table
         self._tables.move_to_end(index)
@@ -317,5 +318,6 @@ class _Handles:
         return video
 
     def flow(self, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[Any, Any]:
+        """Flow from each frame to the next, and where it can be trusted."""
         assert self._flow is not None
         return self._flow(frames)

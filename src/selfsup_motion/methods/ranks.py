@@ -1,7 +1,11 @@
-"""What a loss has to know about the other processes."""
+"""What a method has to know about the other processes."""
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+_Item = TypeVar("_Item")
 
 
 def rank_weight(count: Tensor) -> Tensor:
@@ -24,3 +28,15 @@ def rank_weight(count: Tensor) -> Tensor:
     torch.distributed.all_reduce(mean)
     mean /= torch.distributed.get_world_size()
     return own / mean.clamp(min=1e-12)
+
+
+def gathered(items: list[_Item]) -> list[_Item]:
+    """The items of all processes, those of the first one first; plain values, no tensors.
+
+    Called by all of them. In a single process, the items themselves.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return items
+    parts: list[list[_Item]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]

@@ -28,10 +28,27 @@ def clip_frames(
     Returns:
         (clips, length) frame numbers.
     """
-    span = length * stride * (fps or _NOMINAL_FPS) / _NOMINAL_FPS
-    free = max(num_frames - span, 0.0)
     shares = np.array([0.5]) if clips == 1 else np.arange(clips) / clips
-    starts = free * shares
+    return frames_at(shares, num_frames, fps, length=length, stride=stride)
+
+
+def frames_at(
+    shares: NDArray[np.float64], num_frames: int, fps: float | None, *, length: int, stride: int
+) -> NDArray[np.int64]:
+    """Frames of clips that begin at these shares of what is free; the rest as in `clip_frames`.
+
+    Args:
+        shares: (clips,) in [0, 1].
+        num_frames: as there.
+        fps: as there.
+        length: as there.
+        stride: as there.
+
+    Returns:
+        (clips, length) frame numbers.
+    """
+    span = length * stride * (fps or _NOMINAL_FPS) / _NOMINAL_FPS
+    starts = max(num_frames - span, 0.0) * shares
     # float32, as published: at other precisions whole numbers are missed now and then
     frames = [torch.linspace(s, s + span - 1, length).long() for s in starts.tolist()]
     return np.asarray(torch.stack(frames).clamp(0, num_frames - 1).numpy(), np.int64)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.data.decoding import VideoFile
+from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.decoding import TIME_LIMIT, VideoFile
+from selfsup_motion.data.files import PathList
 from selfsup_motion.data.geometry import resize_image, short_side_size
-from selfsup_motion.data.source import Source
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.toy.motion import ACTIONS
+from selfsup_motion.data.videos import VideoHandles
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.clip_views import clip_frames, crop_corners
 from selfsup_motion.tasks.action_lists import (
@@ -60,6 +67,12 @@ class ClipViews:
             num_frames, fps, length=self.length, stride=self.stride, clips=self.clips
         )
 
+    def resized(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(T, 3, H, W) → (T, H, W, 3) with the short side that windows are cut from."""
+        size = short_side_size((frames.shape[2], frames.shape[3]), self.short_side)
+        images = frames.transpose(0, 2, 3, 1)
+        return np.stack([resize_image(np.ascontiguousarray(image), size) for image in images])
+
     def windows(self, clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(clips, T, H, W, 3) → (clips · crops, T, 3, size, size)."""
         corners = crop_corners(clips.shape[2], clips.shape[3], self.size, self.crops)
@@ -69,14 +82,20 @@ class ClipViews:
         return np.ascontiguousarray(views.transpose(0, 1, 4, 2, 3))
 
 
-class ActionSet(Protocol):
-    """One part of an action data set."""
+class ActionSet(Source, Protocol):
+    """One part of an action data set: a source whose clips have the label `action`."""
 
     classes: tuple[str, ...]
-    names: Sequence[str]
-    """Of the videos."""
-    labels: NDArray[np.int64]
-    """(N,) index into `classes`."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the videos."""
+        ...
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) index into `classes`."""
+        ...
 
     def views(self, index: int, views: ClipViews) -> NDArray[np.uint8]:
         """(clips · crops, T, 3, size, size) RGB of video `index`; raises `UserError`."""
@@ -93,6 +112,7 @@ class ActionVideos:
         lists: folder of the official lists; None: `root`.
         split: of the official lists, 1 to 3.
         test_share: of "folder", see `folder_lists`.
+        short_side: pixels that the frames of `read` are resized to; None keeps them.
     """
 
     def __init__(
@@ -104,17 +124,45 @@ class ActionVideos:
         lists: str | Path | None,
         split: int,
         test_share: float,
+        short_side: int | None,
     ) -> None:
-        self.root = Path(root)
+        if short_side is not None and short_side < 16:
+            raise UserError(f"data.short_side={short_side}: expected at least 16 pixels.")
+        self.root, self.short_side = Path(root), short_side
         made = _read_lists(self.root, layout, Path(lists or root), split, test_share)
         self._videos: tuple[Labelled, ...] = made.train if part == "train" else made.test
         self.classes = made.classes
         self.names = [video.path for video in self._videos]
         self.labels = np.array([video.label for video in self._videos], np.int64)
+        self._local = threading.local()
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def name(self, index: int) -> str:
+        """What video `index` is called."""
+        return self.names[index]
+
+    def info(self, index: int) -> VideoInfo:
+        """Describe video `index`; raises `ClipReadError` if it cannot be opened."""
+        table = self._handles().table(index)
+        size = table.height, table.width
+        if self.short_side is not None:
+            size = short_side_size(size, self.short_side)
+        return VideoInfo(self.names[index], len(table.pts), table.fps, *size)
+
+    def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
+        """Read exactly these frames; raises `ClipReadError`."""
+        frames = self._handles().video(index).read(frame_indices, self.short_side)
+        return Clip(
+            frames=frames.transpose(0, 3, 1, 2),
+            key=self.names[index],
+            labels={"action": np.array(self.labels[index])},
+        )
 
     def views(self, index: int, views: ClipViews) -> NDArray[np.uint8]:
         """(clips · crops, T, 3, size, size) RGB; raises `UserError` if it cannot be decoded."""
-        name = self._videos[index].path
+        name = self.names[index]
         file = VideoFile(self.root / name, name)
         try:
             numbers = views.frames(len(file.table.pts), file.table.fps)
@@ -122,6 +170,21 @@ class ActionVideos:
         finally:
             file.close()
         return views.windows(frames.reshape(*numbers.shape, *frames.shape[1:]))
+
+    def _handles(self) -> VideoHandles:
+        """Of this thread of this process."""
+        handles: VideoHandles | None = getattr(self._local, "handles", None)
+        if handles is None or handles.process != os.getpid():
+            paths = PathList(self.names)
+            handles = self._local.handles = VideoHandles(self.root, paths, None, TIME_LIMIT)
+        return handles
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._local = threading.local()
 
 
 class ToyActions:
@@ -134,19 +197,40 @@ class ToyActions:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.classes = ACTIONS
-        self.names = [source.info(index).key for index in range(len(source))]
-        labels = [int(source.read(i, [0]).labels["action"]) for i in range(len(source))]
-        self.labels = np.array(labels, np.int64)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the videos."""
+        return [self.info(index).key for index in range(len(self))]
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) index into `classes`; renders a frame of each video."""
+        labels = [int(self.read(i, [0]).labels["action"]) for i in range(len(self))]
+        return np.array(labels, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def info(self, index: int) -> VideoInfo:
+        """Describe video `index`; without a rate, so that strides count its frames."""
+        return replace(self._source.info(index), fps=None)
+
+    def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
+        """Render these frames, in this order, each once."""
+        wanted, places = np.unique(np.asarray(frame_indices, np.int64), return_inverse=True)
+        clip = self._source.read(index, wanted.tolist())
+        return Clip(
+            frames=clip.frames[places], key=clip.key, labels={"action": clip.labels["action"]}
+        )
 
     def views(self, index: int, views: ClipViews) -> NDArray[np.uint8]:
         """(clips · crops, T, 3, size, size) RGB."""
-        info = self._source.info(index)
-        numbers = views.frames(info.num_frames, None)
-        wanted = sorted(set(numbers.ravel().tolist()))
-        frames = self._source.read(index, wanted).frames.transpose(0, 2, 3, 1)
-        size = short_side_size((info.height, info.width), views.short_side)
-        resized = np.stack([resize_image(np.ascontiguousarray(f), size) for f in frames])
-        return views.windows(resized[np.searchsorted(wanted, numbers)])
+        info = self.info(index)
+        numbers = views.frames(info.num_frames, info.fps)
+        frames = self.read(index, numbers.ravel().tolist()).frames
+        resized = views.resized(frames)
+        return views.windows(resized.reshape(*numbers.shape, *resized.shape[1:]))
 
 
 def _read_lists(

@@ -1,4 +1,4 @@
-"""The action tasks with frozen features: linear probe, nearest neighbours, video retrieval."""
+"""The action tasks with frozen features: linear probe, neighbours, retrieval, few-shot."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.tasks.action_videos import ActionSet, ClipViews
 from selfsup_motion.tasks.clip_encoder import ClipEncoder
 from selfsup_motion.tasks.feature_scores import LinearProbe, knn_scores, neighbours, recalls, top_k
+from selfsup_motion.tasks.few_shot import FewShot
 
 Progress = Callable[[int, int, str], None]
 """Called with (videos done, videos in all, what is being done)."""
@@ -22,7 +23,7 @@ Progress = Callable[[int, int, str], None]
 class Actions:
     """Features of all clips of all videos, once; then everything that can be told of them.
 
-    A video's feature is the mean over its clips and windows (retrieval, neighbours); a video's
+    A video's feature is the mean over its clips and windows (all but the linear probe); its
     answer is the mean of the probabilities of its clips (linear probe). The gallery and what is
     learned from are the training part, queries the test part; every video counts.
 
@@ -35,6 +36,7 @@ class Actions:
         recall_at: values of k of the retrieval's R@k.
         penalty: of the linear probe.
         probe_steps: of the linear probe, at most.
+        few_shot: episodes with few examples; None: none.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Actions:
         recall_at: Sequence[int],
         penalty: float,
         probe_steps: int,
+        few_shot: FewShot | None,
     ) -> None:
         if train.classes != test.classes:
             raise UserError("task.train and task.test have different classes: use one data set.")
@@ -64,6 +67,7 @@ class Actions:
         self.train, self.test, self.view = train, test, views
         self.neighbours, self.temperature = neighbours, temperature
         self.recall_at, self.penalty, self.probe_steps = tuple(recall_at), penalty, probe_steps
+        self.few_shot = few_shot
 
     def run(
         self,
@@ -85,7 +89,7 @@ class Actions:
 
         Returns:
             Shares in [0, 1]: `linear_top1`, `linear_top5` per video, `linear_clip_top1` per clip,
-            `knn_top1` and `R@k` per video.
+            `knn_top1` and `R@k` per video, `fewshot_…` (see `FewShot`).
 
         Raises:
             UserError: a video cannot be read, or the encoder is of no known kind.
@@ -116,7 +120,8 @@ class Actions:
         (gallery, labels), (queries, truth) = train, test
         classes, views = len(self.train.classes), gallery.shape[1]
         most = max(self.neighbours, *self.recall_at)
-        found, similarity = neighbours(queries.mean(1), gallery.mean(1), most)
+        videos, asked = gallery.mean(1), queries.mean(1)
+        found, similarity = neighbours(asked, videos, most)
         k = self.neighbours
         votes = knn_scores(found[:, :k], similarity[:, :k], labels, classes, self.temperature)
         probe = LinearProbe(
@@ -135,6 +140,7 @@ class Actions:
             "linear_clip_top1": top_k(each, truth.repeat_interleave(views), 1),
             "knn_top1": top_k(votes, truth, 1),
             **recalls(found, labels, truth, self.recall_at),
+            **(self.few_shot(videos, labels, asked, truth) if self.few_shot else {}),
         }
 
     def _write(

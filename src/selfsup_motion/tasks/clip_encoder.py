@@ -1,4 +1,4 @@
-"""From uint8 clips to one vector each, whatever the encoder."""
+"""From clips to one vector each, whatever the encoder."""
 
 from __future__ import annotations
 
@@ -24,16 +24,11 @@ class ClipEncoder(nn.Module):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self._frames: FrameEncoder | None = None
-        if not hasattr(encoder, "time_stride"):
+        if not sees_clips(encoder):
             self._frames = FrameEncoder(encoder)
             return
-        name = type(encoder).__name__
-        statistics = [getattr(encoder, key, None) for key in ("input_mean", "input_std")]
-        if any(s is None for s in statistics):
-            raise ValueError(f"{name} declares no input_mean and input_std: what does it see?")
-        for key, value in zip(("mean", "std"), statistics, strict=True):
-            levels = torch.tensor(value, dtype=torch.float32).view(3, 1, 1, 1)
-            self.register_buffer(key, levels, persistent=False)
+        for name, levels in zip(("mean", "std"), input_levels(encoder), strict=True):
+            self.register_buffer(name, levels, persistent=False)
         self.encoder = encoder.eval().to(memory_format=torch.channels_last_3d)
 
     @torch.inference_mode()
@@ -42,7 +37,45 @@ class ClipEncoder(nn.Module):
         if self._frames is not None:
             features = self._frames(clips.flatten(0, 1)).mean((2, 3))
             return features.unflatten(0, clips.shape[:2]).mean(1)  # type: ignore[no-any-return]
-        mean = self.get_buffer("mean")
-        x = (clips.to(mean.device).transpose(1, 2).float() - mean) / self.get_buffer("std")
-        out: Tensor = self.encoder(x.contiguous(memory_format=torch.channels_last_3d))
-        return out.float().mean((2, 3, 4))
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        return clip_features(self.encoder, clips.to(mean.device).float() / 255, mean, std)
+
+
+def sees_clips(encoder: nn.Module) -> bool:
+    """Whether it is an encoder of clips; else it is one of images."""
+    return hasattr(encoder, "time_stride")
+
+
+def input_levels(encoder: nn.Module) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (3, 1, 1) each, that the encoder's RGB in [0, 1] is brought to.
+
+    Raises:
+        ValueError: the encoder declares none.
+    """
+    declared = [getattr(encoder, f"input_{name}", None) for name in ("mean", "std")]
+    if any(levels is None for levels in declared):
+        name = type(encoder).__name__
+        raise ValueError(f"{name} declares no input_mean and input_std: what does it see?")
+    mean, std = (torch.tensor(levels, dtype=torch.float32).view(3, 1, 1) for levels in declared)
+    return mean / 255, std / 255
+
+
+def clip_features(encoder: nn.Module, clips: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Average an encoder's output over space and time, or over the frames that it sees one by one.
+
+    Args:
+        encoder: see `ClipEncoder`; gradients pass through it.
+        clips: (N, T, 3, H, W) float RGB in [0, 1].
+        mean: see `input_levels`.
+        std: see `input_levels`.
+
+    Returns:
+        (N, C) float32.
+    """
+    x = (clips - mean) / std
+    out: Tensor
+    if not sees_clips(encoder):
+        out = encoder(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        return out.float().mean((2, 3)).view(*clips.shape[:2], -1).mean(1)
+    out = encoder(x.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))
+    return out.float().mean((2, 3, 4))
