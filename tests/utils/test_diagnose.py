@@ -16,6 +16,7 @@ from selfsup_motion.utils.diagnose import explain
         ("trainer.max_step=3", "Unknown key trainer.max_step: did you mean trainer.max_steps?"),
         ("trainr.max_steps=3", "Unknown key trainr.max_steps: did you mean trainer.max_steps?"),
         ("trainr=cpu", "Unknown key trainr: did you mean trainer?"),
+        ("task=davis2017", "Unknown key task: this command has no such group, it has "),
         ("sede=1", "Unknown key sede: did you mean seed?"),
         ("batch_size=4", "Unknown key batch_size: did you mean data.batch_size?"),
         ("trainer.frobnicate=1", "Unknown key trainer.frobnicate: trainer has max_steps, "),

@@ -82,6 +82,9 @@ def _no_such_key(
             shown = ", ".join(k for k in siblings if not k.startswith("_"))
             return f"Unknown key {key}: {parent} has {shown}."
         return f"Unknown key {key}: did you mean {parent}.{guess}?"
+    if key in groups:  # of other commands
+        here = ", ".join(k for k in valid if "." not in k and not k.startswith("_"))
+        return f"Unknown key {key}: this command has no such group, it has {here}."
     guess = nearest(key, [*groups, *valid])
     if guess is None:
         last = [k for k in valid if k.rpartition(".")[2] == name]
