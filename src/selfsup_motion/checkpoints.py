@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ KEY = "selfsup_motion"
 # what a checkpoint's config may call, besides PyTorch's optimisers; everything else is refused
 _PACKAGES = tuple(f"{__package__}.{name}." for name in ("ops", "models", "data", "methods"))
 _TASKS = f"{__package__}.tasks."  # of these the ones that train
+
+_REPORT = "_load_report"
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +78,7 @@ def load_encoder(
     """The part of a trained method that transfers, in evaluation mode.
 
     Every parameter and buffer of the encoder comes from the file; what else the file holds
-    (heads, decoders) is named once in the log.
+    (heads, decoders) is named once in the log, and by `load_report`.
 
     Args:
         path: a checkpoint of a run, a run folder (its `checkpoints/best.ckpt`, else `last.ckpt`),
@@ -100,6 +103,11 @@ def load_encoder(
     others = [name for name in stored.weights if not name.startswith(prefix)]
     _load(module, own, [*stored.unused, *others], path)
     return module.to(map_location).eval()
+
+
+def load_report(module: nn.Module) -> str:
+    """What `load_encoder` or `load_method` took from which file, and what it left there."""
+    return str(vars(module).get(_REPORT, "no file: the weights it was made with"))
 
 
 def encoder_config(path: str | Path) -> dict[str, Any]:
@@ -217,13 +225,16 @@ def _load(
 ) -> None:
     # files older than PyTorch 0.4.1 have no counters, which nothing here depends on
     counters = {k: v for k, v in module.state_dict().items() if k.endswith("num_batches_tracked")}
-    weights = {**counters, **weights}
-    check_weights(module, weights, path)
-    module.load_state_dict(weights)
+    check_weights(module, {**counters, **weights}, path)
+    module.load_state_dict({**counters, **weights})
+    kind = type(module).__name__
+    report = f"{path}: {len(weights)} tensors, all that the {kind} has"
     if unused:
-        parts = sorted({name.split(".")[0] for name in unused})
-        kind = type(module).__name__
-        log.info("%s: not part of the %s and left out: %s", path, kind, ", ".join(parts))
+        parts = Counter(name.split(".")[0] for name in unused)
+        left_out = ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
+        report += f"; not part of the {kind} and left out: {left_out}"
+    log.info("%s", report)
+    vars(module)[_REPORT] = report
 
 
 def _check_option(argument: str, name: str, group: str) -> None:

@@ -105,7 +105,7 @@ def _train(cfg: DictConfig) -> float | None:
             f"task={cfg.name} cannot learn from this data set: leave data=… out and set data.root."
         )
 
-    from selfsup_motion.checkpoints import encoder_config
+    from selfsup_motion.checkpoints import encoder_config, load_report
     from selfsup_motion.tasks.encoder_choice import checkpoint_path, choose_encoder
     from selfsup_motion.utils.check import TOP_LEVEL
     from selfsup_motion.utils.session import session
@@ -114,7 +114,12 @@ def _train(cfg: DictConfig) -> float | None:
     if cfg.checkpoint is not None:  # so that the run's own checkpoints can be loaded
         with open_dict(cfg):
             cfg.encoder = encoder_config(checkpoint_path(cfg.checkpoint))
-    origin = {"task": cfg.name, "encoder": type(encoder).__name__, "encoder_from": cfg.checkpoint}
+    origin = {
+        "task": cfg.name,
+        "encoder": type(encoder).__name__,
+        "encoder_from": cfg.checkpoint,
+        "encoder_weights": load_report(encoder),
+    }
     return session(
         cfg,
         command="evaluate",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from selfsup_motion.methods.schedules import cosine, milestones
+from selfsup_motion.methods.schedules import cosine, milestones, poly
 
 
 def rates(make, steps: int, **options) -> list[float]:
@@ -49,3 +49,10 @@ def test_warm_up_rises_from_almost_nothing_and_milestones_still_count():
 def test_impossible_milestones_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         rates(milestones, 10, **options)
+
+
+def test_poly_falls_to_its_end():
+    seen = rates(poly, 10, power=0.9, final_factor=0.2)
+    assert seen[0] == 1
+    assert seen[5] == pytest.approx(0.5**0.9)
+    assert seen[-1] == 0.2

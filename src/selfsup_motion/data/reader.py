@@ -22,7 +22,8 @@ from selfsup_motion.data.watch import ReadingBoard
 from selfsup_motion.errors import BadFilesError, ClipReadError, UserError
 
 View = Callable[[Clip, np.random.Generator], dict[str, Tensor]]
-"""Makes a sample of fixed shapes from a clip."""
+"""Makes a sample of fixed shapes from a clip; or of any shape, if it has a method `collate` that
+makes a batch of a list of samples."""
 Batch = dict[str, Any]
 """Tensors stacked along a new first dimension, and `key`: list[str]."""
 Draw = tuple[int, int]
@@ -107,7 +108,8 @@ class ClipReader:
         except UserError as error:
             return Delivery(None, tried, error)
         keys = [key for key, _ in samples]
-        batch: Batch = default_collate([sample for _, sample in samples])
+        stack = getattr(self.view, "collate", default_collate)
+        batch: Batch = stack([sample for _, sample in samples])
         return Delivery({**batch, "key": keys}, tried)
 
     def sample(

@@ -50,6 +50,16 @@ def cosine_with_rise(
     return LambdaLR(optimizer, factor)
 
 
+def poly(optimizer: Optimizer, *, total_steps: int, power: float, final_factor: float) -> LambdaLR:
+    """Fall as (1 - step / total_steps) ** power (DeepLab), but not below `final_factor`."""
+
+    def factor(step: int) -> float:
+        left = max(0.0, 1 - step / max(1, total_steps))
+        return max(final_factor, float(left**power))
+
+    return LambdaLR(optimizer, factor)
+
+
 def milestones(
     optimizer: Optimizer,
     *,

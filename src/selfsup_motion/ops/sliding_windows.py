@@ -69,3 +69,10 @@ def windows(images: Tensor, corners: Tensor, size: int) -> Tensor:
     cut = cut.float()
     cut = torch.lerp(cut[..., :-1], cut[..., 1:], right)
     return torch.lerp(cut[..., :-1, :], cut[..., 1:, :], down)
+
+
+def cover(length: int, window: int, step: int) -> list[int]:
+    """Where windows begin that together cover 0 to `length`, `step` apart; the last one is moved
+    back to end there. A window longer than that begins at 0."""
+    last = max(0, length - window)
+    return [*range(0, last, step), last]

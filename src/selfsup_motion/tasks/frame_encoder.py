@@ -13,6 +13,83 @@ Precision = Literal["32", "bf16", "16"]
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 
 
+class LayerOutput:
+    """What an encoder, or one of its layers, makes of an image.
+
+    Args:
+        encoder: (B, 3, H, W) float -> (B, C, h, w).
+        layer: name of the submodule whose output is taken instead (`layer3`); what comes after
+            it is not computed. None: the encoder's output.
+
+    Attributes:
+        stride: pixels per cell of the features.
+        channels: of the features.
+
+    Raises:
+        ValueError: the encoder has no such layer, or its output is no feature map.
+    """
+
+    def __init__(self, encoder: nn.Module, layer: str | None) -> None:
+        name = type(encoder).__name__
+        self.encoder = encoder
+        self._layer: nn.Module | None = None
+        if layer is not None:
+            found = dict(encoder.named_modules())
+            if layer not in found:
+                outer = ", ".join(key for key, _ in encoder.named_children())
+                raise ValueError(f"{name} has no layer {layer!r}, it has {outer}")
+            self._layer = found[layer]
+        self.stride, self.channels = self._probe(layer or name)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised image -> (B, channels, H / stride, W / stride)."""
+        if self._layer is None:
+            output: Tensor = self.encoder(x)
+            return output
+        handle = self._layer.register_forward_hook(_stop)
+        try:
+            self.encoder(x)
+        except _Reached as reached:
+            return reached.output
+        finally:
+            handle.remove()
+        raise ValueError("the encoder's forward does not pass through the layer that was asked for")
+
+    @torch.inference_mode()
+    def _probe(self, name: str) -> tuple[int, int]:
+        """Stride and channels, from the output for a small image; in evaluation mode."""
+        side = 96  # a multiple of 2, 3, 4, 6, 8, 12, 16, 32
+        device = next((p.device for p in self.encoder.parameters()), torch.device("cpu"))
+        features = self(torch.zeros(1, 3, side, side, device=device))
+        shape = tuple(features.shape)
+        if len(shape) != 4 or shape[2] != shape[3] or side % shape[2]:
+            raise ValueError(
+                f"{name} gives {shape} for a {side}x{side} image, which has no whole stride"
+            )
+        return side // shape[2], shape[1]
+
+
+def input_statistics(encoder: nn.Module) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, (3, 1, 1) float32 each, that an encoder wants its input normalised by.
+
+    Raises:
+        ValueError: it does not say.
+    """
+    statistics = [getattr(encoder, key, None) for key in ("input_mean", "input_std")]
+    if any(s is None for s in statistics):
+        raise ValueError(
+            f"{type(encoder).__name__} declares no input_mean and input_std: what does it see?"
+        )
+    mean, std = (torch.tensor(s, dtype=torch.float32).view(3, 1, 1) for s in statistics)
+    return mean, std
+
+
+def whole_cells(x: Tensor, stride: int) -> Tensor:
+    """Extend (B, C, H, W) to a multiple of the stride by repeating the last row and column."""
+    bottom, right = -x.shape[-2] % stride, -x.shape[-1] % stride
+    return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+
 class FrameEncoder(nn.Module):
     """An encoder with its input normalisation, in evaluation mode.
 
@@ -38,23 +115,13 @@ class FrameEncoder(nn.Module):
         self, encoder: nn.Module, layer: str | None = None, precision: Precision = "32"
     ) -> None:
         super().__init__()
-        name = type(encoder).__name__
-        statistics = [getattr(encoder, key, None) for key in ("input_mean", "input_std")]
-        if any(s is None for s in statistics):
-            raise ValueError(f"{name} declares no input_mean and input_std: what does it see?")
-        mean, std = (torch.tensor(s, dtype=torch.float32).view(3, 1, 1) for s in statistics)
+        mean, std = input_statistics(encoder)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.encoder = encoder.eval().to(memory_format=torch.channels_last)
         self.precision = precision
-        self._layer: nn.Module | None = None
-        if layer is not None:
-            found = dict(encoder.named_modules())
-            if layer not in found:
-                outer = ", ".join(key for key, _ in encoder.named_children())
-                raise ValueError(f"{name} has no layer {layer!r}, it has {outer}")
-            self._layer = found[layer]
-        self.stride, self.out_channels = self._probe(layer or name)
+        self._output = LayerOutput(self.encoder, layer)
+        self.stride, self.out_channels = self._output.stride, self._output.channels
 
     @property
     def device(self) -> torch.device:
@@ -76,41 +143,12 @@ class FrameEncoder(nn.Module):
         Returns:
             (B, out_channels, ceil(H / stride), ceil(W / stride)) float32.
         """
-        x = frames.to(self.device).float()
-        bottom, right = self.padding((x.shape[-2], x.shape[-1]))
-        if bottom or right:
-            x = F.pad(x, (0, right, 0, bottom), mode="replicate")
+        x = whole_cells(frames.to(self.device).float(), self.stride)
         x = (x - self.get_buffer("mean")) / self.get_buffer("std")
-        return self._features(x.contiguous(memory_format=torch.channels_last)).float()
-
-    def _features(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
         dtype = _DTYPES.get(self.precision)
-        reduced = torch.autocast(x.device.type, dtype) if dtype else nullcontext()
-        with reduced:
-            if self._layer is None:
-                output: Tensor = self.encoder(x)
-                return output
-            handle = self._layer.register_forward_hook(_stop)
-            try:
-                self.encoder(x)
-            except _Reached as reached:
-                return reached.output
-            finally:
-                handle.remove()
-        raise ValueError("the encoder's forward does not pass through the layer that was asked for")
-
-    @torch.inference_mode()
-    def _probe(self, name: str) -> tuple[int, int]:
-        """Stride and channels, from the output for a small image."""
-        side = 96  # a multiple of 2, 3, 4, 6, 8, 12, 16, 32
-        device = next((p.device for p in self.encoder.parameters()), self.device)
-        features = self._features(torch.zeros(1, 3, side, side, device=device))
-        shape = tuple(features.shape)
-        if len(shape) != 4 or shape[2] != shape[3] or side % shape[2]:
-            raise ValueError(
-                f"{name} gives {shape} for a {side}x{side} image, which has no whole stride"
-            )
-        return side // shape[2], shape[1]
+        with torch.autocast(x.device.type, dtype) if dtype else nullcontext():
+            return self._output(x).float()
 
 
 class _Reached(Exception):  # no error

@@ -31,8 +31,9 @@ class ToyWorld:
     Every clip carries flow (exact, sub-pixel) with `valid`, and these labels:
     `occlusion` (T-1, H, W) bool; `masks` (T, H, W) uint8 instance ids; `parts` (T, H, W) uint8
     puppet parts (`scene.LIMBS`); `object_classes` (N,) int64 of instances 1 to N
-    (`appearance.CLASSES`); `keypoints` (T, K, 3) float32 (`scene.JOINTS`; x, y, visibility 0
-    absent, 1 hidden, 2 visible); `action` () int64 (`motion.ACTIONS`).
+    (`appearance.CLASSES`); `semantic` (T, H, W) uint8 class of every pixel; `keypoints` (T, K, 3)
+    float32 (`scene.JOINTS`; x, y, visibility 0 absent, 1 hidden, 2 visible); `action` () int64
+    (`motion.ACTIONS`).
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class ToyWorld:
         owner = np.stack([rendering.owner for rendering in renderings])
         instances = np.array([layer.instance for layer in scene.layers], np.uint8)
         parts = np.array([layer.part for layer in scene.layers], np.uint8)
+        classes = np.array([0, *scene.object_classes], np.uint8)
         height, width = self.size
         flow = np.stack([m.flow for m in motions]) if motions else np.empty((0, 2, height, width))
         keypoints = np.stack([joint_positions(scene, r, JOINTS) for r in renderings])
@@ -121,6 +123,7 @@ class ToyWorld:
                     -1, height, width
                 ),
                 "masks": instances[owner],
+                "semantic": classes[instances[owner]],
                 "parts": parts[owner],
                 "object_classes": scene.object_classes,
                 "keypoints": keypoints,

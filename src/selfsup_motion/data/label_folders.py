@@ -1,0 +1,183 @@
+"""`LabelFolder`: images and their label maps, in folders and lists of any layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+import numpy as np
+
+from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.files import PathList
+from selfsup_motion.data.label_classes import LabelClasses
+from selfsup_motion.data.label_maps import read_label_map
+from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, image_size, read_bytes
+from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.errors import ClipReadError, UserError
+
+_LABEL_EXTENSIONS = (".png",)
+
+
+class LabelFolder:
+    """Still images with a class for every pixel: VOC 2012, LIP, CIHP and what is laid out alike.
+
+    A clip has one frame, as it is stored, and `labels["semantic"]` (1, H, W) uint8: class ids, 255
+    where there is no label. `key` is the image's path below `images` without its extension.
+    """
+
+    no_flow: ClassVar[str] = "labelled images do not move"
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        images: str,
+        labels: str,
+        listing: str | None,
+        classes: LabelClasses,
+        void: int,
+    ) -> None:
+        """List the images and their label maps; none is opened.
+
+        Args:
+            root: folder that the other paths are relative to.
+            images: folder of the images (any kind of file, found by its name without extension).
+            labels: folder of the label maps (.png).
+            listing: text file with a name per line, or, as some `train_aug.txt`, the paths of an
+                image and its label map; null takes every label map there is.
+            classes: what the ids stand for.
+            void: the id of pixels without a label in the files.
+
+        Raises:
+            UserError: a folder or the list does not exist, the list is empty, or names an image
+                without a file or without a label map.
+        """
+        self.root, self.classes, self.void = Path(root), classes, void
+        self._folder = PurePosixPath(images)
+        if not self.root.is_dir():
+            raise UserError(
+                f"The folder {root} does not exist: set data.root to the folder that holds "
+                f"{images}."
+            )
+        if listing is None:
+            names = sorted(_by_stem(self.root / labels, _LABEL_EXTENSIONS))
+            if not names:
+                raise UserError(f"{self.root / labels} holds no label maps (.png).")
+            pairs = [(name, name) for name in names]
+        else:
+            pairs = _read_list(self.root / listing)
+        self._images = PathList(self._find(images, [a for a, _ in pairs], IMAGE_EXTENSIONS))
+        self._labels = PathList(self._find(labels, [b for _, b in pairs], _LABEL_EXTENSIONS))
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._images)
+
+    def name(self, index: int) -> str:
+        """What image `index` is called, found without opening it."""
+        return str(self.root / self._images[index])
+
+    def info(self, index: int) -> VideoInfo:
+        """Describe image `index`; raises `ClipReadError`."""
+        path = self.root / self._images[index]
+        size = image_size(read_bytes(path, str(path)), str(path))
+        return VideoInfo(self._key(index), 1, None, *size)
+
+    def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
+        """Read image and labels, once for every frame asked for.
+
+        Raises:
+            ClipReadError: a file is missing or damaged.
+            UserError: the files do not belong together, or ids are no classes.
+        """
+        path, labelled = self.root / self._images[index], self.root / self._labels[index]
+        if any(number != 0 for number in frame_indices):
+            raise ClipReadError(
+                f"{path} is a still image: it has no frame {max(frame_indices)}.",
+                file=str(path),
+                reason="too short",
+            )
+        image = decode_image(read_bytes(path, str(path)), str(path))
+        ids = read_label_map(labelled, self.classes, self.void)
+        if ids.shape != image.shape[:2]:
+            raise UserError(
+                f"{labelled} has {ids.shape[1]}x{ids.shape[0]} pixels and its image {path} "
+                f"{image.shape[1]}x{image.shape[0]}: expected the same size."
+            )
+        count = len(frame_indices)
+        return Clip(
+            frames=np.repeat(image[None], count, axis=0).transpose(0, 3, 1, 2),
+            key=self._key(index),
+            labels={"semantic": np.repeat(ids[None], count, axis=0)},
+        )
+
+    def _key(self, index: int) -> str:
+        path = PurePosixPath(self._images[index]).with_suffix("")
+        inside = path.is_relative_to(self._folder)
+        return str(path.relative_to(self._folder) if inside else path)
+
+    def _find(self, folder: str, names: Sequence[str], extensions: Sequence[str]) -> list[str]:
+        """Paths of the files that are called so, relative to the root, one a name."""
+        listed: dict[PurePosixPath, dict[str, str]] = {}
+        found = []
+        for name in names:
+            parent, stem = _place(name, folder)
+            if parent not in listed:
+                listed[parent] = _by_stem(self.root / parent, extensions)
+            if stem not in listed[parent]:
+                raise UserError(
+                    f"{self.root / parent} has no {stem} ({' '.join(extensions)}), which the list "
+                    "names: complete the folder or use another list."
+                )
+            found.append(str(parent / listed[parent][stem]))
+        return found
+
+
+def _place(name: str, folder: str) -> tuple[PurePosixPath, str]:
+    """Folder below the root, and name without extension, of what a line of a list names.
+
+    "/JPEGImages/2007_000032.jpg" is a path from the root; "2007_000032" and "2007_000032.jpg" are
+    in `folder`.
+    """
+    path = PurePosixPath(name.lstrip("/"))
+    is_file = path.suffix.lower() in IMAGE_EXTENSIONS
+    parent = path.parent if is_file and len(path.parts) > 1 else PurePosixPath(folder, path.parent)
+    return parent, path.stem if is_file else path.name
+
+
+def _by_stem(folder: Path, extensions: Sequence[str]) -> dict[str, str]:
+    """File names of a folder by their names without extension; one look at the folder, however
+    many files it has.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} does not exist: set data.root to the folder that holds it, or say where "
+            "images and labels are (data.train, data.val)."
+        )
+    names = (path.name for path in folder.iterdir())
+    paths = (PurePosixPath(name) for name in names)
+    return {path.stem: path.name for path in paths if path.suffix.lower() in extensions}
+
+
+def _read_list(path: Path) -> list[tuple[str, str]]:
+    """Names or paths of the image and the label map of each line that is not empty."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a list of images.") from error
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) > 2:
+            raise UserError(
+                f"{path}:{number}: expected a name, or an image and its label map, got {line!r}."
+            )
+        if words:
+            pairs.append((words[0], words[-1]))
+    if not pairs:
+        raise UserError(f"{path} is empty: expected a name per line.")
+    return pairs
