@@ -93,6 +93,17 @@ def test_a_run_of_cmp_is_probed_and_the_probe_can_be_loaded(evaluate, folder, cm
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
+def test_a_task_that_goes_on_equals_one_that_was_not_stopped(evaluate, folder):
+    small = ("encoder=resnet10", "encoder.width=8", "method.head.hidden=8", *TINY)
+    task = ("task=toy_seg", *small, "callbacks.checkpoint.keep_every_n_steps=2")
+    assert evaluate(*task, "paths.output_dir=whole") == 0
+    half = "resume=whole/checkpoints/step_00000002.ckpt"
+    assert evaluate(*task, half, "paths.output_dir=parts") == 0
+    assert summary("parts")["resumed_from_step"] == 2
+    whole, parts = (load_method(run).state_dict() for run in ("whole", "parts"))
+    assert all(torch.equal(parts[name], value) for name, value in whole.items())
+
+
 def test_a_puppet_is_parsed(evaluate, folder):
     small = ("encoder.width=8", "method.head.hidden=8", "paths.output_dir=run")
     assert evaluate("task=toy_parsing", "encoder=resnet10", *TINY, *small) == 0
@@ -147,6 +158,8 @@ def test_encoders_of_the_authors_form_are_read_for_alexnet(tmp_path):
         (["data.classes.names=[ground,thing]"], "has class 7: expected 0 to 1, or 255 for void"),
         (["data.val.images=other"], "voc/other/2007_2.jpg 9x8: expected the same size"),
         (["view.labels=parts"], "has no labels 'parts'"),
+        (["device=cpu"], "device=cpu: task=voc2012_seg trains, say trainer=cpu."),
+        (["overlay=true"], "task=voc2012_seg draws figures anyway, leave it out."),
         (["method.head.hiden=3"], "did you mean method.head.hidden?"),
     ],
 )
