@@ -12,6 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
@@ -100,7 +101,7 @@ def _train(cfg: DictConfig) -> float | None:
         raise UserError(f"device={cfg.device}: task={cfg.name} trains, say trainer={cfg.device}.")
     if cfg.overlay:
         raise UserError(f"overlay=true: task={cfg.name} draws figures anyway, leave it out.")
-    if "module" not in cfg.data:
+    if "module" not in cfg.data or _lacks_labels(cfg):
         raise UserError(
             f"task={cfg.name} cannot learn from this data set: leave data=… out and set data.root."
         )
@@ -127,6 +128,17 @@ def _train(cfg: DictConfig) -> float | None:
         parts={"encoder": encoder},
         origin=origin,
     )
+
+
+def _lacks_labels(cfg: DictConfig) -> bool:
+    """Whether the task refers to something that the data set does not have."""
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationKeyError as error:
+        return "'data." in str(error)
+    except OmegaConfBaseException:
+        pass  # a value is not set, for example; what checks the config says it better
+    return False
 
 
 def _open_folder(cfg: DictConfig, config: dict[str, Any]) -> Path:

@@ -182,6 +182,11 @@ def test_mistakes_are_one_sentence(evaluate, folder, capsys, change, expected):
     assert not Path("run").exists()
 
 
+def test_a_data_set_without_classes_is_refused(evaluate, folder, capsys):
+    assert evaluate("task=voc2012_seg", "data=toy", "encoder=resnet10") == 2
+    assert "task=voc2012_seg cannot learn from this data set" in capsys.readouterr().err
+
+
 def test_sbd_becomes_train_aug(tmp_path):
     write_voc(tmp_path / "voc")
     (tmp_path / "sbd/cls").mkdir(parents=True)
