@@ -22,6 +22,7 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (He et al. 2016), both dilated."""
 
     expansion = 1
+    strided = "conv1"
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions and a shortcut; stride and dilation are in the 3x3."""
 
     expansion = 4
+    strided = "conv2"
 
     def __init__(
         self,
@@ -91,6 +93,8 @@ _SCHEDULES = {
     32: ((1, 1), (2, 1), (2, 1), (2, 1)),
 }
 
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
 
 class ResNetEncoder(nn.Module):
     """ResNet without its classifier, followed by a 1x1 projection `conv5` (CMP's image encoder).
@@ -124,13 +128,11 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         if depth not in _BLOCKS:
             raise ValueError(f"depth must be one of {', '.join(map(str, _BLOCKS))}, got {depth}")
-        if output_stride not in _SCHEDULES:
-            raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}")
         block, counts = _BLOCKS[depth]
         self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         layers, channels = [], width
-        for i, (stride, dilation) in enumerate(_SCHEDULES[output_stride]):
+        for i, (stride, dilation) in enumerate(_schedule(output_stride)):
             layers.append(_make_layer(block, channels, width << i, counts[i], stride, dilation))
             channels = (width << i) * block.expansion
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
@@ -159,6 +161,48 @@ class ResNetEncoder(nn.Module):
         layer1 = self.layer1(F.max_pool2d(stem, kernel_size=3, stride=2, padding=1))
         deep = self.layer4(self.layer3(self.layer2(layer1)))
         return {"stem": stem, "layer1": layer1, "output": self.conv5(deep)}
+
+    def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
+        """`layer1` to `layer4`, without the projection, for feature pyramids."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        stages = {}
+        for name in STAGES:
+            x = stages[name] = self.get_submodule(name)(x)
+        return stages
+
+    @property
+    def stage_channels(self) -> list[int]:
+        """Channels of each entry of `forward_stages`."""
+        first = self.feature_channels["layer1"]
+        return [first << i for i in range(len(STAGES))]
+
+    def set_output_stride(self, output_stride: int) -> None:
+        """Exchange strides and dilations; the weights stay as they are.
+
+        Args:
+            output_stride: 8, 16 or 32.
+        """
+        for name, (stride, dilation) in zip(STAGES, _schedule(output_stride), strict=True):
+            for index, block in enumerate(self.get_submodule(name).children()):
+                _set_stride(block, stride if index == 0 else 1, dilation)
+        self.stride = output_stride
+
+
+def _schedule(output_stride: int) -> tuple[tuple[int, int], ...]:
+    if output_stride not in _SCHEDULES:
+        raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}")
+    return _SCHEDULES[output_stride]
+
+
+def _set_stride(block: nn.Module, stride: int, dilation: int) -> None:
+    for name, conv in block.named_modules():
+        if not isinstance(conv, nn.Conv2d):
+            continue
+        if conv.kernel_size == (3, 3):
+            conv.dilation = conv.padding = (dilation, dilation)
+        if name in (block.strided, "downsample.0"):
+            conv.stride = (stride, stride)
 
 
 def _make_layer(

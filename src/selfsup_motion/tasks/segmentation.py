@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
@@ -125,7 +126,7 @@ class Segmentation(pl.LightningModule):
         """Switch modes; what is frozen stays in evaluation mode."""
         super().train(mode)
         for module in self.encoder.modules():
-            if self.frozen or (self.freeze_norm and isinstance(module, nn.BatchNorm2d)):
+            if self.frozen or (self.freeze_norm and isinstance(module, _BatchNorm)):
                 module.eval()
         return self
 
