@@ -292,6 +292,13 @@ def test_fine_tuning_changes_the_encoder_up_to_its_layer(tmp_path, freeze_norm):
     assert "encoder.bn1.weight" not in same
 
 
+def test_frozen_normalisation_stays_frozen_where_devices_share_it():
+    module = nn.SyncBatchNorm.convert_sync_batchnorm(task(freeze_norm=True)).train()
+    norms = [m for m in module.encoder.modules() if isinstance(m, nn.SyncBatchNorm)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+
+
 def test_the_head_has_its_own_rate(tmp_path):
     module = task(head_lr_factor=10.0)
     trainer = fit(module, tmp_path, 2)
