@@ -39,7 +39,7 @@ def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
         (["prepare=index", "prepare.root=no"], "The folder no does not exist: set prepare.root to"),
         (["prepare=frames", "prepare.quality=0"], "prepare.quality must be between 1 and 100"),
         (["prepare=frames", "prepare.fps=-1"], "prepare.fps must be positive"),
-        (["prepare=shards", "prepare.flow=raft"], "prepare.flow=raft: expected one of dis, raft_"),
+        (["prepare=shards", "prepare.flow=raft"], "prepare.flow=raft: expected one of stored, "),
         (["prepare=shards", "prepare.short_side=3"], "prepare.short_side must be at least 16"),
         (["prepare=flow", "prepare.root=no"], "The folder no does not exist: set prepare.root to"),
         (["prepare=flow", "prepare.strides=[]"], "prepare.strides=[]: give one or more distances"),

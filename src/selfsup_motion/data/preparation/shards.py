@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsup_motion.data.flow_estimation import FlowName
 from selfsup_motion.data.index import NAME, VideoIndex
 from selfsup_motion.data.preparation.atomic import new_file
 from selfsup_motion.data.preparation.estimators import make_estimator, with_flow
@@ -45,7 +46,7 @@ class PackShards:
         fps: float | None,
         picture: Literal["jpg", "png"],
         quality: int,
-        flow: Literal["dis", "raft_small", "raft_large", "stored"] | None,
+        flow: FlowName | None,
         flow_preset: Literal["ultrafast", "fast", "medium"],
         flow_check: bool,
         flow_weights: str | None,
