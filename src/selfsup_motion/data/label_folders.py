@@ -168,7 +168,11 @@ def _read_list(path: Path) -> list[tuple[str, str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list of images.") from error
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise UserError(
+            f"{path}: cannot be read as a list of images ({reason}); set data.train.listing and "
+            "data.val.listing, null takes every label map."
+        ) from error
     pairs = []
     for number, line in enumerate(lines, 1):
         words = line.split()
