@@ -28,9 +28,7 @@ class DavisFolder:
         resolution: folder below JPEGImages and Annotations.
     """
 
-    def __init__(
-        self, root: str, *, split: str = "val", year: str = "2017", resolution: str = "480p"
-    ) -> None:
+    def __init__(self, root: str, *, split: str, year: str, resolution: str) -> None:
         folder = Path(root)
         self._images = folder / "JPEGImages" / resolution
         self._masks = folder / "Annotations" / resolution

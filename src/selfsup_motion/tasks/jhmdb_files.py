@@ -27,7 +27,7 @@ class JhmdbFolder:
         split: 1, 2 or 3: its test clips; without the folder `splits`, all clips.
     """
 
-    def __init__(self, root: str, *, split: int = 1) -> None:
+    def __init__(self, root: str, *, split: int) -> None:
         folder = Path(root)
         self._images, self._joints = folder / "Rename_Images", folder / "joint_positions"
         if not self._images.is_dir() or not self._joints.is_dir():
@@ -79,8 +79,14 @@ class JhmdbVideo:
             raise UserError(f"{self._joints}: is missing, every clip needs its joint positions.")
         try:
             positions = np.asarray(loadmat(self._joints)["pos_img"], np.float64)
-        except (ValueError, KeyError, OSError, NotImplementedError) as error:
-            raise UserError(f"{self._joints}: no MATLAB file with pos_img ({error}).") from error
+        except NotImplementedError as error:  # SciPy does not read these
+            raise UserError(
+                f"{self._joints}: a MATLAB 7.3 file, save it in the format -v7 as JHMDB's are."
+            ) from error
+        except Exception as error:  # of a damaged file SciPy passes on whatever its parts raise
+            raise UserError(
+                f"{self._joints}: not a whole MATLAB file with pos_img ({error})."
+            ) from error
         if positions.ndim != 3 or positions.shape[:2] != (2, _JOINTS):
             raise UserError(
                 f"{self._joints}: pos_img is {positions.shape}, expected (2, {_JOINTS}, frames)."
