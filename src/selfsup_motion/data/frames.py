@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from selfsup_motion.data.geometry import (
 )
 from selfsup_motion.data.pictures import decode_image, image_size, read_bytes
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.thread_local import ThreadLocal
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.flow_io import decode_flow, decode_flow_jpegs
 
@@ -33,7 +33,7 @@ _LOOKED_AT = 5
 """First pairs of a list, one of which must exist."""
 
 
-class FrameFolder:
+class FrameFolder(ThreadLocal):
     """Frame pairs from list files (the layout of CMP's YFCC data), or folders of frames.
 
     Frames are taken as they are stored; the EXIF rotation of photos is not applied, since flow and
@@ -96,7 +96,6 @@ class FrameFolder:
         self._store = FlowStore(flow_root) if self._stored and layout == "folders" else None
         self._flow = None if self._stored else in_workers(flow, flow_preset, flow_check)
         self._first_only = False
-        self._local = threading.local()
         if not self.root.is_dir():
             raise UserError(f"The folder {root} does not exist: set data.root to that of the data.")
         if layout == "folders" and val_lists is not None and lists is None:
@@ -288,16 +287,9 @@ class FrameFolder:
 
     def _estimator(self) -> Any:
         """The flow estimator of this thread: it holds buffers."""
-        if getattr(self._local, "process", None) != os.getpid():
-            self._local.flow, self._local.process = copy.copy(self._flow), os.getpid()
+        if not hasattr(self._local, "flow"):
+            self._local.flow = copy.copy(self._flow)
         return self._local.flow
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_local"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._local = threading.local()
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:

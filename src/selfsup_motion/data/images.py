@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -14,11 +13,12 @@ from selfsup_motion.data.files import PathList, find_files, split_by_name
 from selfsup_motion.data.geometry import resize_image, short_side_size
 from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, image_size, read_bytes
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.thread_local import ThreadLocal
 from selfsup_motion.data.video_lists import split_folders
 from selfsup_motion.errors import ClipReadError, UserError
 
 
-class ImageFolder:
+class ImageFolder(ThreadLocal):
     """The images below a folder, nested as deep as you like; `key` is the relative path.
 
     Photos are turned upright as their EXIF data says.
@@ -61,7 +61,6 @@ class ImageFolder:
         if short_side is not None and short_side < 16:
             raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
         self.short_side = short_side
-        self._local = threading.local()
         self.root = Path(root)
         if val_root is not None:
             self.root = Path(val_root if split == "val" else root)
@@ -121,10 +120,3 @@ class ImageFolder:
         if last is None or last[0] != name:
             last = self._local.last = name, read_bytes(self.root / name, name)
         return last[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_local"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._local = threading.local()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from selfsup_motion.data.index import NAME, VideoIndex
 from selfsup_motion.data.pictures import decode_image
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.storage import Storage, open_storage
+from selfsup_motion.data.thread_local import ThreadLocal
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.flow_io import decode_flow
 
@@ -34,7 +33,7 @@ Span = tuple[int, int]
 """Offset and size in a shard."""
 
 
-class ClipShards:
+class ClipShards(ThreadLocal):
     """Videos packed by `prepare=shards`.
 
     Frames are the stored ones: those of the videos exactly if stored as PNG, those of the JPEGs
@@ -93,7 +92,6 @@ class ClipShards:
         self._stored = flow == "stored"
         self._flow = None if self._stored else in_workers(flow, flow_preset, flow_check)
         self._first_only = False
-        self._local = threading.local()
         key = "data.val_root" if separate else "data.root"
         index = VideoIndex.parse(
             open_storage(self.root, self._options, key).whole(NAME), f"{self.root}/{NAME}"
@@ -190,17 +188,10 @@ class ClipShards:
 
     def _reader(self) -> _Reader:
         reader: _Reader | None = getattr(self._local, "reader", None)
-        if reader is None or reader.process != os.getpid():
+        if reader is None:
             storage = open_storage(self.root, self._options, "data.root")
             reader = self._local.reader = _Reader(self._index, storage, self._flow)
         return reader
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_local"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._local = threading.local()
 
 
 @dataclass(frozen=True)
@@ -216,7 +207,6 @@ class _Reader:
     """What one thread of one process keeps open or remembers."""
 
     def __init__(self, index: VideoIndex, storage: Storage, flow: Any) -> None:
-        self.process = os.getpid()
         self._index = index
         self._storage = storage
         self._tables: OrderedDict[int, _Table] = OrderedDict()

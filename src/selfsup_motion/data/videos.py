@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from selfsup_motion.data.flow_estimation import DISFlow, FlowName, in_workers
 from selfsup_motion.data.flow_store import FlowStore, frame_name
 from selfsup_motion.data.index import VideoIndex
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.thread_local import ThreadLocal
 from selfsup_motion.data.video_lists import (
     ListFiles,
     VideoList,
@@ -51,7 +50,7 @@ _TABLES_KEPT = 1024
 """Frame tables each thread of each process remembers: about 10 KB for a thousand frames."""
 
 
-class VideoFolder:
+class VideoFolder(ThreadLocal):
     """The videos below a folder, nested as deep as you like; `key` is the relative path.
 
     The frames returned are exactly those asked for (see `decoding`), rotated as they are to be
@@ -175,7 +174,6 @@ class VideoFolder:
         self._time_limit = time_limit
         self._store = FlowStore(flow_root) if flow == "stored" else None
         self._flow = in_workers(flow, flow_preset, flow_check)
-        self._local = threading.local()
 
     def __len__(self) -> int:
         """Number of videos."""
@@ -263,18 +261,11 @@ class VideoFolder:
 
     def _handles(self) -> VideoHandles:
         handles: VideoHandles | None = getattr(self._local, "handles", None)
-        if handles is None or handles.process != os.getpid():
+        if handles is None:
             handles = self._local.handles = VideoHandles(
                 self.root, self._paths, self._flow, self._time_limit
             )
         return handles
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_local"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._local = threading.local()
 
 
 def _packed(paths: Sequence[str]) -> PathList:
@@ -287,7 +278,6 @@ class VideoHandles:
     def __init__(
         self, root: Path, paths: PathList, flow: DISFlow | None, time_limit: float
     ) -> None:
-        self.process = os.getpid()
         self._root = root
         self._paths = paths
         self._time_limit = time_limit

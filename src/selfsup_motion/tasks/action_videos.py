@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +16,7 @@ from selfsup_motion.data.decoding import TIME_LIMIT, VideoFile
 from selfsup_motion.data.files import PathList
 from selfsup_motion.data.geometry import resize_image, short_side_size
 from selfsup_motion.data.source import Source, VideoInfo
+from selfsup_motion.data.thread_local import ThreadLocal
 from selfsup_motion.data.toy.motion import ACTIONS
 from selfsup_motion.data.videos import VideoHandles
 from selfsup_motion.errors import UserError
@@ -102,7 +101,7 @@ class ActionSet(Source, Protocol):
         ...
 
 
-class ActionVideos:
+class ActionVideos(ThreadLocal):
     """Videos in files.
 
     Args:
@@ -134,7 +133,6 @@ class ActionVideos:
         self.classes = made.classes
         self.names = [video.path for video in self._videos]
         self.labels = np.array([video.label for video in self._videos], np.int64)
-        self._local = threading.local()
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -174,17 +172,10 @@ class ActionVideos:
     def _handles(self) -> VideoHandles:
         """Of this thread of this process."""
         handles: VideoHandles | None = getattr(self._local, "handles", None)
-        if handles is None or handles.process != os.getpid():
+        if handles is None:
             paths = PathList(self.names)
             handles = self._local.handles = VideoHandles(self.root, paths, None, TIME_LIMIT)
         return handles
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_local"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._local = threading.local()
 
 
 class ToyActions:
