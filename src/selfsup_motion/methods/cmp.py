@@ -23,6 +23,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmp_propagate import Points, propagate
 from selfsup_motion.methods.cmp_rigid import FewPointCurves
 from selfsup_motion.methods.ranks import rank_weight
+from selfsup_motion.methods.schedules import every_step
 from selfsup_motion.models.resnet import published_init_
 from selfsup_motion.ops.dominant_motion import dominant_motion
 from selfsup_motion.ops.draw import draw_arrows, panel
@@ -265,12 +266,7 @@ class CMP(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimiser for everything, its rate set anew at every step."""
         optimizer = self.make_optimizer(self.parameters())
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_schedule(optimizer, total_steps=total_steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return every_step(optimizer, self.make_schedule, self.trainer)
 
     @torch.no_grad()
     def figures(self, batch: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:

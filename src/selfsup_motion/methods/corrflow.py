@@ -23,6 +23,7 @@ from selfsup_motion.methods.channel_dropout import ChannelDropout
 from selfsup_motion.methods.color_files import read_centroids
 from selfsup_motion.methods.corrflow_figures import clip_panel
 from selfsup_motion.methods.corrflow_following import Unlearned, follow_masks, region_similarities
+from selfsup_motion.methods.schedules import every_step
 from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.color import KINETICS_CENTROIDS, LabQuantizer, rgb_to_lab
 from selfsup_motion.ops.color_jitter import color_jitter
@@ -248,12 +249,7 @@ class CorrFlow(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimiser for everything, its rate set anew at every step."""
         optimizer = self.make_optimizer(self.parameters())
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_schedule(optimizer, total_steps=total_steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return every_step(optimizer, self.make_schedule, self.trainer)
 
     @torch.no_grad()
     def figures(self, batch: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:

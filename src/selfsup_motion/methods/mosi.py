@@ -23,6 +23,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.param_groups import decayed
+from selfsup_motion.methods.schedules import every_step
 from selfsup_motion.ops.activation_map import located, motion_map
 from selfsup_motion.ops.motion_classes import MotionClasses
 from selfsup_motion.ops.motion_pictures import captioned, confusion_picture, overlay_heat
@@ -216,12 +217,7 @@ class MoSI(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimiser for everything, its rate set anew at every step."""
         optimizer = self.make_optimizer(decayed(self))
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_schedule(optimizer, total_steps=total_steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return every_step(optimizer, self.make_schedule, self.trainer)
 
     def normalised(self, frames: Tensor) -> Tensor:
         """(N, T, 3, H, W) uint8 frames of real clips -> (N, 3, T, H, W) as `forward` takes them."""

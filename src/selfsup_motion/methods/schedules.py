@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+
+def every_step(
+    optimizer: Optimizer, make_schedule: Callable[..., LRScheduler], trainer: pl.Trainer
+) -> dict[str, Any]:
+    """What `configure_optimizers` returns for a rate that is set anew at every step.
+
+    Args:
+        optimizer: all there is.
+        make_schedule: makes its schedule of (optimizer, total_steps=…).
+        trainer: knows the number of steps.
+    """
+    schedule = make_schedule(optimizer, total_steps=int(trainer.estimated_stepping_batches))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def cosine(

@@ -24,6 +24,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.param_groups import decayed
 from selfsup_motion.methods.ranks import gathered
+from selfsup_motion.methods.schedules import every_step
 from selfsup_motion.ops.color_jitter import color_jitter
 from selfsup_motion.ops.motion_pictures import captioned
 from selfsup_motion.tasks.clip_encoder import clip_features, input_levels, sees_clips
@@ -172,12 +173,7 @@ class ActionFinetuning(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimiser for everything, its rate set anew at every step."""
         optimizer = self.make_optimizer(decayed(self))
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_schedule(optimizer, total_steps=total_steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return every_step(optimizer, self.make_schedule, self.trainer)
 
     @torch.no_grad()
     def figures(self, batch: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.param_groups import decayed
+from selfsup_motion.methods.schedules import every_step
 from selfsup_motion.models.resnet import STAGES, ResNetEncoder
 from selfsup_motion.tasks.coco_scores import KINDS, SCORES, CocoScores
 from selfsup_motion.tasks.detections import Detections, full_size, results
@@ -157,12 +158,7 @@ class InstanceSegmentation(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimiser for everything; no decay of biases and of normalisation."""
         optimizer = self.make_optimizer(decayed(self))
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_schedule(optimizer, total_steps=total_steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return every_step(optimizer, self.make_schedule, self.trainer)
 
     @torch.no_grad()
     def detect(self, batch: Mapping[str, Any]) -> list[Detections]:

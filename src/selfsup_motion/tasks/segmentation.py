@@ -27,6 +27,7 @@ from selfsup_motion.checkpoints import load_report
 from selfsup_motion.data.label_classes import VOID, LabelClasses
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.ranks import rank_weight
+from selfsup_motion.methods.schedules import every_step
 from selfsup_motion.ops.confusion import class_accuracy, class_iou, constant_iou, pixel_accuracy
 from selfsup_motion.ops.sliding_windows import cover
 from selfsup_motion.tasks.frame_encoder import LayerOutput, input_statistics, whole_cells
@@ -195,12 +196,7 @@ class Segmentation(pl.LightningModule):
         groups = [{"params": part} for part in (learns, list(self.head.parameters())) if part]
         optimizer = self.make_optimizer(groups)
         optimizer.param_groups[-1]["lr"] *= self.head_lr_factor
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_schedule(optimizer, total_steps=total_steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return every_step(optimizer, self.make_schedule, self.trainer)
 
     @torch.no_grad()
     def figures(self, batch: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
