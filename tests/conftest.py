@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -35,4 +37,21 @@ def cmp_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ours = {"version": "0", "experiment": "cmp_animate", "config": config}
     content = {"state_dict": method.state_dict(), "global_step": 1, "selfsup_motion": ours}
     torch.save(content, run / "checkpoints" / "best.ckpt")
+    return run
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`command("evaluate", "task=jhmdb")`: a command line in this process and an empty folder;
+    returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(verb: str, *arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", [verb, *arguments])
+        try:
+            import_module(f"selfsup_motion.{verb}").main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
     return run

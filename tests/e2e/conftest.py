@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,17 +56,6 @@ def cli(folder: Path) -> Cli:
 
 
 @pytest.fixture
-def main(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def main(command: Callable[..., int]) -> Callable[..., int]:
     """The command line in this process: takes its arguments, returns its exit status."""
-    from selfsup_motion.train import main as entry
-
-    def run(*arguments: str) -> int:
-        command = ["selfsup-motion-train", f"--config-dir={CONF}", *arguments]
-        monkeypatch.setattr(sys, "argv", command)
-        try:
-            entry()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
+    return partial(command, "train", f"--config-dir={CONF}")

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import av
@@ -19,22 +20,12 @@ QUICK = ("seconds=0.2", "fps=10")
 
 
 @pytest.fixture
-def animate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def animate(command: Callable[..., int], folder: Path) -> Callable[..., int]:
     """The command line in this process: takes its arguments, returns its exit status."""
-    from selfsup_motion.animate import main
-
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (48, 70, 3), np.uint8)).save(folder / "photo.png")
 
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["selfsup-motion-animate", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
+    return partial(command, "animate")
 
 
 def test_a_photo_and_an_arrow_make_flow_pictures_and_films(animate, cmp_checkpoint, capsys):

@@ -1,8 +1,8 @@
 """`python -m selfsup_motion.annotate` as a user runs it."""
 
 import json
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +11,12 @@ from PIL import Image
 
 
 @pytest.fixture
-def annotate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def annotate(command: Callable[..., int], folder: Path) -> Callable[..., int]:
     """The command line in this process: takes its arguments, returns its exit status."""
-    from selfsup_motion.annotate import main
-
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (48, 70, 3), np.uint8)).save(folder / "photo.png")
 
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["selfsup-motion-annotate", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
+    return partial(command, "annotate")
 
 
 @pytest.mark.parametrize("refine", ["null", "grabcut", "guided"])

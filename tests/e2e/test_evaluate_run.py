@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,19 +24,9 @@ DAVIS = ("task=davis2017", "data.root=davis", "encoder=lab_color", "device=cpu")
 
 
 @pytest.fixture
-def evaluate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def evaluate(command: Callable[..., int]) -> Callable[..., int]:
     """The command line in this process: takes its arguments, returns its exit status."""
-    from selfsup_motion.evaluate import main
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
+    return partial(command, "evaluate")
 
 
 def metrics(folder: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,9 @@ from selfsup_motion.data.index import VideoIndex
 
 
 @pytest.fixture
-def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def prepare(command: Callable[..., int]) -> Callable[..., int]:
     """The command line in this process: takes its arguments, returns its exit status."""
-    from selfsup_motion.prepare import main
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["selfsup-motion-prepare", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
+    return partial(command, "prepare")
 
 
 @pytest.mark.parametrize(

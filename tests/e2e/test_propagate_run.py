@@ -21,21 +21,11 @@ FRAMES = "davis/JPEGImages/480p/cat"
 
 
 @pytest.fixture
-def propagate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def propagate(command: Callable[..., int], folder: Path) -> Callable[..., int]:
     """The command line in this process, beside the folder `davis`."""
-    from selfsup_motion.propagate import main
-
     write_davis(folder / "davis", ("cat",), count=5)
 
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["propagate", *arguments, "device=cpu"])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
+    return lambda *arguments: command("propagate", *arguments, "device=cpu")
 
 
 def write_clip(path: str) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,9 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_voc_aug.py"
 
 
 @pytest.fixture
-def evaluate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def evaluate(command: Callable[..., int]) -> Callable[..., int]:
     """The command line in this process: takes its arguments, returns its exit status."""
-    from selfsup_motion.evaluate import main
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
+    return partial(command, "evaluate")
 
 
 def summary(folder: str) -> dict[str, Any]:

@@ -265,20 +265,9 @@ def test_the_published_schedule_follows_from_passes_and_the_lists(ucf):
 
 
 @pytest.fixture
-def evaluate(tmp_path, monkeypatch) -> Callable[..., int]:
+def evaluate(command: Callable[..., int]) -> Callable[..., int]:
     """The command line in this process: takes its arguments, returns its exit status."""
-    from selfsup_motion.evaluate import main
-
-    def run(*arguments: str) -> int:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", ["evaluate", *arguments])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
+    return partial(command, "evaluate")
 
 
 def test_a_run_of_evaluate_trains_and_its_checkpoint_names_actions(tmp_path, evaluate):
