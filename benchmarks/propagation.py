@@ -3,8 +3,8 @@
     python benchmarks/propagation.py [--device cuda] [--frames 3]
 
 Random weights and random frames. "pairwise" is the published form: both frames of a pair are
-encoded, the windows are unfolded. Every case runs in a process of its own, for its peak memory; the
-context is complete before the clock starts.
+encoded, layer by layer with PyTorch's own convolutions, and the windows are unfolded. Every case
+runs in a process of its own, for its peak memory; the context is complete before the clock starts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from hydra.utils import instantiate
 
 from selfsup_motion.models.color_encoder import LabColor
+from selfsup_motion.models.convolution import Conv3x3, FoldedSequential
 from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.ops.attention_unfold import unfold_attention
@@ -106,6 +107,8 @@ def measure(
         encoder(torch.from_numpy(frame(0))[None])  # the first call chooses algorithms
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if propagator is None:
+        Conv3x3._conv_forward = torch.nn.Conv2d._conv_forward  # type: ignore[method-assign]
+        FoldedSequential.forward = torch.nn.Sequential.forward  # type: ignore[method-assign]
         seconds, encoding = pairwise(encoder, count, clock), float("nan")
     else:
         seconds, encoding = follow(encoder, propagator, count, clock)

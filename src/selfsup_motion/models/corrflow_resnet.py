@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.models.convolution import Conv3x3, FoldedSequential
+
 _LUMA = (0.299, 0.587, 0.114)
+
+
+def _conv3x3(in_channels: int, channels: int, stride: int) -> nn.Conv2d:
+    if stride == 1:
+        return Conv3x3(in_channels, channels, bias=False)
+    return nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
 
 
 class _Block(nn.Module):
@@ -15,23 +23,23 @@ class _Block(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.left = nn.Sequential(
-            nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
+        self.left = FoldedSequential(
+            _conv3x3(in_channels, channels, stride),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            _conv3x3(channels, channels, 1),
             nn.BatchNorm2d(channels),
         )
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(
+            self.shortcut = FoldedSequential(
                 nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False),
                 nn.BatchNorm2d(channels),
             )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, h, w) -> (B, channels, h / stride, w / stride)."""
-        return F.relu(self.left(x) + self.shortcut(x), inplace=True)
+        return F.relu(self.left(x).add_(self.shortcut(x)), inplace=True)
 
 
 class CorrFlowResNet(nn.Module):
@@ -69,7 +77,7 @@ class CorrFlowResNet(nn.Module):
                 f"{list(widths)}, blocks={blocks}, out_channels={out_channels}"
             )
         self.out_channels, self.grey = out_channels, grey
-        stem = nn.Sequential(
+        stem = FoldedSequential(
             nn.Conv2d(3, widths[0], 7, stride=2, padding=3, bias=False),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(inplace=True),
@@ -82,7 +90,7 @@ class CorrFlowResNet(nn.Module):
             rest = (_Block(width, width, stride=1) for _ in range(blocks - 1))
             self.feature_extraction.add_module(f"layer{number}", nn.Sequential(first, *rest))
             channels = width
-        self.post_convolution = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.post_convolution = Conv3x3(channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1] -> (B, out_channels, ceil(H / 4), ceil(W / 4))."""

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.models.convolution import Conv3x3
+
 Precision = Literal["32", "bf16", "16"]
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 
@@ -118,7 +120,10 @@ class FrameEncoder(nn.Module):
         mean, std = input_statistics(encoder)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
-        self.encoder = encoder.eval().to(memory_format=torch.channels_last)
+        self.encoder = encoder.eval()
+        self._planar = any(isinstance(module, Conv3x3) for module in encoder.modules())
+        if not self._planar:
+            self.encoder.to(memory_format=torch.channels_last)
         self.precision = precision
         self._output = LayerOutput(self.encoder, layer)
         self.stride, self.out_channels = self._output.stride, self._output.channels
@@ -145,7 +150,8 @@ class FrameEncoder(nn.Module):
         """
         x = whole_cells(frames.to(self.device).float(), self.stride)
         x = (x - self.get_buffer("mean")) / self.get_buffer("std")
-        x = x.contiguous(memory_format=torch.channels_last)
+        if x.device.type != "cpu" or not self._planar:  # where channels_last is faster
+            x = x.contiguous(memory_format=torch.channels_last)
         dtype = _DTYPES.get(self.precision)
         with torch.autocast(x.device.type, dtype) if dtype else nullcontext():
             return self._output(x).float()
