@@ -17,6 +17,7 @@ from selfsup_motion.checkpoints import KEY, check_weights, read_checkpoint
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.utils.config import keys
 from selfsup_motion.utils.ema import KEY as EMA_KEY
+from selfsup_motion.utils.lock import FolderLock
 from selfsup_motion.utils.ranks import from_first, is_rank_zero
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Run:
     continues: bool = False
     created: Path | None = None
     notes: list[str] = field(default_factory=list)
+    _lock: FolderLock = field(default_factory=FolderLock)
 
     @property
     def restarts(self) -> int:
@@ -156,7 +158,7 @@ class Run:
         The files of an earlier session are kept as `config.1.yaml`, ....
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder cannot be written, or another process is training there.
         """
         if not is_rank_zero():
             return
@@ -164,6 +166,7 @@ class Run:
         try:
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             self.created = missing[-1] if missing else None
+            self._lock.claim(self.folder)
             for name, content in (("config", self.config), ("overrides", self.overrides)):
                 file = self.folder / f"{name}.yaml"
                 if file.exists():
@@ -174,6 +177,10 @@ class Run:
                 f"paths.output_dir={self.folder}: cannot be written ({error.strerror}); "
                 "choose another folder."
             ) from error
+
+    def close(self) -> None:
+        """Let others go on in the folder."""
+        self._lock.release()
 
 
 def plan(cfg: DictConfig, command: str = "train") -> Run:

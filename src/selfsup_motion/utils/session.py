@@ -124,5 +124,6 @@ def session(
         )
         report.end_loggers(trainer.loggers, run, finished=finished)
         end_children(trainer, seconds=10 if finished else 2)
+        run.close()
     report.closing(run, trainer, method)
     return report.metric(trainer, cfg.optimized_metric)
