@@ -125,6 +125,17 @@ def test_encoder_equals_that_of_plain_parts_in_evaluation():
         assert (net(x) - expected).norm() < 1e-5 * expected.norm()
 
 
+def test_a_compiler_sees_plain_parts(taken):
+    torch.manual_seed(0)
+    net = statistics_(CorrFlowResNet(widths=(64, 64))).eval()
+    x = torch.rand(1, 3, 128, 128)
+    with torch.no_grad():
+        out = torch.compile(net, backend="eager", fullgraph=True)(x)
+        assert not taken
+        expected = plain(net)(x)
+    assert_close(out, expected)
+
+
 def test_encoder_trains_as_one_of_plain_parts():
     torch.manual_seed(0)
     net = statistics_(CorrFlowResNet(widths=(8, 8), blocks=1))

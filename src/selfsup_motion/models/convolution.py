@@ -63,8 +63,9 @@ def _folds(conv: nn.Conv2d, norm: nn.Module | None) -> bool:
         isinstance(norm, nn.BatchNorm2d)
         and not norm.training
         and norm.track_running_stats
-        and not torch.is_grad_enabled()
-        and not (conv._forward_hooks or norm._forward_hooks or norm._forward_pre_hooks)
+        and _no_gradients()
+        and not (conv._forward_hooks or conv._forward_pre_hooks)
+        and not (norm._forward_hooks or norm._forward_pre_hooks)
     )
 
 
@@ -77,8 +78,7 @@ def _conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
 
 def _is_fast(x: Tensor, weight: Tensor) -> bool:
     return (
-        not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        _no_gradients()
         and not torch.is_autocast_enabled(x.device.type)
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
@@ -88,6 +88,11 @@ def _is_fast(x: Tensor, weight: Tensor) -> bool:
         and x.shape[-2] * x.shape[-1] >= _MIN_PIXELS
         and _has_nnpack()
     )
+
+
+def _no_gradients() -> bool:
+    """Whether plain evaluation is under way; a compiler is left to do its own folding."""
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _nnpack(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
