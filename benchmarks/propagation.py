@@ -39,6 +39,7 @@ CASES = [  # title, encoder, propagator; None: pairwise
     ("pairwise, radius 6", "CorrFlow's ResNet-18, stride 4", None),
     ("previous frame, radius 6", "CorrFlow's ResNet-18, stride 4", "corrflow"),
     ("previous frame, radius 6", "Lab colours, stride 4", "corrflow"),
+    ("MAST: 5 frames, 2 in two steps", "CorrFlow's ResNet-18, stride 4", "mast"),
     ("first + 20 frames, radius 12, top 10", "ResNet-18 to layer3, stride 8", "crw"),
 ]
 
