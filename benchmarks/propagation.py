@@ -77,7 +77,7 @@ def follow(
     started = clock()
     known = encoder(images[0])
     encoding = clock() - started
-    before = max(propagator.recent)
+    before = max(propagator.recent) + (propagator.far_gap or 0) + 1
     computed = encoder.forward
     encoder.forward = lambda _: known  # type: ignore[method-assign]  # filling the context: cheap
     stream = (images[max(0, t - before)][0].numpy() for t in range(before + count + 1))
