@@ -154,7 +154,7 @@ def test_accumulated_batches_make_the_step_of_the_whole_batch(tiny, folder):
 def test_full_disk_while_saving_leaves_the_previous_checkpoint(tiny, folder):
     mounted = folder / "disk"
     mounted.mkdir()
-    small = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mounted)]
+    small = ["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(mounted)]
     if subprocess.run(small, capture_output=True, check=False).returncode:
         pytest.skip("may not mount a small file system here")
     try:

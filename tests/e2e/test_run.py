@@ -22,6 +22,7 @@ def test_run_folder_holds_everything_and_nothing_is_written_elsewhere(cli, folde
     assert files(folder) == {
         f"{run.relative_to(folder)}/{name}"
         for name in (
+            ".lock",
             "checkpoints/best.ckpt",
             "checkpoints/last.ckpt",
             "config.yaml",
