@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from functools import partial
 
@@ -82,7 +83,16 @@ def method(encoder: nn.Module) -> CorrFlow:
     )
 
 
-def test_parameters_have_the_published_names_shapes_and_order(golden):
+def test_parameters_have_the_published_shapes(shared):
+    theirs = json.loads((shared / "golden/corrflow/c_param_shapes.json").read_text())
+    ours = {name: list(tensor.shape) for name, tensor in CorrFlowResNet().state_dict().items()}
+    counters = {name for name in ours if name.endswith("num_batches_tracked")}
+    assert {name: ours[name] for name in ours.keys() - counters} == {
+        name: shape for name, shape in theirs.items() if name not in counters
+    }
+
+
+def test_parameters_have_the_published_names_and_order(golden):
     arrays = golden("corrflow/c_network.npz")
     net = CorrFlowResNet()
     ours = {k: tuple(v.shape) for k, v in net.state_dict().items() if "num_batches" not in k}
