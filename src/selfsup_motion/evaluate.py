@@ -66,6 +66,7 @@ def evaluate(cfg: DictConfig) -> float | None:
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
     from selfsup_motion.utils.console import console, logging_to, quieten
+    from selfsup_motion.utils.report import finite
 
     quieten()
     check_config(cfg, _TYPES)
@@ -77,8 +78,10 @@ def evaluate(cfg: DictConfig) -> float | None:
     with logging_to(folder / "evaluate.log"):
         console.print(f"Writing to {folder}", markup=False)
         with Bar() as bar:
-            metrics: dict[str, float] = task.run(
-                encoder, folder, device=device, reuse=cfg.resume is not None, progress=bar.show
+            metrics = finite(
+                task.run(
+                    encoder, folder, device=device, reuse=cfg.resume is not None, progress=bar.show
+                )
             )
         if cfg.overlay:
             _draw(task, folder)

@@ -231,6 +231,27 @@ def test_report_puts_the_network_beside_the_baselines():
     assert rows[-1][1:] == ["-50%", "-25%"]
 
 
+def test_report_leaves_out_what_has_no_value():
+    still = {f"val/epe_{name}": 0.0 for name in BASELINES} | {"val/epe": 0.1}
+    columns, rows = method().report(still)
+    assert columns == ["end-point error in px", "all pixels"]
+    assert rows[-1] == ["CMP network", "0.100"]  # no percentage of nothing
+    some = still | {f"val/epe_moving_{name}": 0.2 for name in BASELINES} | {"val/epe_moving": 0.1}
+    assert method().report(some)[1][-1] == ["against the best baseline", "", "-50%"]
+
+
+def test_a_world_that_does_not_move_has_no_error_of_moving_pixels():
+    still = Difficulty(
+        speed=(0.0, 0.0), rotation=0.0, camera_speed=0.0, camera_rotation=0.0, camera_zoom=0.0
+    )
+    module = data(worlds=ToyWorld(4, size=64, difficulty=still))
+    metrics = trainer().validate(method(), module, verbose=False)[0]
+    assert not any("moving" in name for name in metrics)
+    assert metrics["val/epe_zero"] == pytest.approx(0, abs=1e-9)
+    assert not any("%" in cell for row in method().report(metrics)[1] for cell in row)
+    assert np.isfinite(list(metrics.values())).all()
+
+
 def test_an_encoder_without_early_features_is_refused():
     with pytest.raises(UserError, match="needs an encoder with forward_features"):
         method(encoder=torch.nn.Conv2d(3, 8, 3))

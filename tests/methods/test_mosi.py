@@ -121,7 +121,12 @@ def test_every_question_trains_and_is_counted(labels, changes, answers):
     metrics = run.callback_metrics
     assert 0 <= metrics["val/accuracy"] <= 1
     assert torch.isfinite(metrics["train/loss"])
-    assert ("val/accuracy_x" in metrics) == (labels in ("joint", "separate"))
+    for axis in (
+        "x",
+        "y",
+    ):  # along one that nothing moves along, there is nothing to be right about
+        told = labels in ("joint", "separate") and axis in changes.get("axes", "xy")
+        assert (f"val/accuracy_{axis}" in metrics) == told
     assert sum(name.startswith("val/accuracy_of_") for name in metrics) == answers
     columns, rows = made.report(metrics)
     assert all(len(row) == len(columns) for row in rows)
@@ -192,6 +197,23 @@ def test_the_published_flip_makes_the_sign_of_x_unlearnable():
     assert flip.shape == (4, 9)
     _, rows = made.report({"val/accuracy": 0.5})
     assert ["the most with the published flip", "77.8%"] in rows
+
+
+def test_what_cannot_be_told_is_left_out():
+    made = method(axes="y", motions_per_image=None)
+    _, rows = made.report({"val/accuracy": 0.5})
+    assert [row[0] for row in rows] == ["chance", "MoSI network"]  # a flip changes nothing along y
+    told = {}
+    made.log = lambda name, value, **_: told.update({name: float(value)})
+    made.confusion.update(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]))  # 3 never occurs
+    made.means["loss"].update(1.0)
+    made.on_validation_epoch_end()
+    assert {n for n in told if "_of_" in n} == {"val/accuracy_of_y-2", "val/accuracy_of_y-1"}
+    assert not {n for n in told if "cam" in n or n.endswith("_x")}
+    assert np.isfinite(list(told.values())).all()
+    still = torch.zeros(5, 5)
+    still[2, 2] = 3
+    assert wrong_sign(still, 2).isnan()
 
 
 def test_confusion_along_an_axis_sums_the_classes():

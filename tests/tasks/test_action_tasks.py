@@ -21,7 +21,14 @@ from selfsup_motion.tasks.action_lists import folder_lists, hmdb51_lists, ucf101
 from selfsup_motion.tasks.action_videos import ActionVideos, ClipViews, ToyActions
 from selfsup_motion.tasks.actions import Actions
 from selfsup_motion.tasks.clip_encoder import ClipEncoder
-from selfsup_motion.tasks.feature_scores import LinearProbe, knn_scores, neighbours, recalls, top_k
+from selfsup_motion.tasks.feature_scores import (
+    LinearProbe,
+    knn_scores,
+    neighbours,
+    recalls,
+    top_k,
+    top_scores,
+)
 from selfsup_motion.tasks.few_shot import FewShot
 
 
@@ -203,9 +210,26 @@ def test_retrieval_counts_queries_with_a_right_one_among_k():
     found, similarity = neighbours(queries, gallery, 9)
     assert found.tolist() == [[1, 2, 0, 3], [0, 3, 1, 2]]
     assert (similarity.diff(dim=1) <= 0).all()
-    assert recalls(found, labels, truth, (1, 2, 50)) == {"R@1": 0.5, "R@2": 1.0, "R@50": 1.0}
+    assert recalls(found, labels, truth, (1, 2)) == {"R@1": 0.5, "R@2": 1.0}
     votes = knn_scores(found[:, :3], similarity[:, :3], labels, 3, 0.07)
     assert votes.argmax(1).tolist() == [1, 0]
+
+
+def test_retrieval_leaves_out_what_any_order_would_give():
+    labels = torch.tensor([0, 0, 0, 1])
+    found = torch.arange(4).expand(2, 4)
+    # of 3 videos that are not the one of class 1, one is of class 0; 4 are all
+    assert recalls(found, labels, torch.tensor([0, 1]), (1, 2, 3, 4, 50)) == {
+        "R@1": 0.5, "R@2": 0.5, "R@3": 0.5,
+    }  # fmt: skip
+    assert recalls(found, labels, torch.tensor([0, 0]), (1, 2)) == {"R@1": 1.0}
+    assert recalls(found[:, :2], labels[:2], torch.tensor([0, 0]), (1, 2)) == {}
+
+
+def test_top_five_is_told_of_more_than_five_classes():
+    truth = torch.arange(4)
+    assert list(top_scores("top", torch.eye(4, 5), truth)) == ["top1"]
+    assert top_scores("top", torch.eye(4, 6), truth) == {"top1": 1.0, "top5": 1.0}
 
 
 def test_equal_neighbours_come_in_the_order_of_the_gallery():
@@ -254,7 +278,10 @@ def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path):
     seen = []
     metrics = task.run(MeanColour(), out, progress=lambda *now: seen.append(now))
     assert metrics["linear_top1"] == metrics["linear_clip_top1"] == metrics["knn_top1"] == 1
-    assert metrics["R@1"] == metrics["R@5"] == 1
+    assert metrics["R@1"] == 1
+    # of two classes and four videos to choose from, these would be right whatever was learned
+    assert "R@5" not in metrics
+    assert "linear_top5" not in metrics
     assert (metrics["fewshot_2way_1shot"], metrics["fewshot_2way_1shot_ci95"]) == (1, 0)
     assert "fewshot_2way_9shot" not in metrics
     assert seen[-1][:2] == (8, 8)

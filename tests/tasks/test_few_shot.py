@@ -94,7 +94,7 @@ def test_classes_with_too_few_videos_take_no_part(caplog):
     test[0][-1] = test[0][0]
     assert episodes()(*train, *test)["fewshot_3way_1shot"] == 1
     scores = episodes(shots=[4, 5])(*train, *test)
-    assert list(scores) == ["fewshot_3way_4shot", "fewshot_3way_4shot_ci95"]
+    assert list(scores) == ["fewshot_3way_4shot"]
     assert "0 classes have 5 training and 2 test videos, 3 ways with 5 shots need 3" in caplog.text
 
 
@@ -113,3 +113,9 @@ def test_classes_with_too_few_videos_take_no_part(caplog):
 def test_settings_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(UserError, match=rf"task\.few_shot\.{message}"):
         episodes(**changes)
+
+
+def test_episodes_that_are_all_the_same_have_no_interval():
+    train, test = clouds(3, 4, 1.2, 0), clouds(3, 2, 1.2, 1)
+    scores = episodes(episodes=5)(*train, *test)
+    assert list(scores) == ["fewshot_3way_1shot", "fewshot_3way_1shot_ci95", "fewshot_3way_4shot"]

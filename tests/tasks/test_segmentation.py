@@ -26,7 +26,13 @@ from selfsup_motion.models.alexnet import AlexNetEncoder
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.models.segmentation_heads import FCNHead, LinearHead
 from selfsup_motion.models.small_resnet3d import SmallResNet3d
-from selfsup_motion.ops.confusion import class_accuracy, class_iou, constant_iou, pixel_accuracy
+from selfsup_motion.ops.confusion import (
+    class_accuracy,
+    class_iou,
+    constant_iou,
+    mean_iou,
+    pixel_accuracy,
+)
 from selfsup_motion.ops.sliding_windows import cover
 from selfsup_motion.tasks.mask_files import read_mask
 from selfsup_motion.tasks.segmentation import Segmentation
@@ -196,7 +202,10 @@ def test_classes_that_are_nowhere_do_not_count():
     matrix = torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
     iou = class_iou(matrix)
     assert torch.isnan(iou[2])
-    assert iou.nanmean().item() == pytest.approx((3 / 4 + 4 / 5) / 2)
+    assert mean_iou(matrix).item() == pytest.approx((3 / 4 + 4 / 5) / 2)
+    matrix[0, 2] = 1  # nor one that is only predicted: it costs the class that it is taken for
+    assert mean_iou(matrix).item() == pytest.approx((3 / 5 + 4 / 5) / 2)
+    assert mean_iou(torch.zeros(3, 3)).isnan()
 
 
 def test_windows_cover_an_image_to_its_end():
@@ -334,15 +343,25 @@ def test_predictions_on_disk_have_the_scores_that_are_told(tmp_path):
         predicted = read_mask(tmp_path / "results" / f"{clip.key}.png")
         np.add.at(matrix, (clip.labels["semantic"][0], predicted), 1)
     iou = class_iou(torch.from_numpy(matrix))
-    assert metrics["val/miou"] == pytest.approx(iou.nanmean().item())
+    there = matrix.sum(1) > 0
+    assert metrics["val/miou"] == pytest.approx(iou[there].mean().item())
+    shown = [name for name, known in zip(CLASSES, there, strict=True) if known]
+    assert [n for n in metrics if n.startswith("val/iou_of_")] == [f"val/iou_of_{n}" for n in shown]
     assert metrics["val/iou_of_background"] == pytest.approx(iou[0].item())
     with (tmp_path / "results" / "per_class.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [row["class"] for row in table] == list(CLASSES)
     assert sum(float(row["share_of_pixels"]) for row in table) == pytest.approx(1, abs=1e-4)
+    assert not any("nan" in row.values() for row in table)
     names, rows = module.report(metrics)
     assert len(names) == 2
-    assert rows[8] == ["mean IoU", f"{metrics['val/miou']:.1%}"]
+    mean = "mean IoU" if there.all() else f"mean IoU of these {there.sum()} classes"
+    assert rows[len(shown)] == [mean, f"{metrics['val/miou']:.1%}"]
+    one = {n: v for n, v in metrics.items() if not n.startswith("val/iou_of_")}
+    _, rows = module.report({**one, "val/iou_of_background": 0.5})
+    assert [row[0] for row in rows[:2]] == ["background", "mean IoU of these 1 classes"]
+    assert rows[-1] == ["classes that no validation image shows", "7"]
+    assert not any("nan" in cell for row in rows for cell in row)
     figure = module.figures(next(iter(toy_data_batches())))["labels"]
     assert figure.dtype == np.uint8
     assert figure.shape[1] > 3 * 240

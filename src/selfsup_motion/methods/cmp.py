@@ -6,6 +6,7 @@ so, the image encoder must know what belongs together and how it can move.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -251,11 +252,13 @@ class CMP(pl.LightningModule):
         if not self._baseline_values:
             for name in BASELINES:
                 for suffix, metrics in (("", self.epe), ("_moving", self.epe_moving)):
-                    value = metrics[name].compute()  # type: ignore[operator]
-                    self._baseline_values[f"val/epe{suffix}_{name}"] = float(value)
+                    value = float(metrics[name].compute())  # type: ignore[operator]
+                    if math.isfinite(value):  # there may be no moving pixel
+                        self._baseline_values[f"val/epe{suffix}_{name}"] = value
         self.log("val/loss", self.val_loss.compute())
         self.log("val/epe", self.epe["network"].compute(), prog_bar=True)  # type: ignore[operator]
-        self.log("val/epe_moving", self.epe_moving["network"].compute())  # type: ignore[operator]
+        if (moving := self.epe_moving["network"].compute()).isfinite():  # type: ignore[operator]
+            self.log("val/epe_moving", moving)
         self.log_dict(self._baseline_values)
         self.log_dict({f"val/{name}": v for name, v in self.few_points.compute().items()})
         for metric in (self.val_loss, *self.epe.values(), *self.epe_moving.values()):
@@ -298,19 +301,23 @@ class CMP(pl.LightningModule):
 
     def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
         """Tabulate the end-point errors beside those of the baselines."""
+        parts = {"": "all pixels", "_moving": "moving pixels"}
+        parts = {part: title for part, title in parts.items() if f"val/epe{part}" in metrics}
 
         def row(name: str, suffix: str) -> list[str]:
-            cells = [metrics[f"val/epe{part}{suffix}"] for part in ("", "_moving")]
-            return [name, *(f"{value:.3f}" for value in cells)]
+            return [name, *(f"{metrics[f'val/epe{part}{suffix}']:.3f}" for part in parts)]
 
-        columns = ["end-point error in px", "all pixels", "moving pixels"]
         rows = [row(title, f"_{name}") for name, title in BASELINES.items()]
-        gains = []
-        for part in ("", "_moving"):
-            best = min(metrics[f"val/epe{part}_{name}"] for name in BASELINES)
-            gain = metrics[f"val/epe{part}"] / best - 1 if best > 0 else float("nan")
-            gains.append(f"{gain:+.0%}")
-        return columns, [*rows, row("CMP network", ""), ["against the best baseline", *gains]]
+        rows.append(row("CMP network", ""))
+        best = [min(metrics[f"val/epe{part}_{name}"] for name in BASELINES) for part in parts]
+        gains = [
+            # of an error that the table shows as 0.000, no other one is a percentage
+            f"{metrics[f'val/epe{part}'] / least - 1:+.0%}" if least >= 0.0005 else ""
+            for part, least in zip(parts, best, strict=True)
+        ]
+        if any(gains):
+            rows.append(["against the best baseline", *gains])
+        return ["end-point error in px", *parts.values()], rows
 
     def _predict(self, *inputs: Tensor) -> Tensor:
         height, width = inputs[0].shape[-2:]

@@ -7,6 +7,7 @@ sampled from the true motion, only the first few are given.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -80,7 +81,7 @@ class FewPointCurves(nn.Module):
 
         Returns:
             `rigid_iou` and `rigid_iou_edge_aware` at 16 points, `rigid_iou_lone` at one; nothing if
-            no clip had the labels.
+            no clip had the labels, or a part large enough to be asked for.
         """
         if self._seen == 0:
             self._curves = {}
@@ -91,11 +92,12 @@ class FewPointCurves(nn.Module):
         self._curves = {**found, **self.baseline}
         self._restart()
         at = COUNTS.index(REPORTED)
-        return {
+        values = {
             "rigid_iou": self._curves["rigid_iou_network"][at],
             "rigid_iou_lone": self._curves["rigid_iou_network"][0],
             "rigid_iou_edge_aware": self._curves["rigid_iou_edge_aware"][at],
         }
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def forget(self) -> None:
         """Drop the baseline and what was begun: other data may follow."""

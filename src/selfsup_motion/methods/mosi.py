@@ -138,6 +138,12 @@ class MoSI(pl.LightningModule):
         steps = range(-self.classes.levels, self.classes.levels + 1)
         return [f"{self.labels}{step:+d}" if step else f"{self.labels} still" for step in steps]
 
+    @property
+    def _axes(self) -> list[Literal["x", "y"]]:
+        """Those along which something moves."""
+        axes: tuple[Literal["x", "y"], ...] = ("x", "y")
+        return [axis for axis in axes if len(set(self.classes.axis_labels(axis).tolist())) > 1]
+
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """(N, 3, T, H, W) normalised clips -> scores of each question, by its name."""
         return self.head(self.encoder(clips))  # type: ignore[no-any-return]
@@ -194,19 +200,22 @@ class MoSI(pl.LightningModule):
         """Reduce over clips and ranks."""
         matrix = self.confusion.compute()
         self._last_confusion = matrix.cpu().numpy()
-        self.log("val/accuracy", _share(matrix.diagonal().sum(), matrix.sum()), prog_bar=True)
+        self.log("val/accuracy", matrix.diagonal().sum() / matrix.sum(), prog_bar=True)
         for name, right, total in zip(
             self.answer_names, matrix.diagonal(), matrix.sum(1), strict=True
         ):
-            self.log(f"val/accuracy_of_{name.replace(' ', '_')}", _share(right, total))
+            if total > 0:
+                self.log(f"val/accuracy_of_{name.replace(' ', '_')}", right / total)
         if self.labels in ("joint", "separate"):
-            for axis in ("x", "y"):
+            for axis in self._axes:
                 along = axis_confusion(matrix, self.classes, axis)
-                self.log(f"val/accuracy_{axis}", _share(along.diagonal().sum(), along.sum()))
-                self.log(f"val/wrong_sign_{axis}", wrong_sign(along, self.classes.levels))
+                self.log(f"val/accuracy_{axis}", along.diagonal().sum() / along.sum())
+                wrong = wrong_sign(along, self.classes.levels)
+                if wrong.isfinite():
+                    self.log(f"val/wrong_sign_{axis}", wrong)
         self.log("val/loss", self._mean("loss"))
-        if self.val_motion.mask:
-            energy, area = self._mean("energy"), self._mean("area")
+        energy, area = self._mean("energy"), self._mean("area")
+        if area > 0:  # some clip has a rectangle that moves, smaller than the frame
             self.log("val/cam_energy", energy)
             self.log("val/cam_area", area)
             self.log("val/cam_ratio", energy / area)
@@ -283,11 +292,10 @@ class MoSI(pl.LightningModule):
         still = sum(x == 0 for x, _ in self.classes.table)
         cap = 1.0 if self.labels == "y" else (still + (len(self.classes) - still) / 2)
         cap = cap if self.labels == "y" else cap / len(self.classes)
-        rows = [
-            ["chance", f"{1 / count:.1%}"],
-            ["the most with the published flip", f"{cap:.1%}"],
-            ["MoSI network", f"{metrics['val/accuracy']:.1%}"],
-        ]
+        rows = [["chance", f"{1 / count:.1%}"]]
+        if cap < 1:
+            rows.append(["the most with the published flip", f"{cap:.1%}"])
+        rows.append(["MoSI network", f"{metrics['val/accuracy']:.1%}"])
         for axis in ("x", "y"):
             if f"val/accuracy_{axis}" in metrics:
                 rows.append([f"  speed along {axis}", f"{metrics[f'val/accuracy_{axis}']:.1%}"])
@@ -328,11 +336,8 @@ def axis_confusion(matrix: Tensor, classes: MotionClasses, axis: Literal["x", "y
 
 
 def wrong_sign(along: Tensor, levels: int) -> Tensor:
-    """Share of the clips that move along an axis whose motion is taken for the opposite one."""
+    """Share of the clips that move along an axis whose motion is taken for the opposite one; NaN if
+    none moves."""
     moving = along[:levels].sum() + along[levels + 1 :].sum()
     opposite = along[:levels, levels + 1 :].sum() + along[levels + 1 :, :levels].sum()
-    return _share(opposite, moving)
-
-
-def _share(part: Tensor, total: Tensor) -> Tensor:
-    return part / total.clamp(min=1)
+    return opposite / moving

@@ -20,6 +20,15 @@ def class_iou(matrix: Tensor) -> Tensor:
     return right / union
 
 
+def mean_iou(matrix: Tensor) -> Tensor:
+    """Mean of `class_iou` over the classes that are there, () float64; NaN without any.
+
+    A class that no pixel has is not counted: its IoU would be 0 or nothing, whether a single pixel
+    is taken for it or none.
+    """
+    return class_iou(matrix)[matrix.sum(1) > 0].mean()
+
+
 def class_accuracy(matrix: Tensor) -> Tensor:
     """Share of each class's pixels that are predicted as it, (K,) float64; NaN without any."""
     return matrix.diagonal().double() / matrix.sum(1)

@@ -28,7 +28,7 @@ from selfsup_motion.methods.schedules import every_step
 from selfsup_motion.ops.color_jitter import color_jitter
 from selfsup_motion.ops.motion_pictures import captioned
 from selfsup_motion.tasks.clip_encoder import clip_features, input_levels, sees_clips
-from selfsup_motion.tasks.feature_scores import top_k
+from selfsup_motion.tasks.feature_scores import top_scores
 
 
 class ActionHead(nn.Module):
@@ -162,8 +162,8 @@ class ActionFinetuning(pl.LightningModule):
             self._write(folder / "predictions.csv", answers)
         whole = torch.tensor([answer.probabilities for answer in answers])
         truth = torch.tensor([answer.truth for answer in answers])
-        self.log("val/video_top1", top_k(whole, truth, 1), prog_bar=True)
-        self.log("val/video_top5", top_k(whole, truth, 5))
+        for name, value in top_scores("val/video_top", whole, truth).items():
+            self.log(name, value, prog_bar=name == "val/video_top1")
         self.log("val/clip_top1", float(np.mean([answer.right for answer in answers])))
         self.log("val/loss", float(np.mean([answer.loss for answer in answers])))
         self.log("val/videos", float(len(answers)))
@@ -200,7 +200,8 @@ class ActionFinetuning(pl.LightningModule):
             ("  among the first five", "video_top5"),
             ("single views", "clip_top1"),
         ):
-            rows.append([title, f"{metrics[f'val/{name}']:.1%}"])
+            if f"val/{name}" in metrics:
+                rows.append([title, f"{metrics[f'val/{name}']:.1%}"])
         return [f"{metrics['val/videos']:.0f} test videos", "right"], rows
 
     def _view_scores(self, clips: Tensor) -> Tensor:

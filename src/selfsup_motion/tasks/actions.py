@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from selfsup_motion.errors import UserError
 from selfsup_motion.tasks.action_videos import ActionSet, ClipViews
 from selfsup_motion.tasks.clip_encoder import ClipEncoder
-from selfsup_motion.tasks.feature_scores import LinearProbe, knn_scores, neighbours, recalls, top_k
+from selfsup_motion.tasks.feature_scores import (
+    LinearProbe,
+    knn_scores,
+    neighbours,
+    recalls,
+    top_k,
+    top_scores,
+)
 from selfsup_motion.tasks.few_shot import FewShot
 
 Progress = Callable[[int, int, str], None]
@@ -89,7 +96,8 @@ class Actions:
 
         Returns:
             Shares in [0, 1]: `linear_top1`, `linear_top5` per video, `linear_clip_top1` per clip,
-            `knn_top1` and `R@k` per video, `fewshot_…` (see `FewShot`).
+            `knn_top1` and `R@k` per video, `fewshot_…` (see `FewShot`). Those that could not be
+            otherwise are left out: top-5 of five classes, R@k of k videos.
 
         Raises:
             UserError: a video cannot be read, or the encoder is of no known kind.
@@ -135,8 +143,7 @@ class Actions:
         whole = each.view(len(queries), views, classes).mean(1)
         self._write(folder / "predictions.csv", whole, votes, found, truth)
         return {
-            "linear_top1": top_k(whole, truth, 1),
-            "linear_top5": top_k(whole, truth, 5),
+            **top_scores("linear_top", whole, truth),
             "linear_clip_top1": top_k(each, truth.repeat_interleave(views), 1),
             "knn_top1": top_k(votes, truth, 1),
             **recalls(found, labels, truth, self.recall_at),

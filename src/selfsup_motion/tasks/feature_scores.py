@@ -33,9 +33,19 @@ def recalls(found: Tensor, labels: Tensor, truth: Tensor, at: Sequence[int]) -> 
         labels: (G,) of the gallery.
         truth: (Q,) of the queries.
         at: values of k.
+
+    Returns:
+        `R@k` in [0, 1], without those that any order of the gallery would give: with k videos of
+        which at most k - 1 are of other classes, a right one is always among them.
     """
     right = labels[found] == truth[:, None]
-    return {f"R@{k}": right[:, :k].any(1).float().mean().item() for k in at}
+    same = (labels[None] == truth[:, None]).sum(1)
+    others = len(labels) - same
+    return {
+        f"R@{k}": right[:, :k].any(1).float().mean().item()
+        for k in at
+        if bool(((same > 0) & (others >= k)).any())
+    }
 
 
 def knn_scores(
@@ -45,6 +55,11 @@ def knn_scores(
     weights = (similarity / temperature).exp()
     votes = torch.zeros(len(found), classes, dtype=weights.dtype)
     return votes.scatter_add_(1, labels[found], weights)
+
+
+def top_scores(name: str, scores: Tensor, truth: Tensor) -> dict[str, float]:
+    """`<name>1` and `<name>5`, see `top_k`; the second only where there are more than 5 classes."""
+    return {f"{name}{k}": top_k(scores, truth, k) for k in (1, 5) if k == 1 or k < scores.shape[1]}
 
 
 def top_k(scores: Tensor, truth: Tensor, k: int) -> float:

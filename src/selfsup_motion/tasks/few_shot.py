@@ -74,7 +74,8 @@ class FewShot:
 
         Returns:
             For each K `fewshot_<N>way_<K>shot`, the mean accuracy in [0, 1], and the same with
-            `_ci95`, the half width of its 95 % confidence interval over episodes.
+            `_ci95`, the half width of its 95 % confidence interval over episodes; without it if
+            there is only one possible episode.
         """
         if self.metric == "cosine":
             gallery, queries = F.normalize(gallery, dim=1), F.normalize(queries, dim=1)
@@ -102,7 +103,9 @@ class FewShot:
                 right[episode] = _accuracy(gallery[support], queries[asked], self.metric)
             name = f"fewshot_{self.ways}way_{shots}shot"
             scores[name] = float(right.mean())
-            scores[f"{name}_ci95"] = float(1.96 * right.std(ddof=1) / np.sqrt(self.episodes))
+            sizes = {(len(examples[c]), len(tests[c])) for c in classes}
+            if len(classes) > self.ways or sizes != {(shots, self.queries)}:
+                scores[f"{name}_ci95"] = float(1.96 * right.std(ddof=1) / np.sqrt(self.episodes))
         return scores
 
 

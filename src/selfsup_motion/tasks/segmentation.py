@@ -28,7 +28,13 @@ from selfsup_motion.data.label_classes import VOID, LabelClasses
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.ranks import rank_weight
 from selfsup_motion.methods.schedules import every_step
-from selfsup_motion.ops.confusion import class_accuracy, class_iou, constant_iou, pixel_accuracy
+from selfsup_motion.ops.confusion import (
+    class_accuracy,
+    class_iou,
+    constant_iou,
+    mean_iou,
+    pixel_accuracy,
+)
 from selfsup_motion.ops.sliding_windows import cover
 from selfsup_motion.tasks.frame_encoder import LayerOutput, input_statistics, whole_cells
 from selfsup_motion.tasks.mask_files import write_mask
@@ -177,14 +183,19 @@ class Segmentation(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Reduce over images and ranks: one matrix of all pixels."""
         matrix = self.confusion.compute()
-        iou = class_iou(matrix)
+        there = matrix.sum(1) > 0
+        if not there.any() and not self.trainer.sanity_checking:
+            raise UserError(
+                "No pixel of the validation images has a label, so that nothing can be scored."
+            )
         self.log("val/loss", self.val_loss.compute())
-        self.log("val/miou", iou.nanmean(), prog_bar=True)
+        self.log("val/miou", mean_iou(matrix), prog_bar=True)
         self.log("val/pixel_accuracy", pixel_accuracy(matrix))
         self.log("val/mean_accuracy", class_accuracy(matrix).nanmean())
         self.log("val/miou_constant", constant_iou(matrix))
-        for name, value in zip(self.classes.names, iou, strict=True):
-            self.log(f"val/iou_of_{name}", value)
+        for name, value, known in zip(self.classes.names, class_iou(matrix), there, strict=True):
+            if known:
+                self.log(f"val/iou_of_{name}", value)
         if self._last and self.trainer.is_global_zero:
             self._write_table(matrix.cpu())
         self.confusion.reset()
@@ -212,19 +223,22 @@ class Segmentation(pl.LightningModule):
         return {"labels": label_panel(images, maps, ["truth", "prediction"], self.classes.names)}
 
     def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
-        """Tabulate IoU by class, and the means."""
+        """Tabulate IoU by class, of those that the validation images show, and the means."""
 
         def cell(name: str) -> str:
-            value = metrics[f"val/{name}"]
-            return "–" if np.isnan(value) else f"{value:.1%}"
+            return f"{metrics[f'val/{name}']:.1%}"
 
-        rows = [[name, cell(f"iou_of_{name}")] for name in self.classes.names]
+        shown = [name for name in self.classes.names if f"val/iou_of_{name}" in metrics]
+        absent = len(self.classes) - len(shown)
+        rows = [[name, cell(f"iou_of_{name}")] for name in shown]
         rows += [
-            ["mean IoU", cell("miou")],
+            [f"mean IoU of these {len(shown)} classes" if absent else "mean IoU", cell("miou")],
             ["  of the most frequent class everywhere", cell("miou_constant")],
             ["pixel accuracy", cell("pixel_accuracy")],
             ["mean accuracy of the classes", cell("mean_accuracy")],
         ]
+        if absent:
+            rows.append(["classes that no validation image shows", str(absent)])
         return ["intersection over union", ""], rows
 
     @property
@@ -256,7 +270,8 @@ class Segmentation(pl.LightningModule):
             writer = csv.writer(file)
             writer.writerow(["class", "iou", "accuracy", "share_of_pixels"])
             for name, *values in zip(self.classes.names, *columns, strict=True):
-                writer.writerow([name, *(f"{float(v):.6f}" for v in values)])
+                numbers = map(float, values)
+                writer.writerow([name, *("" if np.isnan(v) else f"{v:.6f}" for v in numbers)])
 
 
 def _of_one_size(batch: Mapping[str, Any]) -> Iterator[tuple[Tensor, Tensor, list[str]]]:

@@ -57,7 +57,7 @@ def probe_iou(
         steps: see `LinearProbe`.
 
     Returns:
-        (K,) float64; NaN for a class that is nowhere.
+        (K,) float64; NaN for a class that the test labels do not have.
     """
     features, truth = [], []
     for image, labels in train:
@@ -76,7 +76,7 @@ def probe_iou(
         known = wanted != VOID
         pairs = wanted[known] * classes + scores[0].argmax(0)[known]
         matrix += torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    return class_iou(matrix)
+    return class_iou(matrix).masked_fill(matrix.sum(1) == 0, float("nan"))
 
 
 def _cells(features: Tensor, labels: NDArray[np.uint8], most: int) -> tuple[Tensor, Tensor]:

@@ -85,6 +85,8 @@ class CollapseMonitor(pl.Callback):
             trainer.strategy.reduce(part, reduce_op="sum")
             for part in (self._count, self._sum, self._products)
         )
+        if count < 2:  # a single vector does not spread
+            return
         mean = total / count
         std, rank = spread((products / count - mean.outer(mean)).cpu())
         pl_module.log("val/feature_std", std, sync_dist=True)

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -91,7 +92,11 @@ class SegmentationProbe(pl.Callback):
         if not last and self._validations % self.every_n_validations:
             return
         value = self._miou(pl_module) if trainer.is_global_zero else 0.0
-        pl_module.log("val/probe_miou", trainer.strategy.broadcast(value))
+        value = trainer.strategy.broadcast(value)
+        if math.isfinite(value):
+            pl_module.log("val/probe_miou", value)
+        else:
+            log.warning("callbacks.probe: no test image has a label, so that nothing is scored.")
 
     def state_dict(self) -> dict[str, Any]:
         """Number of validations so far."""

@@ -88,7 +88,7 @@ def summarise(
         "method": config["method"]["_target_"],
         "finished": finished,
         "steps": trainer.global_step,
-        "metrics": {k: _number(float(v)) for k, v in sorted(trainer.callback_metrics.items())},
+        "metrics": finite({k: float(v) for k, v in sorted(trainer.callback_metrics.items())}),
         "samples_per_second": _number(meter.samples_per_second),
         "data_wait_share": meter.data_wait_share(trainer),
         "devices": trainer.world_size,
@@ -144,7 +144,7 @@ def closing(run: Run, trainer: pl.Trainer, method: pl.LightningModule) -> None:
         return
     drawn = [c.written for c in trainer.callbacks if isinstance(c, Figures)]  # type: ignore[attr-defined]
     figures = [path for paths in drawn for path in paths]
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics = finite({name: float(value) for name, value in trainer.callback_metrics.items()})
     names, rows = method.report(metrics)  # type: ignore[operator]
     table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0))
     for index, name in enumerate(names):
@@ -237,6 +237,11 @@ def _pairs(values: dict[Any, Any]) -> str:
 
 def _millions(module: nn.Module) -> str:
     return f"{sum(p.numel() for p in module.parameters()) / 1e6:.2f} M"
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that have a value: a mean over nothing has none."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _number(value: float | None) -> float | None:
