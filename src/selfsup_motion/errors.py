@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from selfsup_motion.file_names import shown
+
 
 class UserError(Exception):
     """Something outside the program is wrong: a path, a key, a file, a combination of options.
@@ -14,13 +16,15 @@ class UserError(Exception):
 class ClipReadError(UserError):
     """One clip cannot be read (damaged file, too few frames). The data path skips and counts it.
 
+    Where the message names the file, it does so as `file_names.shown`.
+
     Attributes:
         file: which one, as the source calls it; empty if unknown.
         reason: in a word or two, to count by: "damaged", "empty", "too short", ….
     """
 
     def __init__(self, message: str, *, file: str = "", reason: str = "damaged") -> None:
-        super().__init__(message)
+        super().__init__(message.replace(file, shown(file)) if file else message)
         self.file = file
         self.reason = reason
 

@@ -51,6 +51,19 @@ def test_video_gives_masks_and_an_overlay(propagate, capsys):
     assert "No checkpoint" in capsys.readouterr().out
 
 
+def test_a_colon_in_a_name_is_no_protocol(propagate):
+    write_clip("in.mp4")
+    Path("in.mp4").rename("2024-01-01T10:20:30.mp4")
+    Path("davis").rename("davis: 2")
+    mask, frames = (path.replace("davis", "davis: 2") for path in (MASK, FRAMES))
+    for video, folder in (("2024-01-01T10:20:30.mp4", "out: 1"), (frames, "out::2")):
+        arguments = f"video='{video}'", f"mask='{mask}'", f"paths.output_dir='{folder}'"
+        assert propagate(*arguments) == 0
+        assert sorted(p.name for p in Path(folder).iterdir()) == [
+            "config.yaml", "masks", "overlay.mp4"
+        ]  # fmt: skip
+
+
 def test_folder_gives_the_same_as_the_evaluation_of_it(propagate):
     assert (
         propagate(f"video={FRAMES}", f"mask={MASK}", "paths.output_dir=out", "overlay=false") == 0

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.apps.film import film
-from selfsup_motion.apps.photo import save_picture
 from selfsup_motion.apps.weights import newest_run
 from selfsup_motion.checkpoints import KEY, load_method, read_checkpoint
 from selfsup_motion.data.decoding import VideoFile
+from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.methods.mosi import MoSI
 from selfsup_motion.ops.activation_map import motion_map

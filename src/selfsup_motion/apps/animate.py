@@ -17,9 +17,10 @@ from torch import Tensor
 from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets
 from selfsup_motion.apps.film import Format, film
 from selfsup_motion.apps.motion import predict_motion
-from selfsup_motion.apps.photo import read_photo, save_picture
+from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render, schedule
 from selfsup_motion.apps.weights import load_weights
+from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.draw import draw_arrows
 from selfsup_motion.ops.flow import flow_to_color, write_flow

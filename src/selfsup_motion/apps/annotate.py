@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from selfsup_motion.apps.arrows import Rows, check_inside, read_json, read_rows, short
-from selfsup_motion.apps.photo import read_photo, save_picture
+from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.probe import probe, refine_grabcut, refine_guided
 from selfsup_motion.apps.weights import Weights, load_weights
+from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.tasks.mask_files import MOST_OBJECTS, palette, write_mask
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.file_names import ffmpeg_name
 
 Format = Literal["mp4", "gif", "webp"]
 Frame = NDArray[np.uint8]
@@ -48,7 +49,7 @@ def film(path: Path, fps: float) -> Iterator[Film]:
         UserError: the format cannot hold frames of this size or rate.
     """
     if path.suffix == ".mp4":
-        with av.open(str(path), "w") as container:
+        with av.open(ffmpeg_name(path), "w") as container:
             made = _Mp4(container, fps)
             yield made
             made.close()

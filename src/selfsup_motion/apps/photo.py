@@ -6,7 +6,6 @@ import io
 import warnings
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,16 +49,6 @@ def read_photo(path: str | Path, max_side: int | None = None) -> Tensor:
         scale = max_side / max(height, width)
         image = resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale))))
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def save_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) RGB uint8.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    if not cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1])):
-        raise UserError(f"{path}: cannot be written.")
 
 
 def _alpha(data: bytes, name: str) -> NDArray[np.uint8] | None:

@@ -26,6 +26,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from selfsup_motion.errors import ClipReadError
+from selfsup_motion.file_names import ffmpeg_name
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ class VideoFile:
 
     def _open(self) -> None:
         try:
-            self._container: InputContainer = av.open(str(self.path))
+            self._container: InputContainer = av.open(ffmpeg_name(self.path))
         except (av.FFmpegError, ValueError, OSError) as error:
             raise self._refusal(
                 f"{self.name} cannot be opened: {_reason(error)}.", "no video"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selfsup_motion.data.reader import Batch, Delivery, Fault
 from selfsup_motion.errors import BadFilesError
+from selfsup_motion.file_names import register_handler, shown
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class BadFilesTable:
 
     def add(self, name: str, fault: Fault) -> None:
         """Append a line, unless it is there."""
-        row = _csv_line(name, fault.file, fault.reason, fault.message)
+        row = _csv_line(name, shown(fault.file), fault.reason, fault.message)
         self.path.parent.mkdir(parents=True, exist_ok=True)  # another node may not share the disk
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
@@ -107,4 +108,4 @@ class BadFilesTable:
 def _csv_line(*values: str) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return text.getvalue().encode("utf-8", register_handler())

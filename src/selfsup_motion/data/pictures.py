@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfsup_motion.errors import ClipReadError
+from selfsup_motion.errors import ClipReadError, UserError
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -89,6 +89,20 @@ def decode_image(data: bytes, name: str, *, upright: bool = False) -> NDArray[np
             f"{name} cannot be decoded as an image: the file is damaged.", file=name
         )
     return np.asarray(image, np.uint8)
+
+
+def save_picture(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) RGB uint8 as a PNG.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    # OpenCV opens no file whose name is not UTF-8
+    done, buffer = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    try:
+        path.write_bytes(buffer.tobytes() if done else b"")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
 def _cut_off(data: bytes) -> bool:

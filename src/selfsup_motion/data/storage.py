@@ -37,7 +37,8 @@ def open_storage(root: str, options: dict[str, Any], key: str) -> Storage:
     Raises:
         UserError: a URL that cannot be opened.
     """
-    return _Remote(root, options, key) if "://" in root else _Folder(root, key)
+    remote = "://" in root and not os.path.isdir(root)
+    return _Remote(root, options, key) if remote else _Folder(root, key)
 
 
 class _Folder:

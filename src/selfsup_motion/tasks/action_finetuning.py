@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.file_names import register_handler
 from selfsup_motion.methods.param_groups import decayed
 from selfsup_motion.methods.ranks import gathered
 from selfsup_motion.methods.schedules import every_step
@@ -210,7 +211,7 @@ class ActionFinetuning(pl.LightningModule):
         return scores.float().view(*clips.shape[:2], -1)
 
     def _write(self, path: Path, answers: Sequence[_Answer]) -> None:
-        with path.open("w", newline="", encoding="utf-8") as stream:
+        with path.open("w", newline="", encoding="utf-8", errors=register_handler()) as stream:
             writer = csv.writer(stream)
             writer.writerow(("video", "class", "answer", "probability", "views_right"))
             for one in answers:

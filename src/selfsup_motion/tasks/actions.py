@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.file_names import register_handler
 from selfsup_motion.tasks.action_videos import ActionSet, ClipViews
 from selfsup_motion.tasks.clip_encoder import ClipEncoder
 from selfsup_motion.tasks.feature_scores import (
@@ -154,7 +155,7 @@ class Actions:
         self, path: Path, linear: Tensor, votes: Tensor, found: Tensor, truth: Tensor
     ) -> None:
         names = self.test.classes
-        with path.open("w", newline="", encoding="utf-8") as stream:
+        with path.open("w", newline="", encoding="utf-8", errors=register_handler()) as stream:
             writer = csv.writer(stream)
             writer.writerow(("video", "class", "linear", "knn", "nearest"))
             for i, video in enumerate(self.test.names):

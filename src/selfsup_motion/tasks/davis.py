@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsup_motion.file_names import register_handler
 from selfsup_motion.ops.mask_metrics import contour_accuracy, region_similarity
 
 __all__ = ["DavisEvaluator", "Statistics", "contour_accuracy", "region_similarity", "statistics"]
@@ -180,7 +181,9 @@ class DavisEvaluator:
         _write_table(folder / "per_object.csv", "object", objects)
         if attributes is not None:
             _write_table(folder / "per_attribute.csv", "attribute", self.by_attribute(attributes))
-        with (folder / "per_frame.csv").open("w", newline="", encoding="utf-8") as stream:
+        with (folder / "per_frame.csv").open(
+            "w", newline="", encoding="utf-8", errors=register_handler()
+        ) as stream:
             writer = csv.writer(stream)
             writer.writerow(("sequence", "object", "frame", *_MEASURES))
             for score in self.scores:
@@ -198,7 +201,7 @@ def _only(scores: Sequence[ObjectScore]) -> DavisEvaluator:
 
 
 def _write_table(path: Path, key: str, rows: Mapping[str, Mapping[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with path.open("w", newline="", encoding="utf-8", errors=register_handler()) as stream:
         writer = csv.writer(stream)
         names = next(iter(rows.values()), {})
         writer.writerow([*([key] if key else []), *names])

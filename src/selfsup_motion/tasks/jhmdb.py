@@ -12,6 +12,7 @@ import numpy as np
 from torch import nn
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.file_names import register_handler
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_points
 from selfsup_motion.tasks.davis2017 import Progress
@@ -176,7 +177,7 @@ def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
 
 
 def _write(path: Path, header: Sequence[object], rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with path.open("w", newline="", encoding="utf-8", errors=register_handler()) as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
         writer.writerows(rows)

@@ -20,7 +20,7 @@ class Bar:
         self._bar = Progress(
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,

@@ -1,6 +1,7 @@
 """What every command line entry shares: errors become one sentence and an exit status."""
 
 import errno
+import io
 import os
 import sys
 import time
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.file_names import register_handler
 from selfsup_motion.utils.config import register_help
 
 _FIRST_SPEAKS = 3.0  # seconds
@@ -41,6 +43,9 @@ def run(main: Callable[[], object], config_name: str = "train") -> None:
     Errors of the program itself keep their traceback, and so does everything when the environment
     variable HYDRA_FULL_ERROR is 1.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be of any bytes
+            stream.reconfigure(errors=register_handler())
     if os.environ.get("HYDRA_FULL_ERROR", "0") == "1":
         main()
         return

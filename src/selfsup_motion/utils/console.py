@@ -9,6 +9,8 @@ from pathlib import Path
 
 from rich.console import Console, RenderableType
 
+from selfsup_motion.file_names import register_handler
+
 # rich takes anything but a terminal for one of 80 columns
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
@@ -47,7 +49,7 @@ def logging_to(file: Path | None) -> Iterator[None]:
     handlers: list[logging.Handler] = []
     kept_level, root.level = root.level, logging.INFO
     if file is not None:
-        to_file = logging.FileHandler(file, encoding="utf-8")
+        to_file = logging.FileHandler(file, encoding="utf-8", errors=register_handler())
         to_file.setFormatter(logging.Formatter(_FORMAT))
         handlers = [_ToConsole(), to_file]
     for handler in handlers:
@@ -75,7 +77,7 @@ def show(renderable: RenderableType, file: Path | None = None) -> None:
     """Print to the console and, if given, append the same as plain text to `file`."""
     console.print(renderable, markup=False)
     if file is not None:
-        with file.open("a", encoding="utf-8") as stream:
+        with file.open("a", encoding="utf-8", errors=register_handler()) as stream:
             Console(file=stream, width=120).print(renderable, markup=False)
 
 
@@ -89,4 +91,5 @@ class _ToConsole(logging.Handler):
             text = text.partition("Warning: ")[2].partition("\n")[0] or text
         if record.levelno >= logging.WARNING:
             text = f"Warning: {text}"
-        console.print(text, markup=False)
+        # in a notebook, nobody has told the stream what to do with names that are not UTF-8
+        console.print(text.encode("utf-8", register_handler()).decode(), markup=False)

@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
+from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,7 @@ class Figures(pl.Callback):
         images: dict[str, np.ndarray[Any, Any]] = pl_module.figures(batch)  # type: ignore[operator]
         for name, image in images.items():
             path = folder / f"step_{trainer.global_step:06d}_{name}.png"
-            if not cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1])):
-                raise UserError(f"{path}: cannot be written.")
+            save_picture(path, image)
             self.written.append(path)
             _send(trainer, name, image)
 

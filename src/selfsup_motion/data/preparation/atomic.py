@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from selfsup_motion.file_names import register_handler
+
 
 @contextmanager
 def new_file(path: Path, drafts: Path | None = None) -> Iterator[Path]:
@@ -29,7 +31,7 @@ def new_file(path: Path, drafts: Path | None = None) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file."""
     with new_file(path) as draft:
-        draft.write_text(text, encoding="utf-8", errors="surrogateescape")
+        draft.write_text(text, encoding="utf-8", errors=register_handler())
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.file_names import shown
 
 Record = dict[str, Any]
 """What became of a unit, as plain data; {"reason": ..., "message": ...} if nothing good."""
@@ -68,7 +69,7 @@ def run(
                     worker.restart()
                     record = {
                         "reason": "too slow",
-                        "message": f"{unit} takes more than {time_limit:g} seconds.",
+                        "message": f"{shown(unit)} takes more than {time_limit:g} seconds.",
                     }
                 else:
                     continue
@@ -106,13 +107,15 @@ class _Worker:
     def take(self) -> Record:
         """The record of the unit in hand; the process may have died over it."""
         unit, self.unit = self.unit, None
+        assert unit is not None
         try:
             record: Record = self.connection.recv()
         except (EOFError, OSError):
             self._child.join()
             code = self._child.exitcode
             self.restart()
-            return {"reason": "crash", "message": f"{unit} crashes its reader (exit code {code})."}
+            message = f"{shown(unit)} crashes its reader (exit code {code})."
+            return {"reason": "crash", "message": message}
         return record
 
     def restart(self) -> None:
@@ -150,12 +153,15 @@ def _attempt(process: Callable[[str], Record], unit: str) -> Record:
     try:
         return process(unit)
     except MemoryError:
-        return {"reason": "too large", "message": f"{unit} takes more memory than there is."}
+        return {"reason": "too large", "message": f"{shown(unit)} takes more memory than there is."}
     except OSError as error:
         if error.errno in _FATAL:
             return {"fatal": f"{error.filename or unit}: {error.strerror}."}
-        return {"reason": "system", "message": f"{unit}: {error}."}
+        return {"reason": "system", "message": f"{shown(unit)}: {error}."}
     except UserError as error:
         return {"fatal": str(error)}
     except Exception as error:  # one strange file must not end the work on half a million others
-        return {"reason": "unexpected", "message": f"{unit}: {type(error).__name__}: {error}"}
+        return {
+            "reason": "unexpected",
+            "message": f"{shown(unit)}: {type(error).__name__}: {error}",
+        }

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from selfsup_motion.data.preparation import pool
 from selfsup_motion.data.preparation.atomic import write_text
 from selfsup_motion.errors import ClipReadError, UserError
+from selfsup_motion.file_names import shown
 
 Progress = Callable[[int, int, int], None]
 """Told (units done, units to do, bad files) now and then."""
@@ -189,7 +190,7 @@ class Work:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["file", "reason", "message"])
         for file in sorted(bad):
-            writer.writerow([file, bad[file]["reason"], bad[file]["message"]])
+            writer.writerow([shown(file), bad[file]["reason"], bad[file]["message"]])
         write_text(outcome.bad_files, table.getvalue())
         outcome.lines = job.finish(results)
 
