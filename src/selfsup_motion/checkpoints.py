@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.official import FORMATS, Format, compose_parts, recognise
+from selfsup_motion.run_folders import checkpoint_file
 from selfsup_motion.utils.check import locate
 from selfsup_motion.utils.config import options
 from selfsup_motion.weight_files import check_sums, read_file, weights_of
@@ -28,8 +29,34 @@ _PACKAGES = tuple(f"{__package__}.{name}." for name in ("ops", "models", "data",
 _TASKS = f"{__package__}.tasks."  # of these the ones that train
 
 _REPORT = "_load_report"
+_USED = "_weights_used"
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WeightsUsed:
+    """Which weights a module has been given.
+
+    Attributes:
+        path: the file.
+        kind: what it holds: the class of a run's method, or a kind of published file.
+        experiment: of the run; None for a published file.
+        step: optimiser steps of the run; None for a published file.
+    """
+
+    path: Path
+    kind: str
+    experiment: str | None = None
+    step: int | None = None
+
+    def __str__(self) -> str:
+        run = "" if self.step is None else f", experiment {self.experiment}, step {self.step}"
+        return f"{self.path} ({self.kind}{run})"
+
+    def summary(self) -> dict[str, Any]:
+        """For `summary.json`; the path is absolute."""
+        return {**vars(self), "path": str(self.path.resolve())}
 
 
 def load_method(
@@ -50,7 +77,7 @@ def load_method(
     Raises:
         CheckpointError: missing, damaged or unknown file, or weights that do not fit the method.
     """
-    path = _file_of(Path(path))
+    path = checkpoint_file(Path(path))
     stored = _open(path)
     if stored.kind is not None and not stored.kind.whole:
         raise CheckpointError(f"{path}: a {stored.kind.name} alone, read it with load_encoder.")
@@ -66,6 +93,7 @@ def load_method(
     if not isinstance(method, pl.LightningModule):
         raise CheckpointError(f"{path}: its method is no LightningModule.")
     _load(method, stored.weights, stored.unused, path)
+    vars(method)[_USED] = _used(stored, path)
     return method.to(map_location).eval()
 
 
@@ -92,7 +120,7 @@ def load_encoder(
     Raises:
         CheckpointError: missing, damaged or unknown file, or weights that do not fit the encoder.
     """
-    path = _file_of(Path(path))
+    path = checkpoint_file(Path(path))
     stored = _open(path)
     encoder = _encoder_node(stored, encoder, path)
     module = _build(encoder, "encoder", path)
@@ -102,6 +130,7 @@ def load_encoder(
     own = {k.removeprefix(prefix): v for k, v in stored.weights.items() if k.startswith(prefix)}
     others = [name for name in stored.weights if not name.startswith(prefix)]
     _load(module, own, [*stored.unused, *others], path)
+    vars(module)[_USED] = _used(stored, path)
     return module.to(map_location).eval()
 
 
@@ -110,13 +139,19 @@ def load_report(module: nn.Module) -> str:
     return str(vars(module).get(_REPORT, "no file: the weights it was made with"))
 
 
+def weights_used(module: nn.Module) -> WeightsUsed | None:
+    """What `load_encoder` or `load_method` gave a module; None if it was not loaded by them."""
+    used = vars(module).get(_USED)
+    return used if isinstance(used, WeightsUsed) else None
+
+
 def encoder_config(path: str | Path) -> dict[str, Any]:
     """What `load_encoder` builds for a file or run folder: a mapping with `_target_`.
 
     Raises:
         CheckpointError: missing, damaged or unknown file.
     """
-    path = _file_of(Path(path))
+    path = checkpoint_file(Path(path))
     node = _encoder_node(_open(path), None, path)
     if not isinstance(node, dict):
         raise CheckpointError(f"{path}: its config has no encoder.")
@@ -132,6 +167,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     checkpoint = _ours(read_file(path), path)
     check_sums(path)
     return checkpoint
+
+
+def method_name(config: Mapping[str, Any]) -> str:
+    """The class of the method of a run's config, `CMP`; empty if there is none."""
+    return str((config.get("method") or {}).get("_target_", "")).rpartition(".")[2]
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -163,13 +203,15 @@ def check_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) 
 class _Stored:
     """What a file holds: weights under our names, and the names of those that have no use.
 
-    A file of ours brings its `config`; of another one the `kind` is known, and the `overrides` that
-    compose a config for it.
+    A file of ours brings its `config`, `experiment` and `step`; of another one the `kind` is known,
+    and the `overrides` that compose a config for it.
     """
 
     weights: Mapping[str, Tensor]
     unused: Sequence[str] = ()
     config: Mapping[str, Any] | None = None
+    experiment: str | None = None
+    step: int | None = None
     kind: Format | None = None
     overrides: Sequence[str] = ()
 
@@ -178,7 +220,12 @@ def _open(path: Path) -> _Stored:
     content = read_file(path)
     if isinstance(content, dict) and KEY in content:
         checkpoint = _ours(content, path)
-        return _Stored(checkpoint["state_dict"], config=checkpoint[KEY]["config"])
+        return _Stored(
+            checkpoint["state_dict"],
+            config=checkpoint[KEY]["config"],
+            experiment=checkpoint[KEY].get("experiment"),
+            step=int(checkpoint["global_step"]),
+        )
     weights = weights_of(content, path)
     kind = recognise(weights)
     if kind is None:
@@ -245,13 +292,10 @@ def _check_option(argument: str, name: str, group: str) -> None:
         )
 
 
-def _file_of(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for name in ("best.ckpt", "last.ckpt"):
-        if (file := path / "checkpoints" / name).is_file():
-            return file
-    raise CheckpointError(f"{path}: not a run folder, it has no checkpoints/last.ckpt.")
+def _used(stored: _Stored, path: Path) -> WeightsUsed:
+    if stored.config is None:
+        return WeightsUsed(path, stored.kind.name if stored.kind else "unknown")
+    return WeightsUsed(path, method_name(stored.config), stored.experiment, stored.step)
 
 
 def _build(config: Any, key: str, path: Path, **parts: nn.Module) -> Any:

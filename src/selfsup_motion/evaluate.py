@@ -22,6 +22,7 @@ _TYPES = {
     "name": str,
     "headline": str,
     "checkpoint": str | None,
+    "auto_method": str,
     "device": str,
     "seed": int,
     "overlay": bool,
@@ -61,22 +62,25 @@ def evaluate(cfg: DictConfig) -> float | None:
         raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
     started = os.times()
 
-    from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder
+    from selfsup_motion.checkpoints import weights_used
+    from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder, weights_line
     from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
-    from selfsup_motion.utils.console import console, logging_to, quieten
+    from selfsup_motion.utils.console import logging_to, quieten, show
     from selfsup_motion.utils.report import finite
 
     quieten()
     check_config(cfg, _TYPES)
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     device = choose_device(cfg.device)
-    encoder = choose_encoder(cfg.get("encoder"), cfg.checkpoint, cfg.seed)
+    encoder = choose_encoder(
+        cfg.get("encoder"), cfg.checkpoint, cfg.seed, auto_method=cfg.auto_method
+    )
     task = build(cfg.task, "task")
     folder = _open_folder(cfg, config)
     with logging_to(folder / "evaluate.log"):
-        console.print(f"Writing to {folder}", markup=False)
+        show(f"{weights_line(encoder)}\nWriting to {folder}", folder / "evaluate.log")
         with Bar() as bar:
             metrics = finite(
                 task.run(
@@ -89,6 +93,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         "task": config["name"],
         "encoder": type(encoder).__name__,
         "checkpoint": config["checkpoint"],
+        "weights": used.summary() if (used := weights_used(encoder)) else None,
         "metrics": metrics,
         **_costs(started),
         "seed": config["seed"],
@@ -109,25 +114,36 @@ def _train(cfg: DictConfig) -> float | None:
             f"task={cfg.name} cannot learn from this data set: leave data=… out and set data.root."
         )
 
-    from selfsup_motion.checkpoints import encoder_config, load_report
-    from selfsup_motion.tasks.encoder_choice import checkpoint_path, choose_encoder
+    from selfsup_motion.checkpoints import encoder_config, load_report, weights_used
+    from selfsup_motion.tasks.encoder_choice import choose_encoder, weights_line
     from selfsup_motion.utils.check import TOP_LEVEL
+    from selfsup_motion.utils.console import console
     from selfsup_motion.utils.session import session
 
-    encoder = choose_encoder(cfg.get("encoder"), cfg.checkpoint, cfg.seed).train()
-    if cfg.checkpoint is not None:  # so that the run's own checkpoints can be loaded
+    encoder = choose_encoder(
+        cfg.get("encoder"), cfg.checkpoint, cfg.seed, auto_method=cfg.auto_method
+    ).train()
+    if used := weights_used(encoder):  # so that the run's own checkpoints can be loaded
         with open_dict(cfg):
-            cfg.encoder = encoder_config(checkpoint_path(cfg.checkpoint))
+            cfg.encoder = encoder_config(used.path)
+    console.print(weights_line(encoder), markup=False)
     origin = {
         "task": cfg.name,
         "encoder": type(encoder).__name__,
         "encoder_from": cfg.checkpoint,
         "encoder_weights": load_report(encoder),
+        "weights": used.summary() if used else None,
     }
     return session(
         cfg,
         command="evaluate",
-        top_level={**TOP_LEVEL, "name": str, "headline": str, "checkpoint": str | None},
+        top_level={
+            **TOP_LEVEL,
+            "name": str,
+            "headline": str,
+            "checkpoint": str | None,
+            "auto_method": str,
+        },
         parts={"encoder": encoder},
         origin=origin,
     )

@@ -35,7 +35,7 @@ def propagate(cfg: DictConfig) -> None:
         raise UserError("Which video? Add video=<file or folder of frames>.")
     cfg.name = Path(cfg.video).stem
 
-    from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder
+    from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder, weights_line
     from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
@@ -48,10 +48,12 @@ def propagate(cfg: DictConfig) -> None:
     if cfg.checkpoint is None:
         console.print(
             "No checkpoint, so nothing that was learned is used; checkpoint=auto takes the newest "
-            "CorrFlow run.",
+            "finished CorrFlow run.",
             markup=False,
         )
-    encoder = choose_encoder(cfg.get("encoder"), cfg.checkpoint, cfg.seed)
+    encoder = choose_encoder(cfg.get("encoder"), cfg.checkpoint, cfg.seed, auto_method="CorrFlow")
+    if cfg.checkpoint is not None:
+        console.print(weights_line(encoder), markup=False)
     folder = Path(cfg.paths.output_dir)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(

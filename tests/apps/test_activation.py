@@ -47,7 +47,7 @@ def run(tmp_path_factory) -> Path:
     torch.save(
         {
             "state_dict": method.state_dict(),
-            "global_step": 1,
+            "global_step": config["trainer"]["max_steps"],
             KEY: {"version": __version__, "experiment": "mosi", "config": config},
         },
         folder / "checkpoints" / "best.ckpt",
@@ -143,4 +143,6 @@ def test_the_command_finds_the_newest_run(run, video, tmp_path):
     command = [sys.executable, "-m", "selfsup_motion.activation", f"video={video}", "seconds=1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
+    weights = "outputs/train/mosi/now/checkpoints/best.ckpt (MoSI, experiment mosi, step 600)"
+    assert f"weights  {weights}" in done.stdout
     assert len(list(tmp_path.rglob("film.mp4"))) == 1

@@ -57,7 +57,8 @@ def test_the_newest_run_is_taken_by_default(animate, cmp_checkpoint, capsys):
     (newer / "best.ckpt").write_text("cut off")
     assert animate("image=photo.png", ARROW, *QUICK) == 0
     told = capsys.readouterr()
-    assert "weights outputs/train/cmp/a/checkpoints/best.ckpt" in told.out
+    weights = "outputs/train/cmp/a/checkpoints/best.ckpt (CMP, experiment cmp_animate, step 1)"
+    assert f"weights {weights}" in told.out
 
 
 def test_several_arrow_sets_get_a_folder_each(animate, cmp_checkpoint):
@@ -94,7 +95,7 @@ def test_odd_photos_move_too(animate, cmp_checkpoint, size):
         (["image=photo.png", ARROW, "loop=round"], "loop=round: expected one of none, back, sea"),
         (["image=photo.png", ARROW, "formats=[avi]"], "formats=['avi']: expected a list"),
         (["image=photo.png", ARROW, "chekpoint=auto"], "did you mean checkpoint?"),
-        (["image=photo.png", ARROW, "checkpoint=no.ckpt"], "checkpoint=no.ckpt: no.ckpt"),
+        (["image=photo.png", ARROW, "checkpoint=no.ckpt"], "checkpoint=no.ckpt: there is no such"),
         (["image=photo.png", ARROW, "checkpoint=other.ckpt"], "do not fit this CMP"),
         (["image=photo.png", ARROW, "checkpoint=weights", "device=moon"], "device=moon: this mach"),
     ],

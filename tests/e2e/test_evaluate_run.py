@@ -69,6 +69,29 @@ def test_davis_layout_gives_files_for_the_official_tool(evaluate, folder, capsys
     assert "J&F" in capsys.readouterr().out
 
 
+def test_the_weights_used_are_told_and_stand_in_the_summary(
+    evaluate, folder, capsys, cmp_checkpoint
+):
+    write_davis(folder / "davis", ("cat",), count=3)
+    Path("runs").mkdir()
+    Path("runs/mine").symlink_to(cmp_checkpoint)
+    toy = (*DAVIS[:2], "device=cpu", "propagator=crw")
+    assert evaluate(*toy, "checkpoint=runs/mine", "paths.output_dir=run") == 0
+    path = "runs/mine/checkpoints/best.ckpt"
+    told = f"weights  {path} (CMP, experiment cmp_animate, step 1)\n"
+    assert told in capsys.readouterr().out
+    assert told in Path("run/evaluate.log").read_text()
+    assert json.loads(Path("run/summary.json").read_text())["weights"] == {
+        "path": str(Path(path).resolve()),
+        "kind": "CMP",
+        "experiment": "cmp_animate",
+        "step": 1,
+    }
+    assert evaluate(*DAVIS, "paths.output_dir=none") == 0
+    assert "weights  none (LabColor)\n" in capsys.readouterr().out
+    assert json.loads(Path("none/summary.json").read_text())["weights"] is None
+
+
 def test_resumed_run_keeps_what_is_finished(evaluate, folder, capsys):
     write_davis(folder / "davis")
     assert evaluate(*DAVIS, "paths.output_dir=run") == 0

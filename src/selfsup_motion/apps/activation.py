@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.apps.film import film
-from selfsup_motion.apps.weights import newest_run
-from selfsup_motion.checkpoints import KEY, load_method, read_checkpoint
+from selfsup_motion.checkpoint_choice import chosen_checkpoint
+from selfsup_motion.checkpoints import KEY, load_method, read_checkpoint, weights_used
 from selfsup_motion.data.decoding import VideoFile
 from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import CheckpointError, UserError
@@ -27,7 +27,6 @@ from selfsup_motion.ops.motion_pictures import captioned, overlay_heat
 Progress = Callable[[int, int], None]
 """(frames done, of all)."""
 
-_RUNS = Path("outputs")
 _STRIP = 8
 _USUAL_FPS = 25.0
 
@@ -102,8 +101,8 @@ class Activation:
         Raises:
             UserError: anything wrong with the video or the checkpoint.
         """
-        path = newest_run(_RUNS, "MoSI", "mosi") if self.checkpoint == "auto" else self.checkpoint
-        method, trained_side = load_mosi(Path(path), self.device)
+        path = chosen_checkpoint(self.checkpoint, "MoSI")
+        method, trained_side = load_mosi(path, self.device)
         wanted = self._wanted(method)
         if not Path(self.video).is_file():
             raise UserError(f"video={self.video}: there is no such file.")
@@ -123,7 +122,10 @@ class Activation:
             file.close()
         _write_answers(folder / "answers.csv", answers, fps)
         names = ("film.mp4", "strip.png", "answers.csv")
-        return [f"weights  {path}", *(f"wrote    {folder / name}" for name in names)]
+        return [
+            f"weights  {weights_used(method)}",
+            *(f"wrote    {folder / name}" for name in names),
+        ]
 
     def _wanted(self, method: MoSI) -> int | None:
         if self.motion is None:
@@ -187,7 +189,7 @@ class Activation:
 
 
 def load_mosi(path: Path, device: str) -> tuple[MoSI, int]:
-    """A trained MoSI and the short side of the images that it was trained on.
+    """A trained MoSI of a checkpoint file, and the short side of the images that it was trained on.
 
     Raises:
         UserError: no such checkpoint, or one of another method.
@@ -195,18 +197,14 @@ def load_mosi(path: Path, device: str) -> tuple[MoSI, int]:
     try:
         method = load_method(path, map_location=device)
     except CheckpointError as error:
-        raise CheckpointError(f"checkpoint={path}: {error}") from error
+        raise CheckpointError(f"checkpoint={error}") from error
     if not isinstance(method, MoSI):
         raise UserError(
             f"checkpoint={path}: it holds a {type(method).__name__}, and only MoSI names motions; "
             "train one with python -m selfsup_motion.train experiment=mosi."
         )
-    file = path
-    if path.is_dir():
-        named = (path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
-        file = next(candidate for candidate in named if candidate.is_file())
     try:
-        view = read_checkpoint(file)[KEY]["config"].get("view") or {}
+        view = read_checkpoint(path)[KEY]["config"].get("view") or {}
     except CheckpointError:  # the authors' own, which says nothing about its training
         view = {}
     # windows were about a third of the published area

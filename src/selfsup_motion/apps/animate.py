@@ -103,7 +103,7 @@ class Animation:
         weights = load_weights(self.checkpoint, self.device)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
-        lines = [f"weights {weights.path}"]
+        lines = [f"weights {weights.used}"]
         total, done = len(sets) * len(self.moments), 0
         for arrows in sets:
             own = folder / arrows.name

@@ -111,7 +111,7 @@ class Annotation:
             f"{number}: {(mask == number).mean():.1%}" for number in range(1, len(clicks) + 1)
         )
         return [
-            f"weights {weights.path}",
+            f"weights {weights.used}",
             f"mask    {folder / 'mask.png'} (object: share of the photo; {areas})",
             f"overlay {folder / 'overlay.png'}",
             f"scores  {folder / 'score_<object>.png'}",

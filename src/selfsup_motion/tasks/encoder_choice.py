@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
-
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from selfsup_motion.checkpoints import load_encoder
+from selfsup_motion.checkpoint_choice import chosen_checkpoint
+from selfsup_motion.checkpoints import load_encoder, weights_used
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.utils.build import build
 
-AUTO_ROOT = Path("outputs/train/corrflow")
-"""Where `checkpoint=auto` looks for runs."""
 
-log = logging.getLogger(__name__)
-
-
-def choose_encoder(node: DictConfig | None, checkpoint: str | None, seed: int) -> nn.Module:
-    """The encoder, on the CPU, in evaluation mode.
+def choose_encoder(
+    node: DictConfig | None, checkpoint: str | None, seed: int, *, auto_method: str
+) -> nn.Module:
+    """The encoder, on the CPU, in evaluation mode; `weights_used` tells which weights it has.
 
     Args:
         node: config of an encoder; used if there is no checkpoint.
-        checkpoint: a file or a run folder; "auto": the newest CorrFlow run.
+        checkpoint: a file or a run folder; "auto": the newest finished run of `auto_method`.
         seed: of the weights if there is no checkpoint.
+        auto_method: class of a method.
 
     Raises:
         UserError: neither or both are given, or the checkpoint cannot be used.
@@ -43,33 +39,19 @@ def choose_encoder(node: DictConfig | None, checkpoint: str | None, seed: int) -
         raise UserError(
             "checkpoint and encoder are both given: a checkpoint brings its encoder, leave one out."
         )
-    path = checkpoint_path(checkpoint)
-    log.info("Encoder from %s.", path)
-    return load_encoder(path)
+    path = chosen_checkpoint(checkpoint, auto_method)
+    try:
+        return load_encoder(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint={error}") from error
 
 
-def checkpoint_path(checkpoint: str) -> Path:
-    """The file or run folder that `checkpoint=` names; "auto": see `newest_run`.
-
-    Raises:
-        CheckpointError: "auto", and there is no run.
-    """
-    return newest_run(AUTO_ROOT) if checkpoint == "auto" else Path(checkpoint)
-
-
-def newest_run(root: Path) -> Path:
-    """The run folder below `root` with the newest checkpoint.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    files = [p for p in root.glob("*/checkpoints/*.ckpt") if p.name in ("best.ckpt", "last.ckpt")]
-    if not files:
-        raise CheckpointError(
-            f"checkpoint=auto: there is no CorrFlow run below {root}; train one with `python -m "
-            "selfsup_motion.train experiment=corrflow`, or name a checkpoint."
-        )
-    return max(files, key=lambda path: path.stat().st_mtime).parents[1]
+def weights_line(encoder: nn.Module) -> str:
+    """Which weights an encoder of `choose_encoder` has, for a person."""
+    if used := weights_used(encoder):
+        return f"weights  {used}"
+    learned = any(True for _ in encoder.parameters())
+    return f"weights  {'random' if learned else 'none'} ({type(encoder).__name__})"
 
 
 def choose_device(name: str) -> str:

@@ -1,0 +1,64 @@
+"""Folders of runs on the disk: which file of a run is meant, and which runs a folder holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from selfsup_motion.errors import CheckpointError
+
+CHECKPOINTS = ("best.ckpt", "last.ckpt")
+"""In `<run folder>/checkpoints`; of several the first is meant."""
+
+_SHOWN = 5
+
+
+def checkpoint_in(folder: Path) -> Path | None:
+    """`checkpoints/best.ckpt` of a run folder, else `last.ckpt`; None if it has neither."""
+    files = (folder / "checkpoints" / name for name in CHECKPOINTS)
+    return next((file for file in files if file.is_file()), None)
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The checkpoint that a path means: the file itself, or that of a run folder.
+
+    Raises:
+        CheckpointError: there is no such path, or it is a folder of something else. If runs are
+            below it, they are named.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such checkpoint or run folder.")
+    if not path.is_dir():
+        return path
+    if (file := checkpoint_in(path)) is not None:
+        return file
+    runs = newest_first(runs_below(path))
+    if not runs:
+        raise CheckpointError(f"{path}: not a run folder, it has no checkpoints/last.ckpt.")
+    named = ", ".join(map(str, runs[:_SHOWN]))
+    more = f" and {len(runs) - _SHOWN} older ones" if len(runs) > _SHOWN else ""
+    raise CheckpointError(
+        f"{path}: not a run folder, but a folder of runs; name one: {named}{more}."
+    )
+
+
+def runs_below(folder: Path) -> Iterator[Path]:
+    """The run folders below a folder that have a checkpoint; not what is inside of a run."""
+    for place, names, files in os.walk(folder):
+        if "checkpoints" in names and checkpoint_in(Path(place)) is not None:
+            yield Path(place)
+        if "checkpoints" in names or "config.yaml" in files:
+            names.clear()
+        names.sort()
+
+
+def newest_first(runs: Iterable[Path]) -> list[Path]:
+    """Run folders by the time at which they last wrote a checkpoint."""
+    return sorted(runs, key=_time, reverse=True)
+
+
+def _time(run: Path) -> tuple[int, str]:
+    """When the run last wrote a checkpoint."""
+    files = (run / "checkpoints" / name for name in CHECKPOINTS)
+    return max(file.stat().st_mtime_ns for file in files if file.is_file()), str(run)
