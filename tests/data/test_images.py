@@ -108,8 +108,8 @@ def test_train_and_val_folders_are_splits(tmp_path: Path) -> None:
         for split in ("train", "val", "all")
     }
     assert keys == {
-        "train": ["cat/1.jpg", 2],
-        "val": ["cat/3.jpg", 1],
+        "train": ["train/cat/1.jpg", 2],
+        "val": ["val/cat/3.jpg", 1],
         "all": ["train/cat/1.jpg", 3],
     }
 

@@ -155,7 +155,7 @@ def test_useless_lists_are_told(film: Path, tmp_path: Path, text: str, message: 
         VideoFolder(tmp_path, val_lists=["x.csv"])
     (tmp_path / "train").mkdir()
     place(film, tmp_path, "val/b.mp4")
-    with pytest.raises(UserError, match=r"train/? holds no videos"):
+    with pytest.raises(UserError, match="has videos beside the folder val: move those to train"):
         VideoFolder(tmp_path, split="train")
     with pytest.raises(UserError, match="exclude each other"):
         VideoFolder(tmp_path, lists=["x.csv"], val_root="x")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import logging
+import shutil
 from pathlib import Path
 
 import av
@@ -136,6 +138,54 @@ def test_any_folder_of_class_folders_is_divided_by_class(tmp_path):
         folder_lists(tmp_path, 0.25)
     with pytest.raises(UserError, match="at least two"):
         folder_lists(tmp_path / "cat", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("layout", "folders"),
+    [
+        ("{part}/{action}", ("train", "val")),
+        ("{part}/{action}", ("Training", "TESTING")),
+        ("UCF-101/{part}/{action}", ("train", "validation")),
+        ("{action}/{part}", ("train", "valid")),
+    ],
+)
+def test_folders_of_parts_are_never_classes(tmp_path, layout, folders):
+    for part in folders:
+        for action in ("run", "jump"):
+            folder = layout.format(part=part, action=action)
+            touch(tmp_path, *(f"{folder}/{n}.mp4" for n in range(3)))
+    lists = folder_lists(tmp_path, 0.25)
+    assert lists.classes == ("jump", "run")
+    for videos, part in ((lists.train, folders[0]), (lists.test, folders[1])):
+        assert len(videos) == 6
+        assert all(part in video.path.split("/") for video in videos)
+        assert all(lists.classes[video.label] in video.path for video in videos)
+
+
+def test_test_videos_come_from_test_then_val_then_a_share_of_train(tmp_path, caplog):
+    touch(tmp_path, *(f"{p}/{c}/{n}.mp4" for p in ("train", "val") for c in "ab" for n in range(4)))
+    touch(tmp_path, "test/unlabelled.mp4")  # as Kinetics comes
+    with caplog.at_level(logging.WARNING):
+        assert {v.path[:3] for v in folder_lists(tmp_path, 0.25).test} == {"val"}
+    assert "1 video outside class folders not used" in caplog.text
+    touch(tmp_path, "test/a/0.mp4", "test/b/0.mp4")
+    assert {v.path[:4] for v in folder_lists(tmp_path, 0.25).test} == {"test"}
+    for part in ("val", "test"):
+        shutil.rmtree(tmp_path / part)
+    lists = folder_lists(tmp_path, 0.25)
+    assert lists.classes == ("a", "b")
+    assert len(lists.train) + len(lists.test) == 8
+    (tmp_path / "train").rename(tmp_path / "val")
+    with pytest.raises(UserError, match="none to train on"):
+        folder_lists(tmp_path, 0.25)
+
+
+def test_a_class_may_be_called_test(tmp_path):
+    touch(tmp_path, *(f"{c}/{n}.mp4" for c in ("test", "run", "jump") for n in range(4)))
+    assert folder_lists(tmp_path, 0.25).classes == ("jump", "run", "test")
+    touch(tmp_path, *(f"train/{n}.mp4" for n in range(4)))
+    lists = folder_lists(tmp_path, 0.25, split_folders=False)
+    assert lists.classes == ("jump", "run", "test", "train")
 
 
 def views(**changes) -> ClipViews:

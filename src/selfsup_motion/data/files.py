@@ -104,6 +104,25 @@ def find_files(
     return sorted(found)
 
 
+def outside(paths: Sequence[str], root: Path, other: Path) -> Sequence[str]:
+    """The paths below `root` that are not below another folder, which may be inside `root`.
+
+    Raises:
+        UserError: none is.
+    """
+    try:
+        inside = other.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError:
+        return paths
+    kept = [path for path in paths if inside != "." and not path.startswith(f"{inside}/")]
+    if not kept:
+        raise UserError(
+            f"All files in {root} are in {other} too: set data.val_root to another folder, or "
+            "leave it out."
+        )
+    return kept
+
+
 def split_by_name(paths: Sequence[str], val_share: float) -> tuple[list[str], list[str]]:
     """Divide paths into training and validation by their names alone.
 

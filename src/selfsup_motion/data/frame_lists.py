@@ -4,6 +4,7 @@ few arrays, not millions of objects."""
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.files import PathList
+from selfsup_motion.data.parts import HELD_OUT, Parts, part_named
 from selfsup_motion.data.pictures import IMAGE_EXTENSIONS
 from selfsup_motion.errors import UserError
 
-_WHERE_LISTS_ARE = ("lists/{split}.txt", "data/yfcc/lists/{split}.txt")
+log = logging.getLogger(__name__)
+
+_WHERE_LISTS_ARE = ("lists", "data/yfcc/lists", "")
 _BLOCK = 1 << 24
 
 
@@ -65,12 +69,34 @@ class PairList:
         """The columns of pair `index`."""
         return [os.fsdecode(column) for column in self._line(index).split()]
 
-    def held_out(self, share: float) -> NDArray[np.bool_]:
-        """(N,) bool: at least one pair and about this share of them, chosen by name alone.
+    def of_split(
+        self, split: Literal["train", "val"], share: float, root: str, split_folders: bool
+    ) -> NDArray[np.bool_]:
+        """(N,) bool: the pairs of one side.
 
-        All pairs of a folder of frames go together; if there is only one folder, each pair goes by
-        its own name.
+        All pairs of a folder of frames go together. Folders called train and val decide
+        (`Parts.divide`), unless `split_folders` is False; else about this share of the pairs, and
+        at least one, is held out, chosen by name alone. If there is only one folder, each pair goes
+        by its own name.
         """
+        if split_folders:
+            own = [self._folder(index) for index in range(len(self))]
+            folders = sorted(set(own))
+            parts = Parts(folders)
+            if len(folders) > 1 and parts.found:
+                kept = frozenset(
+                    parts.divide(folders, split, share, root=root, what="folder of frames")
+                )
+                return np.array([folder in kept for folder in own])
+        held_out = self._held_out(share)
+        return held_out if split == "val" else ~held_out
+
+    def _folder(self, index: int) -> str:
+        """Of the first image of a pair."""
+        name = self._line(index).split(None, 1)[0]
+        return os.fsdecode(name.rpartition(b"/")[0])
+
+    def _held_out(self, share: float) -> NDArray[np.bool_]:
         places = self._places(by_folder=True)
         if places.min() == places.max():
             places = self._places(by_folder=False)
@@ -99,12 +125,24 @@ class PairList:
 def find_lists(root: Path, split: Literal["train", "val"]) -> list[Path]:
     """The list files that belong to a folder in the paper's layout; none for "val" means none.
 
-    `lists/train.txt`, as published, or whatever `.txt` files lie directly in the folder.
+    `lists/train.txt` and `lists/val.txt`, as published, or called alike (`training.txt`,
+    `test.txt`); the same directly in the folder; or whatever `.txt` files lie there.
     """
-    for pattern in _WHERE_LISTS_ARE:
-        path = root / pattern.format(split=split)
-        if path.is_file():
-            return [path]
+    for folder in _WHERE_LISTS_ARE:
+        found: dict[str, list[Path]] = {}
+        for path in sorted((root / folder).glob("*.txt")):
+            part = part_named(path.stem)
+            if part is not None and path.is_file():
+                found.setdefault(part, []).append(path)
+        if "train" not in found:
+            continue
+        held_out = next((part for part in HELD_OUT if part in found), None)
+        part = "train" if split == "train" else held_out
+        if part == "test":
+            log.info("%s has no list for validation: test is taken.", root / folder)
+        files = found.get(part or "", [])
+        # trainval.txt has train.txt once more
+        return [path for path in files if path.stem == part] or files
     if split == "val":
         return []
     return sorted(path for path in root.glob("*.txt") if path.is_file())

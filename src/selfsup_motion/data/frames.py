@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.files import PathList, split_by_name
+from selfsup_motion.data.files import PathList
 from selfsup_motion.data.flow_estimation import FlowName, in_workers
 from selfsup_motion.data.flow_store import FlowStore
 from selfsup_motion.data.frame_lists import FolderList, PairList, find_lists, is_frame
@@ -23,6 +23,7 @@ from selfsup_motion.data.geometry import (
     resize_valid,
     short_side_size,
 )
+from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.pictures import decode_image, image_size, read_bytes
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.thread_local import ThreadLocal
@@ -48,6 +49,7 @@ class FrameFolder(ThreadLocal):
         lists: Sequence[str] | None = None,
         val_lists: Sequence[str] | None = None,
         split: Literal["train", "val", "all"] = "all",
+        split_folders: bool = True,
         val_share: float = 0.1,
         short_side: int | None = None,
         fps: float | None = None,
@@ -66,9 +68,11 @@ class FrameFolder(ThreadLocal):
                 numbers in their names; the lists are csv files of `folder,number of frames`.
             lists: files, relative to `root`. None: those that `find_lists` finds for pairs; every
                 folder below `root` that holds images for folders.
-            val_lists: the same for "val". None: `lists/val.txt`, or else a share of the training
-                pairs or folders, chosen by their names.
+            val_lists: the same for "val". None: `lists/val.txt`, or else the folders called val
+                beside those called train (see `Parts`), or else a share of the training pairs or
+                folders, chosen by their names.
             split: which part; "all" is the lists without regard to validation.
+            split_folders: False: folders called train or val are like any others.
             val_share: expected share of what is held out, in (0, 1).
             short_side: length of the shorter side in pixels that frames and flow are resized to;
                 None keeps them.
@@ -104,9 +108,11 @@ class FrameFolder(ThreadLocal):
         files = None if given is None else [self.root / name for name in given]
         separate = val_lists is not None or split == "all"
         if layout == "pairs":
-            self._entries: PairList | FolderList = self._pairs(files, split, separate, val_share)
+            self._entries: PairList | FolderList = self._pairs(
+                files, split, separate, val_share, split_folders
+            )
         else:
-            self._entries = self._folders(files, split, separate, val_share)
+            self._entries = self._folders(files, split, separate, val_share, split_folders)
 
     def __len__(self) -> int:
         """Number of pairs or folders."""
@@ -194,7 +200,12 @@ class FrameFolder(ThreadLocal):
         )
 
     def _pairs(
-        self, files: list[Path] | None, split: str, separate: bool, val_share: float
+        self,
+        files: list[Path] | None,
+        split: Literal["train", "val", "all"],
+        separate: bool,
+        val_share: float,
+        split_folders: bool,
     ) -> PairList:
         if files is None:
             val_files = [] if separate else find_lists(self.root, "val")
@@ -206,9 +217,9 @@ class FrameFolder(ThreadLocal):
                 "to the folder that the list's paths are relative to, and data.lists to the list."
             )
         pairs = PairList(files)
-        if not separate and len(pairs) > 1:
-            held_out = pairs.held_out(val_share)
-            pairs.only(held_out if split == "val" else ~held_out)
+        if not separate and split != "all" and len(pairs) > 1:
+            where = f"{self.root} ({', '.join(file.name for file in files)})"
+            pairs.only(pairs.of_split(split, val_share, where, split_folders))
         first = [pairs[index][0] for index in range(min(len(pairs), _LOOKED_AT))]
         if not any((self.root / name).exists() for name in first):
             raise UserError(
@@ -218,14 +229,23 @@ class FrameFolder(ThreadLocal):
         return pairs
 
     def _folders(
-        self, files: list[Path] | None, split: str, separate: bool, val_share: float
+        self,
+        files: list[Path] | None,
+        split: Literal["train", "val", "all"],
+        separate: bool,
+        val_share: float,
+        split_folders: bool,
     ) -> FolderList:
         found = files is None
         folders = FolderList.from_folder(self.root) if found else FolderList.from_csv(files or [])
-        if separate:
+        if separate or split == "all":
             return folders
-        train, val = split_by_name(folders.paths, val_share)
-        return folders.subset(train if split == "train" else val)
+        parts = Parts(folders.paths, enabled=split_folders)
+        return folders.subset(
+            parts.divide(
+                folders.paths, split, val_share, root=str(self.root), what="folder of frames"
+            )
+        )
 
     def frame_files(self, index: int) -> tuple[str, list[str]]:
         """Key and frame files of entry `index`, relative to `root`; raises `ClipReadError`."""

@@ -9,12 +9,12 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.files import PathList, find_files, split_by_name
+from selfsup_motion.data.files import PathList, find_files, outside
 from selfsup_motion.data.geometry import resize_image, short_side_size
+from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, image_size, read_bytes
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.thread_local import ThreadLocal
-from selfsup_motion.data.video_lists import split_folders
 from selfsup_motion.errors import ClipReadError, UserError
 
 
@@ -33,6 +33,7 @@ class ImageFolder(ThreadLocal):
         root: str | Path,
         *,
         split: Literal["train", "val", "all"] = "all",
+        split_folders: bool = True,
         val_share: float = 0.1,
         val_root: str | Path | None = None,
         short_side: int | None = None,
@@ -42,11 +43,13 @@ class ImageFolder(ThreadLocal):
 
         Args:
             root: the folder.
-            split: "train" and "val" are the folders `train` and `val` of `root` if it has both;
-                otherwise they divide it by a hash of the relative paths, so that adding files moves
-                none. "all" takes everything.
+            split: "train" and "val" are the folders that are called so, if there are any (see
+                `Parts`); otherwise they divide `root` by a hash of the relative paths, so that
+                adding files moves none. "all" takes everything.
+            split_folders: False: folders called train or val are like any others.
             val_share: expected share of the images in "val", in (0, 1).
-            val_root: "val" takes everything in this other folder, "train" everything in `root`.
+            val_root: "val" takes what is in this other folder, "train" what is in `root`; of
+                either, only the part that is meant, if it is divided in folders.
             short_side: length of the shorter side in pixels that images are resized to; None keeps
                 them.
             extensions: of the files that are images.
@@ -61,19 +64,16 @@ class ImageFolder(ThreadLocal):
         if short_side is not None and short_side < 16:
             raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
         self.short_side = short_side
-        self.root = Path(root)
-        if val_root is not None:
-            self.root = Path(val_root if split == "val" else root)
-            key = "data.val_root" if split == "val" else "data.root"
-            paths = find_files(self.root, extensions, "images", key, regular_only=False)
-        else:
-            folders = split_folders(self.root)
-            if folders and split != "all":
-                self.root = folders[split]
-            paths = find_files(self.root, extensions, "images", regular_only=False)
-            if not folders and split != "all":
-                train, val = split_by_name(paths, val_share)
-                paths = train if split == "train" else val
+        separate = val_root is not None and split == "val"
+        self.root = Path(val_root if separate and val_root is not None else root)
+        key = "data.val_root" if separate else "data.root"
+        paths: Sequence[str] = find_files(self.root, extensions, "images", key, regular_only=False)
+        if split != "all":
+            if val_root is not None and split == "train":
+                paths = outside(paths, self.root, Path(val_root))
+            share = val_share if val_root is None else None
+            parts = Parts(paths, enabled=split_folders)
+            paths = parts.divide(paths, split, share, root=str(self.root), what="image")
         self._paths = PathList(paths)
 
     def __len__(self) -> int:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.files import PathList, split_by_name
 from selfsup_motion.data.flow_estimation import FlowName, in_workers
 from selfsup_motion.data.index import NAME, VideoIndex
+from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.pictures import decode_image
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.storage import Storage, open_storage
@@ -54,6 +54,7 @@ class ClipShards(ThreadLocal):
         root: str,
         *,
         split: Literal["train", "val", "all"] = "all",
+        split_folders: bool = True,
         val_share: float = 0.1,
         val_root: str | None = None,
         flow: FlowName | None = "stored",
@@ -66,9 +67,13 @@ class ClipShards(ThreadLocal):
 
         Args:
             root: folder of the shards, or its URL (`s3://bucket/folder`, …).
-            split: "train" and "val" divide the videos by a hash of their keys; "all" takes all.
+            split: "train" and "val" are what was packed from folders that are called so, if there
+                were any (see `Parts`); otherwise they divide the videos by a hash of their keys.
+                "all" takes all.
+            split_folders: False: folders called train or val are like any others.
             val_share: expected share of the videos in "val", in (0, 1).
-            val_root: "val" takes everything in this other folder, "train" everything in `root`.
+            val_root: "val" takes what is in this other folder, "train" what is in `root`; of
+                either, only the part that is meant, if it came from folders of parts.
             flow: "stored" reads it, "dis" estimates it, None gives clips without, as do
                 "raft_small" and "raft_large", which run on the device (`ClipDataModule`).
             flow_preset: of DIS, from fast to accurate: "ultrafast", "fast", "medium".
@@ -98,9 +103,11 @@ class ClipShards(ThreadLocal):
         )
         if not {"shard", "offset", "size"} <= index.more.keys() or not len(index):
             raise UserError(f"{key}={self.root}: its {NAME} lists no videos in shards.")
-        if val_root is None and split != "all":
-            train, val = split_by_name(PathList(index.keys), val_share)
-            index = index.only(train if split == "train" else val)
+        if split != "all":
+            share = val_share if val_root is None else None
+            parts = Parts(index.keys, enabled=split_folders)
+            keys = parts.divide(index.keys, split, share, root=str(self.root), what="video")
+            index = index.only(keys)
         self._index = index
 
     def __len__(self) -> int:

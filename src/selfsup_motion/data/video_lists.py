@@ -15,13 +15,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.data.files import PathList, split_by_name
+from selfsup_motion.data.files import PathList
+from selfsup_motion.data.parts import Parts, part_named
 from selfsup_motion.errors import UserError
 
 log = logging.getLogger(__name__)
-
-VAL_FOLDERS = ("val", "validate", "validation")
-"""What the folder beside `train` is called."""
 
 _CUT = re.compile(r"(?P<id>.+)_(?P<start>\d{6})_(?P<end>\d{6})")
 """File name of a clip that was cut out of the video `id`, with its seconds."""
@@ -40,11 +38,13 @@ class VideoList:
     spans: NDArray[np.float64] | None = None
     """(N, 2) first and last second that count. None: all of every video."""
 
-    def part(self, split: Literal["train", "val"], val_share: float) -> VideoList:
-        """The part of a split, chosen by the paths alone."""
-        return self._kept(
-            frozenset(split_by_name(sorted(set(self.paths)), val_share)[split == "val"])
-        )
+    def part(
+        self, split: Literal["train", "val"], val_share: float, *, root: str, split_folders: bool
+    ) -> VideoList:
+        """The part of a split, chosen by the paths alone; see `Parts.divide`."""
+        paths = sorted(set(self.paths))
+        parts = Parts(paths, enabled=split_folders)
+        return self._kept(frozenset(parts.divide(paths, split, val_share, root=root, what="video")))
 
     def only(self, known: AbstractSet[str], where: str) -> VideoList:
         """The videos that are among the known ones; says how many are not.
@@ -71,24 +71,21 @@ class VideoList:
         )
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """The folders "train" and "val" of a root that is divided so; else nothing."""
-    val = next((root / name for name in VAL_FOLDERS if (root / name).is_dir()), None)
-    if val is None or not (root / "train").is_dir():
-        return {}
-    return {"train": root / "train", "val": val}
-
-
-def by_class_folder(paths: Sequence[str], everything: Iterable[str]) -> VideoList:
+def by_class_folder(paths: Sequence[str], everything: Iterable[str], parts: Parts) -> VideoList:
     """Videos that lie in folders named by what they show, `class/x.mp4` at any depth.
 
     Args:
         paths: of the split.
         everything: those of all splits, which make up the classes.
+        parts: whose folders name no class.
     """
-    classes = sorted({name for name in map(_folder_name, everything) if name})
+
+    def label(path: str) -> str:
+        return (parts.class_folders(path) or [""])[-1]
+
+    classes = sorted({label(path) for path in everything} - {""})
     number = {name: index for index, name in enumerate(classes)}
-    actions = np.array([number.get(_folder_name(path), -1) for path in paths], np.int64)
+    actions = np.array([number.get(label(path), -1) for path in paths], np.int64)
     return VideoList(PathList(paths), tuple(classes), actions)
 
 
@@ -119,17 +116,17 @@ def videos_of_split(
     val_share: float,
     extensions: Sequence[str],
     find: Callable[[], Sequence[str]],
-) -> tuple[VideoList, bool]:
+    split_folders: bool,
+) -> VideoList:
     """The videos of one side of the lists; see `from_lists` for the arguments and errors.
 
-    Returns:
-        The videos, and whether validation is on the one video that is trained on.
+    Where the lists do not say what is held out, the folders do (`Parts`) if `split_folders` is set.
     """
     lists, val_lists = files.lists, files.val_lists
     if val_lists is not None:
         mine, theirs = (val_lists, lists) if split == "val" else (lists, val_lists)
         rows = files.val_split if split == "val" else files.split
-        return from_lists(root, mine, theirs, extensions, find, rows), False
+        return from_lists(root, mine, theirs, extensions, find, rows)
     known = {row.split for name in lists for row in _rows(root / name, extensions)}
     trained = files.split and _split_name(files.split)
     if trained is None and {"train", "validate"} <= known:
@@ -138,13 +135,14 @@ def videos_of_split(
     if held_out is None and trained is not None and "validate" in known - {trained}:
         held_out = "validate"
     if split == "val" and held_out is not None:
-        return from_lists(root, lists, (), extensions, find, held_out), False
+        return from_lists(root, lists, (), extensions, find, held_out)
     listed = from_lists(
         root, lists, (), extensions, find, files.split if split == "all" else trained
     )
     if split == "all" or held_out is not None:
-        return listed, False
-    return listed.part(split, val_share), len(listed.paths) == 1
+        return listed
+    where = f"{root} ({', '.join(lists)})"
+    return listed.part(split, val_share, root=where, split_folders=split_folders)
 
 
 def from_lists(
@@ -264,7 +262,8 @@ def _only(rows: Sequence[_Row], split: str, where: str) -> list[_Row]:
 
 def _split_name(name: str) -> str:
     """One name for what is called differently in the lists of 400, 600 and 700 classes."""
-    return "validate" if name in VAL_FOLDERS else name
+    part = part_named(name)
+    return name if part is None else "validate" if part == "val" else part
 
 
 def _official(row: dict[str, str], file: Path) -> _Row:
@@ -285,7 +284,3 @@ def _plain(line: str, extensions: Sequence[str]) -> _Row:
         return _Row(path=line)
     path, _, label = line.replace("\t", " ").rpartition(" ")
     return _Row(path=path.rstrip(" ,") or line, label=label if path else "")
-
-
-def _folder_name(path: str) -> str:
-    return os.path.basename(os.path.dirname(path))

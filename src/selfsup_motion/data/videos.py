@@ -12,17 +12,17 @@ import numpy as np
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.decoding import TIME_LIMIT, FrameTable, VideoFile
-from selfsup_motion.data.files import PathList, find_files, split_by_name
+from selfsup_motion.data.files import PathList, find_files, outside
 from selfsup_motion.data.flow_estimation import DISFlow, FlowName, in_workers
 from selfsup_motion.data.flow_store import FlowStore, frame_name
 from selfsup_motion.data.index import VideoIndex
+from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.thread_local import ThreadLocal
 from selfsup_motion.data.video_lists import (
     ListFiles,
     VideoList,
     by_class_folder,
-    split_folders,
     videos_of_split,
 )
 from selfsup_motion.errors import ClipReadError, UserError
@@ -63,6 +63,7 @@ class VideoFolder(ThreadLocal):
         root: str | Path,
         *,
         split: Literal["train", "val", "all"] = "all",
+        split_folders: bool = True,
         val_share: float = 0.1,
         val_root: str | Path | None = None,
         lists: Sequence[str] | None = None,
@@ -83,11 +84,13 @@ class VideoFolder(ThreadLocal):
 
         Args:
             root: the folder.
-            split: "train" and "val" are the folders `train` and `val` of `root` if it has both;
-                otherwise they divide it by a hash of the relative paths, so that adding files moves
-                none. "all" takes everything.
+            split: "train" and "val" are the folders that are called so, if there are any (see
+                `Parts`); otherwise they divide `root` by a hash of the relative paths, so that
+                adding files moves none. "all" takes everything.
+            split_folders: False: folders called train or val are like any others.
             val_share: expected share of the videos in "val", in (0, 1).
-            val_root: "val" takes everything in this other folder, "train" everything in `root`.
+            val_root: "val" takes what is in this other folder, "train" what is in `root`; of
+                either, only the part that is meant, if it is divided in folders.
             lists: take only the videos in these files, relative to `root`: official Kinetics csv or
                 a path per line (see `video_lists.from_lists`). Not with `val_root`.
             val_lists: the same for "val"; None divides those of `lists`.
@@ -140,29 +143,19 @@ class VideoFolder(ThreadLocal):
 
         if lists is not None:
             files = ListFiles(lists, val_lists, list_split, val_list_split)
-            listed, single = videos_of_split(
-                self.root, files, split, val_share, extensions, everything
+            listed = videos_of_split(
+                self.root, files, split, val_share, extensions, everything, split_folders
             )
         else:
-            paths = found = everything()
-            folders = split_folders(self.root) if val_root is None else {}
-            single = val_root is None and len(found) == 1
-            beginning = ""
-            if folders and split != "all":
-                beginning = f"{folders[split].name}/"
-                paths = [path for path in found if path.startswith(beginning)]
-            elif val_root is None and split != "all":
-                train, val = split_by_name(found, val_share)
-                paths = train if split == "train" else val
-            if not paths:
-                raise UserError(f"{self.root / beginning} holds no videos.")
-            listed = by_class_folder(paths, found) if labels else VideoList(_packed(paths))
-        if single and split == "val":
-            log.warning(
-                "%s holds a single video: it is validated on what it is trained on, give "
-                "data.val_root for more than a trial.",
-                self.root,
-            )
+            found = everything()
+            if val_root is not None and split == "train":
+                found = outside(found, self.root, Path(val_root))
+            parts = Parts(found, enabled=split_folders)
+            paths: Sequence[str] = found
+            if split != "all":
+                share = val_share if val_root is None else None
+                paths = parts.divide(found, split, share, root=str(self.root), what="video")
+            listed = by_class_folder(paths, found, parts) if labels else VideoList(_packed(paths))
         if self._index is not None and lists is not None:
             listed = listed.only(frozenset(self._index.keys), "the index (see its bad_files.csv)")
         self._list = listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from selfsup_motion.data.files import find_files, split_by_name
+from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.videos import VIDEO_EXTENSIONS
 from selfsup_motion.errors import UserError
+from selfsup_motion.wording import counted
+
+log = logging.getLogger(__name__)
 
 Part = Literal["train", "test"]
 
@@ -121,56 +126,80 @@ def hmdb51_lists(root: Path, lists: Path, split: int) -> ActionLists:
     return _found(made, root, lambda path: path.rpartition("/")[2])
 
 
-def folder_lists(root: Path, test_share: float) -> ActionLists:
-    """Any folder of class folders: `train/class/x.mp4` and `test/class/x.mp4`, or `class/x.mp4`.
+def folder_lists(root: Path, test_share: float, *, split_folders: bool = True) -> ActionLists:
+    """Any folder of class folders: `class/x.mp4`, or divided as `train/class/x.mp4` and `test/…`.
 
     Args:
         root: the folder.
         test_share: expected share of the test videos, chosen in each class by a hash of the paths,
-            where there are no folders `train` and `test`. The only video of a class is trained on.
+            where there are no folders for training and test (see `Parts`; val is taken if there is
+            no test). The only video of a class is trained on.
+        split_folders: False: folders called train or test are classes.
 
     Raises:
-        UserError: no videos, fewer than two classes, a class of one part that the other lacks.
+        UserError: no videos, fewer than two classes, a class to test on that is not trained on.
     """
     if not 0 < test_share < 1:
         raise UserError(f"data.test_share={test_share}: expected a share between 0 and 1.")
     paths = find_files(root, VIDEO_EXTENSIONS, "videos")
-    divided = (root / "train").is_dir() and (root / "test").is_dir()
-    by_part: dict[Part, dict[str, list[str]]] = {"train": {}, "test": {}}
-    for path in paths:
-        folders = path.split("/")[:-1]
-        if divided:
-            if folders[:1] in (["train"], ["test"]) and len(folders) > 1:
-                part: Part = "train" if folders[0] == "train" else "test"
-                by_part[part].setdefault(folders[1], []).append(path)
-        elif folders:
-            by_part["train"].setdefault(folders[0], []).append(path)
-    if not divided:
-        for action, videos in by_part["train"].items():
-            if len(videos) > 1:
-                train, test = split_by_name(videos, test_share)
-                by_part["train"][action] = train
-                by_part["test"][action] = test
-    classes = tuple(sorted({c for part in by_part.values() for c, v in part.items() if v}))
+    parts = Parts(paths, enabled=split_folders)
+    class_of = _class_folders(root, paths, parts)
+    labelled = [path for path in paths if path in class_of]
+    if loose := len(paths) - len(labelled):
+        log.warning("%s: %s outside class folders not used.", root, counted(loose, "video"))
+    there = {parts[path] for path in labelled}
+    held_out: list[Literal["test", "val"]] = [p for p in ("test", "val") if p in there]
+    made: dict[Part, list[str]] = {"train": [], "test": []}
+    if held_out:
+        sides: tuple[tuple[Part, Literal["train", "val"]], ...] = (
+            ("train", "train"),
+            ("test", "val"),
+        )
+        for part, split in sides:
+            made[part] = parts.divide(
+                labelled, split, test_share, root=str(root), what="video", held_out=held_out
+            )
+    else:
+        by_class: dict[str, list[str]] = {}
+        for path in labelled:
+            by_class.setdefault(class_of[path], []).append(path)
+        for videos in by_class.values():
+            train, test = split_by_name(videos, test_share)
+            made["train"] += train
+            made["test"] += test if len(videos) > 1 else []
+    used = {part: {class_of[path] for path in made[part]} for part in made}
+    classes = tuple(sorted(used["train"] | used["test"]))
     if len(classes) < 2:
         raise UserError(
             f"{root}: expected a folder of videos per class, at least two of them, found "
             f"{', '.join(classes) or 'none'}."
         )
-    for action in classes:
-        if not by_part["train"].get(action):
-            raise UserError(f"{root}: class {action} has videos to test on and none to train on.")
-    made = {
-        part: tuple(
-            Labelled(path, classes.index(action), action)
-            for action in classes
-            for path in videos.get(action, [])
-        )
-        for part, videos in by_part.items()
-    }
+    for action in sorted(used["test"] - used["train"]):
+        raise UserError(f"{root}: class {action} has videos to test on and none to train on.")
     if not made["test"]:
         raise UserError(f"{root}: no videos to test on; raise data.test_share.")
-    return ActionLists(classes, made["train"], made["test"])
+
+    def listed(part: Part) -> tuple[Labelled, ...]:
+        videos = [Labelled(p, classes.index(class_of[p]), class_of[p]) for p in made[part]]
+        return tuple(sorted(videos, key=lambda video: (video.label, video.path)))
+
+    return ActionLists(classes, listed("train"), listed("test"))
+
+
+def _class_folders(root: Path, paths: Sequence[str], parts: Parts) -> dict[str, str]:
+    """The class of each path that lies in a class folder: the first folder that is not of a part,
+    and that not all of them are in.
+    """
+    folders = {path: names for path in paths if (names := parts.class_folders(path))}
+    depth = 0
+    while folders and len({tuple(names[: depth + 1]) for names in folders.values()}) == 1:
+        if any(len(names) < depth + 2 for names in folders.values()):
+            break
+        depth += 1
+    if depth:
+        above = "/".join(next(iter(folders.values()))[:depth])
+        log.info("%s: the classes are the folders in %s.", root, above)
+    return {path: names[depth] for path, names in folders.items()}
 
 
 def _found(lists: ActionLists, root: Path, alone: Callable[[str], str]) -> ActionLists:

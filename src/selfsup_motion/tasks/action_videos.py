@@ -111,6 +111,7 @@ class ActionVideos(ThreadLocal):
         lists: folder of the official lists; None: `root`.
         split: of the official lists, 1 to 3.
         test_share: of "folder", see `folder_lists`.
+        split_folders: of "folder", see `folder_lists`.
         short_side: pixels that the frames of `read` are resized to; None keeps them.
     """
 
@@ -124,11 +125,12 @@ class ActionVideos(ThreadLocal):
         split: int,
         test_share: float,
         short_side: int | None,
+        split_folders: bool = True,
     ) -> None:
         if short_side is not None and short_side < 16:
             raise UserError(f"data.short_side={short_side}: expected at least 16 pixels.")
         self.root, self.short_side = Path(root), short_side
-        made = _read_lists(self.root, layout, Path(lists or root), split, test_share)
+        made = _read_lists(self.root, layout, Path(lists or root), split, test_share, split_folders)
         self._videos: tuple[Labelled, ...] = made.train if part == "train" else made.test
         self.classes = made.classes
         self.names = [video.path for video in self._videos]
@@ -225,12 +227,12 @@ class ToyActions:
 
 
 def _read_lists(
-    root: Path, layout: Layout, lists: Path, split: int, test_share: float
+    root: Path, layout: Layout, lists: Path, split: int, test_share: float, split_folders: bool
 ) -> ActionLists:
     if layout == "ucf101":
         return ucf101_lists(root, lists, split)
     if layout == "hmdb51":
         return hmdb51_lists(root, lists, split)
     if layout == "folder":
-        return folder_lists(root, test_share)
+        return folder_lists(root, test_share, split_folders=split_folders)
     raise UserError(f"data.layout={layout}: choose ucf101, hmdb51 or folder.")

@@ -30,12 +30,20 @@ _SILENCED = (
 )
 
 
+_EARLY_KEPT = 200
+"""Messages that are remembered until there is a log file."""
+
+
 def quieten() -> None:
-    """Keep what libraries say and nobody can use off the console, for the rest of the process."""
+    """Keep what libraries say and nobody can use off the console, for the rest of the process.
+
+    Messages that come before `logging_to` are remembered for it; warnings are printed at once too.
+    """
     for name in ("pytorch_lightning", "lightning_fabric", "torch", "wandb"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for pattern in _SILENCED:
         warnings.filterwarnings("ignore", message=pattern)
+    _early.start()
 
 
 @contextlib.contextmanager
@@ -47,6 +55,7 @@ def logging_to(file: Path | None) -> Iterator[None]:
     """
     root = logging.getLogger()
     handlers: list[logging.Handler] = []
+    early = _early.stop()
     kept_level, root.level = root.level, logging.INFO
     if file is not None:
         to_file = logging.FileHandler(file, encoding="utf-8", errors=register_handler())
@@ -54,6 +63,11 @@ def logging_to(file: Path | None) -> Iterator[None]:
         handlers = [_ToConsole(), to_file]
     for handler in handlers:
         root.addHandler(handler)
+    for record in early:
+        for handler in handlers:
+            # warnings have been on the console
+            if handler is not handlers[0] or record.levelno < logging.WARNING:
+                handler.handle(record)
     logging.captureWarnings(True)
     try:
         yield
@@ -93,3 +107,39 @@ class _ToConsole(logging.Handler):
             text = f"Warning: {text}"
         # in a notebook, nobody has told the stream what to do with names that are not UTF-8
         console.print(text.encode("utf-8", register_handler()).decode(), markup=False)
+
+
+class _Early(_ToConsole):
+    """What is said before the folder of the log file is known, each message once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._records: dict[str, logging.LogRecord] = {}
+        self._level = logging.WARNING
+
+    def start(self) -> None:
+        root = logging.getLogger()
+        if self not in root.handlers:
+            self._level, root.level = root.level, logging.INFO
+            root.addHandler(self)
+        self._records = {}
+
+    def stop(self) -> list[logging.LogRecord]:
+        """The messages so far."""
+        root = logging.getLogger()
+        if self in root.handlers:
+            root.removeHandler(self)
+            root.level = self._level
+        records, self._records = self._records, {}
+        return list(records.values())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self._records:
+            if len(self._records) < _EARLY_KEPT:
+                self._records[text] = record
+            if record.levelno >= logging.WARNING:
+                super().emit(record)
+
+
+_early = _Early()
