@@ -247,6 +247,17 @@ def test_folders_are_videos_in_the_order_of_their_numbers(tmp_path: Path) -> Non
     assert clip.flow is None
 
 
+def test_a_folder_whose_frames_cannot_be_told_is_a_bad_one(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    write_frame(tmp_path / "b/2.png", grey(9))  # a mask?
+    source = FrameFolder(tmp_path, layout="folders")
+    assert source.info(0).num_frames == 12
+    for read in (source.info, lambda index: source.read(index, [0])):
+        with pytest.raises(ClipReadError, match=r"b has 2\.jpg and 2\.png") as caught:
+            read(1)
+        assert caught.value.file == "b"
+
+
 def test_csv_names_folders_and_counts(tmp_path: Path) -> None:
     write_folders(tmp_path)
     (tmp_path / "x.csv").write_text("b,2\n\na/long,12\n")

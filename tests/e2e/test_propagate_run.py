@@ -73,6 +73,27 @@ def test_folder_gives_the_same_as_the_evaluation_of_it(propagate):
     assert overlap(Path("out/masks/00004.png"), last) > 0.85
 
 
+def test_frames_are_followed_in_the_order_of_their_numbers(propagate, capsys):
+    frames = Path("frames")
+    frames.mkdir()
+    for number, file in enumerate(sorted(Path(FRAMES).iterdir()), 8):
+        file.rename(frames / f"frame_{number}.jpg")
+    names = [f"frame_{number}.png" for number in range(8, 13)]
+    # the first mask lies among the frames
+    Path(MASK).rename(frames / "frame_8.png")
+    arguments = "video=frames", "mask=frames/frame_8.png", "paths.output_dir=out", "overlay=false"
+    assert propagate(*arguments) == 0
+    truths = [frames / "frame_8.png"]
+    truths += [Path(MASK).with_name(f"{number:05d}.png") for number in range(1, 5)]
+    for name, truth in zip(names, truths, strict=True):
+        assert overlap(Path("out/masks") / name, truth) > 0.8
+    truths[2].rename(frames / "frame_10.png")
+    assert propagate(*arguments[:2], "paths.output_dir=other") == 2
+    told = capsys.readouterr().err
+    assert "frames has frame_10.jpg and frame_10.png, and only one of them can be the fr" in told
+    assert "Traceback" not in told
+
+
 def test_points_of_a_json_are_followed(propagate, folder):
     Path("p.json").write_text('{"red": [11, 11], "blue": [38, 28]}')
     arguments = ("points=p.json", "encoder=color_patches", "encoder.patch=24", "encoder.stride=2")
@@ -103,7 +124,7 @@ def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
         ([f"video={FRAMES}", f"mask={MASK}", "points=p.json"], "one of them"),
         (["video=no.mp4", f"mask={MASK}"], "video=no.mp4: there is no such file"),
         (["video=text.mp4", f"mask={MASK}"], "text.mp4 cannot be opened"),
-        (["video=void", f"mask={MASK}"], "void: holds no image"),
+        (["video=void", f"mask={MASK}"], "void holds no images"),
         ([f"video={FRAMES}", "mask=no.png"], "no.png does not exist"),
         ([f"video={FRAMES}", "mask=empty.png"], "empty.png: is empty, there is nothing to follow"),
         ([f"video={FRAMES}", "mask=small.png"], "small.png: the mask is 10x10 pixels, the frames"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,20 +49,22 @@ class FrameStream:
             yield image.transpose(2, 0, 1)
 
 
-def open_frames(path: Path, fps: float | None) -> FrameStream:
+def open_frames(path: Path, fps: float | None, leave_out: Collection[Path] = ()) -> FrameStream:
     """Open a video file or a folder of frames.
 
     Args:
         path: of it.
         fps: frames per second; None: the file's, 25 for a folder.
+        leave_out: images in the folder that are no frames.
 
     Raises:
-        UserError: there is no such file, or nothing in it that can be read.
+        UserError: there is no such file, nothing in it can be read, or the order of the frames
+            cannot be told.
     """
     if not path.exists():
         raise UserError(f"video={path}: there is no such file or folder.")
     if path.is_dir():
-        folder = FrameFolderVideo(path)
+        folder = FrameFolderVideo(path, leave_out=leave_out)
         return FrameStream(path, folder.frame_names, fps or _FOLDER_FPS, folder)
     video = VideoFile(path, str(path))
     count = len(video.table.pts)

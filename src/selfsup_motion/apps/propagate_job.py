@@ -28,7 +28,7 @@ class Propagate:
     """One video. Holds a few frames at a time, whatever its length.
 
     Args:
-        video: file, or folder of frames.
+        video: file, or folder of frames. An image in it that `mask` names is not taken for one.
         mask: indexed PNG of the first frame's objects; or
         points: JSON of the first frame's points, `{"nose": [x, y], …}` or `[[x, y], …]`.
         propagator: copies the labels.
@@ -66,7 +66,9 @@ class Propagate:
             raise UserError(
                 f"sigma={sigma}, fps={fps}, max_frames={max_frames}: all must be positive."
             )
-        self.stream: FrameStream = open_frames(Path(video), fps)
+        self.stream: FrameStream = open_frames(
+            Path(video), fps, [] if mask is None else [Path(mask)]
+        )
         self.mask, self.points = mask, points
         self.propagator, self.layer, self.precision = propagator, layer, precision
         self.sigma, self.overlay = sigma, overlay

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.files import PathList
+from selfsup_motion.data.frame_order import is_frame
 from selfsup_motion.data.parts import HELD_OUT, Parts, part_named
-from selfsup_motion.data.pictures import IMAGE_EXTENSIONS
 from selfsup_motion.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -253,8 +253,3 @@ class FolderList:
     def paths(self) -> PathList:
         """The folders."""
         return self._paths
-
-
-def is_frame(name: str) -> bool:
-    """Whether a file's name is that of a visible image."""
-    return not name.startswith(".") and name.lower().endswith(IMAGE_EXTENSIONS)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +14,8 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.files import PathList
 from selfsup_motion.data.flow_estimation import FlowName, in_workers
 from selfsup_motion.data.flow_store import FlowStore
-from selfsup_motion.data.frame_lists import FolderList, PairList, find_lists, is_frame
+from selfsup_motion.data.frame_lists import FolderList, PairList, find_lists
+from selfsup_motion.data.frame_order import list_frames
 from selfsup_motion.data.geometry import (
     resize_flow,
     resize_image,
@@ -255,15 +254,7 @@ class FrameFolder(ThreadLocal):
         folder, _ = self._entries[index]
         listed: tuple[str, list[str]] | None = getattr(self._local, "listed", None)
         if listed is None or listed[0] != folder:  # `info` and `read` of a clip come together
-            try:
-                names = [name for name in os.listdir(self.root / folder) if is_frame(name)]
-            except OSError as error:
-                raise ClipReadError(
-                    f"{folder} cannot be listed: {error.strerror}.", file=folder, reason="missing"
-                ) from error
-            if not names:
-                raise ClipReadError(f"{folder} holds no images.", file=folder, reason="empty")
-            names.sort(key=_by_number)
+            names = list_frames(self.root / folder, folder)
             listed = self._local.listed = folder, [f"{folder}/{name}" for name in names]
         return listed
 
@@ -310,8 +301,3 @@ class FrameFolder(ThreadLocal):
         if not hasattr(self._local, "flow"):
             self._local.flow = copy.copy(self._flow)
         return self._local.flow
-
-
-def _by_number(name: str) -> list[tuple[int, str]]:
-    """Sorts 2.jpg before 10.jpg."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, read_bytes
+from selfsup_motion.data.frame_order import list_frames
+from selfsup_motion.data.pictures import decode_image, read_bytes
 from selfsup_motion.errors import UserError
 from selfsup_motion.tasks.mask_files import read_mask
 from selfsup_motion.tasks.sequences import Frame
@@ -55,17 +56,20 @@ class FrameFolderVideo:
     """A folder of frames, with a folder of masks of the same names.
 
     Args:
-        images: folder of image files; their names give the order.
+        images: folder of image files; the numbers in their names give the order.
         masks: folder of indexed PNGs; None: there are none.
+        leave_out: images in the folder that are no frames.
+
+    Raises:
+        UserError: there are no frames, or their order cannot be told.
     """
 
-    def __init__(self, images: Path, masks: Path | None = None) -> None:
+    def __init__(
+        self, images: Path, masks: Path | None = None, leave_out: Collection[Path] = ()
+    ) -> None:
         self.name = images.name
         self._masks = masks
-        found = (p for p in images.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS)
-        self._files = sorted(found, key=lambda p: (len(p.stem) if p.stem.isdigit() else 0, p.name))
-        if not self._files:
-            raise UserError(f"{images}: holds no image, expected the frames of a video.")
+        self._files = [images / name for name in list_frames(images, str(images), leave_out)]
         self.frame_names = [path.stem for path in self._files]
 
     def frames(self) -> Iterator[Frame]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from selfsup_motion.data.files import find_files
 from selfsup_motion.data.flow_store import frame_name
-from selfsup_motion.data.frame_lists import is_frame
+from selfsup_motion.data.frame_order import is_frame
 from selfsup_motion.data.frames import FrameFolder
 from selfsup_motion.data.images import ImageFolder
 from selfsup_motion.data.preparation.videos import (
@@ -180,10 +180,8 @@ class FrameFolders:
 
     def open(self, index: int) -> Reel:
         """List the frames."""
-        key, files = self._source.frame_files(index)
+        _, files = self._source.frame_files(index)
         names = [Path(file).stem for file in files]
-        if len(set(names)) < len(names):
-            raise ClipReadError(f"{key} has several images of the same name.", file=key)
         return Reel(names, None, None, self._images(index, len(files)), files)
 
     def _images(self, index: int, count: int) -> Iterator[Image]:
