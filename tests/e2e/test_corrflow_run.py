@@ -42,8 +42,13 @@ def test_a_run_is_reported_and_loads(tmp_path, capsys):
     folder = run(tmp_path / "run")
     printed = capsys.readouterr().out
     assert "raw Lab colour" in printed
-    assert "CorrFlow network" in printed
-    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    summary = json.loads((folder / "summary.json").read_text())
+    metrics, untrained = summary["metrics"], summary["untrained"]
+    lines = [line.split() for line in printed.splitlines()]
+    for name, values in (("untrained", untrained), ("CorrFlow", metrics)):
+        told = [f"{values[metric]:.3f}" for metric in ("val/accuracy", "val/j")]
+        assert [name, "network", *told] in lines
+    assert untrained["val/j_color"] == metrics["val/j_color"]
     expected = {"val/j", "val/j_identity", "val/j_color", "val/j_patches", "val/accuracy"}
     assert expected <= set(metrics)
     method = load_method(folder)

@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import pickle
 import shutil
@@ -39,6 +40,8 @@ def test_resumed_run_equals_uninterrupted_run(tiny, folder, stop):
         tiny("trainer.max_steps=10", "paths.output_dir=split", f"method.interrupt_at={stop}")
     tiny("trainer.max_steps=10", "resume=split")
     assert_same_run(Path("straight"), Path("split"))
+    measured = [json.loads(Path(f, "summary.json").read_text()) for f in ("straight", "split")]
+    assert measured[0]["untrained"] == measured[1]["untrained"] != {}
 
 
 def test_run_prolonged_after_its_end_equals_a_longer_run(tiny, folder):

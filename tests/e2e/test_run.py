@@ -40,6 +40,7 @@ def test_run_folder_holds_everything_and_nothing_is_written_elsewhere(cli, folde
     assert summary["finished"] is True
     assert (summary["steps"], summary["seed"], summary["skipped_files"]) == (6, 3, 0)
     assert (run / summary["checkpoint"]).is_file()
+    assert summary["untrained"]["val/epe"] != summary["metrics"]["val/epe"]
     assert summary["versions"]["torch"] == torch.__version__.partition("+")[0]
     for name in ("samples_per_second", "wall_seconds", "cpu_seconds", "peak_memory_mb"):
         assert summary[name] > 0

@@ -228,6 +228,10 @@ def test_report_puts_the_network_beside_the_baselines():
     columns, rows = method().report(metrics)
     assert len(columns) == 3
     assert rows[-2] == ["CMP network", "0.400", "3.000"]
+    before = {"untrained/epe": 1.5, "untrained/epe_moving": 7.0}
+    _, more = method().report(metrics | before)
+    assert more[-3] == ["untrained network", "1.500", "7.000"]
+    assert more[:-3] + more[-2:] == rows
     assert rows[-1][1:] == ["-50%", "-25%"]
 
 

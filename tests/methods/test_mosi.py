@@ -197,6 +197,8 @@ def test_the_published_flip_makes_the_sign_of_x_unlearnable():
     assert flip.shape == (4, 9)
     _, rows = made.report({"val/accuracy": 0.5})
     assert ["the most with the published flip", "77.8%"] in rows
+    _, rows = made.report({"val/accuracy": 0.5, "untrained/accuracy": 0.12})
+    assert rows[2:4] == [["untrained network", "12.0%"], ["MoSI network", "50.0%"]]
 
 
 def test_what_cannot_be_told_is_left_out():

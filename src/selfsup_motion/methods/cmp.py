@@ -25,6 +25,7 @@ from selfsup_motion.methods.cmp_propagate import Points, propagate
 from selfsup_motion.methods.cmp_rigid import FewPointCurves
 from selfsup_motion.methods.ranks import rank_weight
 from selfsup_motion.methods.schedules import every_step
+from selfsup_motion.methods.validation import is_partial
 from selfsup_motion.models.resnet import published_init_
 from selfsup_motion.ops.dominant_motion import dominant_motion
 from selfsup_motion.ops.draw import draw_arrows, panel
@@ -263,8 +264,9 @@ class CMP(pl.LightningModule):
         self.log_dict({f"val/{name}": v for name, v in self.few_points.compute().items()})
         for metric in (self.val_loss, *self.epe.values(), *self.epe_moving.values()):
             metric.reset()  # type: ignore[operator]
-        if self.trainer.sanity_checking:
+        if is_partial(self.trainer):
             self._baseline_values = {}
+            self.few_points.forget()
 
     def configure_optimizers(self) -> Any:
         """One optimiser for everything, its rate set anew at every step."""
@@ -300,14 +302,20 @@ class CMP(pl.LightningModule):
         return {"motion": panel(rows, titles)} | ({} if curves is None else {"few_points": curves})
 
     def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
-        """Tabulate the end-point errors beside those of the baselines."""
+        """Tabulate the end-point errors beside those of the baselines.
+
+        Args:
+            metrics: of a validation, `val/…`, and before training, `untrained/…`.
+        """
         parts = {"": "all pixels", "_moving": "moving pixels"}
         parts = {part: title for part, title in parts.items() if f"val/epe{part}" in metrics}
 
-        def row(name: str, suffix: str) -> list[str]:
-            return [name, *(f"{metrics[f'val/epe{part}{suffix}']:.3f}" for part in parts)]
+        def row(name: str, suffix: str, when: str = "val") -> list[str]:
+            return [name, *(f"{metrics[f'{when}/epe{part}{suffix}']:.3f}" for part in parts)]
 
         rows = [row(title, f"_{name}") for name, title in BASELINES.items()]
+        if "untrained/epe" in metrics:
+            rows.append(row("untrained network", "", "untrained"))
         rows.append(row("CMP network", ""))
         best = [min(metrics[f"val/epe{part}_{name}"] for name in BASELINES) for part in parts]
         gains = [

@@ -24,6 +24,7 @@ from selfsup_motion.methods.color_files import read_centroids
 from selfsup_motion.methods.corrflow_figures import clip_panel
 from selfsup_motion.methods.corrflow_following import Unlearned, follow_masks, region_similarities
 from selfsup_motion.methods.schedules import every_step
+from selfsup_motion.methods.validation import is_partial
 from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.color import KINETICS_CENTROIDS, LabQuantizer, rgb_to_lab
 from selfsup_motion.ops.color_jitter import color_jitter
@@ -243,7 +244,7 @@ class CorrFlow(pl.LightningModule):
         self.log_dict(self._baseline_values)
         for metric in (self.val_loss, *self.accuracy.values(), *self.similarity.values()):
             metric.reset()  # type: ignore[operator]
-        if self.trainer.sanity_checking:
+        if is_partial(self.trainer):
             self._baseline_values = {}
 
     def configure_optimizers(self) -> Any:
@@ -276,6 +277,8 @@ class CorrFlow(pl.LightningModule):
         if "val/j" not in metrics:
             rows = rows[:1]
         columns = ["copied from the frame before", "colour classes", "objects (J)"]
+        if "untrained/accuracy" in metrics:
+            rows.append(row("untrained network", "untrained/accuracy", "untrained/j"))
         return columns, [*rows, row("CorrFlow network", "val/accuracy", "val/j")]
 
     def _augmented(self, batch: dict[str, Any]) -> Tensor:

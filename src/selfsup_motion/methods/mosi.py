@@ -295,6 +295,8 @@ class MoSI(pl.LightningModule):
         rows = [["chance", f"{1 / count:.1%}"]]
         if cap < 1:
             rows.append(["the most with the published flip", f"{cap:.1%}"])
+        if "untrained/accuracy" in metrics:
+            rows.append(["untrained network", f"{metrics['untrained/accuracy']:.1%}"])
         rows.append(["MoSI network", f"{metrics['val/accuracy']:.1%}"])
         for axis in ("x", "y"):
             if f"val/accuracy_{axis}" in metrics:

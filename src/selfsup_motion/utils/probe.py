@@ -12,6 +12,7 @@ from torch import nn
 from selfsup_motion.data.label_classes import LabelClasses
 from selfsup_motion.data.source import Source
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.validation import is_partial
 from selfsup_motion.tasks.frame_encoder import FrameEncoder
 from selfsup_motion.tasks.segmentation_probe import Labelled, labelled_images, probe_iou
 
@@ -85,12 +86,13 @@ class SegmentationProbe(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Probes."""
-        if trainer.sanity_checking:
+        if is_partial(trainer):
             return
-        self._validations += 1
-        last = trainer.should_stop or trainer.global_step >= trainer.max_steps > 0
-        if not last and self._validations % self.every_n_validations:
-            return
+        if not trainer.sanity_checking:  # the untrained encoder is probed in any case
+            self._validations += 1
+            last = trainer.should_stop or trainer.global_step >= trainer.max_steps > 0
+            if not last and self._validations % self.every_n_validations:
+                return
         value = self._miou(pl_module) if trainer.is_global_zero else 0.0
         value = trainer.strategy.broadcast(value)
         if math.isfinite(value):

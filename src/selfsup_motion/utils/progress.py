@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from selfsup_motion.methods.validation import is_partial
 from selfsup_motion.utils.console import console
 from selfsup_motion.utils.meter import Meter
 
@@ -75,7 +76,7 @@ class Progress(ProgressBar):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Prints the metrics of a validation, which stay on the screen."""
-        if not self._enabled or trainer.sanity_checking:
+        if not self._enabled or is_partial(trainer):
             return
         metrics = trainer.callback_metrics
         names = [name for name in metrics if name.startswith("val/") and name != self.monitor]

@@ -25,6 +25,7 @@ from selfsup_motion.utils.figures import Figures
 from selfsup_motion.utils.guards import NonFinite
 from selfsup_motion.utils.meter import Meter
 from selfsup_motion.utils.run import Run
+from selfsup_motion.utils.untrained import untrained_metrics
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ def summarise(
         "finished": finished,
         "steps": trainer.global_step,
         "metrics": finite({k: float(v) for k, v in sorted(trainer.callback_metrics.items())}),
+        "untrained": untrained_metrics(trainer),
         "samples_per_second": _number(meter.samples_per_second),
         "data_wait_share": meter.data_wait_share(trainer),
         "devices": trainer.world_size,
@@ -145,6 +147,8 @@ def closing(run: Run, trainer: pl.Trainer, method: pl.LightningModule) -> None:
     drawn = [c.written for c in trainer.callbacks if isinstance(c, Figures)]  # type: ignore[attr-defined]
     figures = [path for paths in drawn for path in paths]
     metrics = finite({name: float(value) for name, value in trainer.callback_metrics.items()})
+    for name, value in untrained_metrics(trainer).items():
+        metrics[f"untrained/{name.removeprefix('val/')}"] = value
     names, rows = method.report(metrics)  # type: ignore[operator]
     table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0))
     for index, name in enumerate(names):
