@@ -1,6 +1,7 @@
 """One clear sentence and exit status 2 for what a user can get wrong; nothing is written."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 TINY = ("experiment=tiny", "data=tiny")
 
@@ -87,7 +89,8 @@ def test_signal_saves_and_says_how_to_go_on(main, folder, capsys, name, status):
     assert main(*TINY, *stop) == status
     told = capsys.readouterr().err
     assert "Stopped at step 3, saved a run/checkpoints/last.ckpt." in told
-    assert "python -m selfsup_motion.train experiment=tiny" in told
+    assert "python -m selfsup_motion.train --config-dir=" in told
+    assert " experiment=tiny " in told
     assert "'resume=a run'" in told
     assert torch.load("a run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
     assert '"finished": false' in Path("a run/summary.json").read_text()
@@ -111,3 +114,17 @@ def test_second_signal_leaves_at_once(cli, folder):
     assert process.poll() is None, "the first one waits for the step"
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=10) == 130
+
+
+def test_printed_command_goes_on_whatever_the_folder_is_called(main, folder, capsys):
+    stop = ("method.interrupt_at=3", "method.interrupt_with=SIGTERM")
+    assert main(*TINY, *stop, "paths.output_dir=röß (1), x=[2] ") == 143
+    _, command = capsys.readouterr().err.strip().splitlines()
+    program, flag, module, *arguments = shlex.split(command)
+    assert [program, flag, module] == ["python", "-m", "selfsup_motion.train"]
+    arguments = [text for text in arguments if not text.startswith("method.interrupt")]
+    assert main(*arguments) == 0
+    (run,) = folder.iterdir()
+    assert run.name == "röß (1), x=[2]"
+    assert '"finished": true' in (run / "summary.json").read_text()
+    assert main(*OmegaConf.load(run / "overrides.yaml"), "--cfg", "job") == 0

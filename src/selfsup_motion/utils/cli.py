@@ -14,9 +14,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.file_names import register_handler
-from selfsup_motion.utils.config import register_help
+from selfsup_motion.utils.arguments import folders, readable, split
+from selfsup_motion.utils.config import register_help, use_folders
 
 _FIRST_SPEAKS = 3.0  # seconds
+_FIRST = {
+    "train": "experiment",
+    "evaluate": "task",
+    "prepare": "prepare",
+    "animate": "image",
+    "annotate": "image",
+    "propagate": "video",
+    "activation": "video",
+    "fit_colors": "data",
+}
+"""The key that each command is told first."""
 
 
 class Interrupted(BaseException):
@@ -46,10 +58,14 @@ def run(main: Callable[[], object], config_name: str = "train") -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be of any bytes
             stream.reconfigure(errors=register_handler())
+    register_help(config_name)
+    try:
+        _read_arguments(_FIRST[config_name])
+    except UserError as error:
+        _leave(str(error), 2)
     if os.environ.get("HYDRA_FULL_ERROR", "0") == "1":
         main()
         return
-    register_help()
     # without this Hydra prints the exception itself and exits with status 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -91,6 +107,15 @@ def job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float |
             raise
         # the one that is gone has told why; the first process ends those it has started
         _leave(_signed("another rank is gone, so this one ends."), 1)
+
+
+def _read_arguments(first: str) -> None:
+    """Put the command line the way Hydra reads it, also for processes that get it from this one."""
+    if conf := os.environ.get("SELFSUP_MOTION_CONF"):
+        os.environ["SELFSUP_MOTION_CONF"] = os.path.expanduser(conf)
+    flags, _ = split(sys.argv[1:])
+    use_folders(folders(flags))
+    sys.argv[1:] = readable(sys.argv[1:], first)
 
 
 def _reason(error: Exception) -> str:

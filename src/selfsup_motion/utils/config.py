@@ -1,5 +1,6 @@
 """Where the configuration lives and how to compose it without running anything."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, Node, OmegaConf, open_dict
 
 from selfsup_motion.errors import UserError
+
+_own: list[Path] = []
+"""A person's own config folders."""
 
 
 def config_dir() -> Path:
@@ -36,24 +40,51 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "train") -> Dic
     return cfg
 
 
+def use_folders(folders: Sequence[Path]) -> None:
+    """Count the options in a person's own config folders in, wherever options are listed."""
+    _own[:] = folders
+
+
 def described(group: str) -> dict[str, str]:
     """What a group offers, each with the first comment line of its file."""
-    root = config_dir() / group
-    return {name: _first_comment(root / f"{name}.yaml") for name in options(group)}
+    return {name: _first_comment(file) for name, file in _files(group).items()}
 
 
 def options(group: str) -> list[str]:
     """What a group offers, the simple names first; `_name.yaml` are parts of others."""
-    root = config_dir() / group
-    files = [file for file in root.rglob("*.yaml") if not file.name.startswith("_")]
-    names = [file.relative_to(root).with_suffix("").as_posix() for file in files]
-    return sorted(names, key=lambda name: (name.count("/"), name))
+    return list(_files(group))
 
 
-def register_help() -> None:
-    """Let the help text list the options of a group: `${options:data}`, `${lines:task}`."""
-    OmegaConf.register_new_resolver("options", lambda g: ", ".join(options(g)), replace=True)
+def groups() -> list[str]:
+    """The groups that there are, whatever command they belong to."""
+    found = [path for root in (*_own, config_dir()) if root.is_dir() for path in root.iterdir()]
+    return sorted({path.name for path in found if path.is_dir() and path.name != "hydra"})
+
+
+def usable(group: str, command: str) -> list[str]:
+    """The options of a group that a command can be given: not those that choose an option of a
+    group that it does not have (an encoder its propagator), nor data sets of evaluation for train.
+    """
+    # as texts: to parse dozens of YAML files takes a second
+    command_text = (config_dir() / f"{command}.yaml").read_text(encoding="utf-8")
+    own = set(re.findall(r"(?m)^ +- (\w+):", command_text))
+    names = []
+    for name, file in _files(group).items():
+        chosen = re.findall(r"(?m)^ +- override /(\w+)", file.read_text(encoding="utf-8"))
+        if command in ("train", "fit_colors") and group == "data" and not _has_key(file, "module"):
+            continue
+        if set(chosen) <= own:
+            names.append(name)
+    return names
+
+
+def register_help(command: str) -> None:
+    """Let a command's help list the options of a group: `${options:data}`, `${lines:task}`."""
+    OmegaConf.register_new_resolver(
+        "options", lambda group: ", ".join(usable(group, command)), replace=True
+    )
     OmegaConf.register_new_resolver("lines", option_list, replace=True)
+    OmegaConf.register_new_resolver("own_groups", _own_groups, replace=True)
 
 
 def option_list(group: str) -> str:
@@ -100,6 +131,33 @@ def user_key(cfg: DictConfig, key: str) -> str:
             return key
         key = target
     return key
+
+
+def _files(group: str) -> dict[str, Path]:
+    """The files of a group by name; a person's own come before ours, as in Hydra."""
+    found: dict[str, Path] = {}
+    for folder in (config_dir(), *reversed(_own)):
+        root = folder / group
+        for file in root.rglob("*.yaml"):
+            if not file.name.startswith("_"):
+                found[file.relative_to(root).with_suffix("").as_posix()] = file
+    return dict(sorted(found.items(), key=lambda item: (item[0].count("/"), item[0])))
+
+
+def _own_groups() -> str:
+    """Lines for the help text about groups that only a person's own folders have."""
+    theirs = [group for group in groups() if not (config_dir() / group).is_dir()]
+    lines = [f"  {group:<12} {', '.join(options(group))}" for group in theirs if options(group)]
+    return "\n".join(["Groups of your own", *lines, "", ""]) if lines else ""
+
+
+def _has_key(file: Path, key: str) -> bool:
+    """Whether a config file, or one of its group that it is made of, has a key at its top."""
+    text = file.read_text(encoding="utf-8")
+    inherited = (file.with_name(f"{part}.yaml") for part in re.findall(r"(?m)^ +- (\w+)$", text))
+    return re.search(rf"(?m)^{key}:", text) is not None or any(
+        part.is_file() and part != file and _has_key(part, key) for part in inherited
+    )
 
 
 def _first_comment(file: Path) -> str:

@@ -1,11 +1,8 @@
 """Turns Hydra's exceptions into one sentence with the nearest valid name."""
 
-import argparse
 import difflib
-import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from hydra.errors import (
     HydraException,
@@ -14,7 +11,8 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from selfsup_motion.utils.config import compose, config_dir, keys
+from selfsup_motion.utils.arguments import folders, split
+from selfsup_motion.utils.config import compose, groups, keys, usable
 
 
 def explain(error: Exception, arguments: Sequence[str], config_name: str = "train") -> str:
@@ -25,12 +23,19 @@ def explain(error: Exception, arguments: Sequence[str], config_name: str = "trai
         arguments: the command line after the program's name.
         config_name: what the command line overrides.
     """
-    overrides, config_dirs = _split(arguments)
+    flags, overrides = split(arguments)
+    config_dirs = [str(folder) for folder in folders(flags)]
     if isinstance(error, MissingConfigException):
         return _no_such_option(error)
     if isinstance(error, OverrideParseException):
         return f"Cannot read {error.override!r}: write it as key=value."
     message = " ".join(str(error).split())
+    if found := re.match(r"In '([^']+)/([^'/]+)': Could not override '([^']+)'", message):
+        group, name, key = found.groups()
+        return (
+            f"{group}={name} is not for this command, which has no {key}. It takes: "
+            f"{', '.join(usable(group, config_name))}."
+        )
     if found := re.match(r"Could not override '([^']+)'", message):
         return _no_such_key(found[1], overrides, config_dirs, config_name)
     cause = error.__cause__
@@ -73,7 +78,6 @@ def _no_such_key(
                 kept = [text for text in kept if _key(text) != found[1]]
                 continue
         break
-    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
     parent, _, name = key.rpartition(".")
     siblings = [k.rpartition(".")[2] for k in valid if k.rpartition(".")[0] == parent]
     if parent and siblings:
@@ -82,10 +86,10 @@ def _no_such_key(
             shown = ", ".join(k for k in siblings if not k.startswith("_"))
             return f"Unknown key {key}: {parent} has {shown}."
         return f"Unknown key {key}: did you mean {parent}.{guess}?"
-    if key in groups:  # of other commands
+    if key in groups():  # of other commands
         here = ", ".join(k for k in valid if "." not in k and not k.startswith("_"))
         return f"Unknown key {key}: this command has no such group, it has {here}."
-    guess = nearest(key, [*groups, *valid])
+    guess = nearest(key, [*groups(), *valid])
     if guess is None:
         last = [k for k in valid if k.rpartition(".")[2] == name]
         guess = last[0] if last else None
@@ -95,15 +99,3 @@ def _no_such_key(
 
 def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
-
-
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Overrides and the user's own config folders among the command line's arguments."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--config-dir", "-cd", action="append", default=[])
-    for flag in (["--config-name", "-cn"], ["--config-path", "-cp"], ["--cfg", "-c"]):
-        parser.add_argument(*flag)
-    known, rest = parser.parse_known_args(list(arguments))
-    folders = [*known.config_dir, os.environ.get("SELFSUP_MOTION_CONF", "")]
-    overrides = [text for text in rest if not text.startswith("-")]
-    return overrides, [str(Path(folder).resolve()) for folder in folders if folder]

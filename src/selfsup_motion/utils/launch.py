@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.utils.arguments import split
 from selfsup_motion.utils.ranks import DECISION
 
 _RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -105,7 +106,7 @@ def one_job(decision: dict[str, Any]) -> Iterator[None]:
     os.environ[DECISION] = json.dumps(decision)
     hydra_config = HydraConfig.get()
     if hydra_config.mode == RunMode.MULTIRUN:
-        kept = [a for a in _flags(sys.argv[1:]) if a not in ("-m", "--multirun")]
+        kept = [flag for flag in split(sys.argv[1:])[0] if flag != "--multirun"]
         sys.argv = [sys.argv[0], *kept, *hydra_config.overrides.task, "hydra.mode=RUN"]
     try:
         yield
@@ -119,13 +120,3 @@ def one_job(decision: dict[str, Any]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _flags(arguments: list[str]) -> list[str]:
-    """The flags of a command line with their values, without the overrides."""
-    with_value = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
-    return [
-        argument
-        for before, argument in zip(["", *arguments], arguments, strict=False)
-        if argument.startswith("-") or before in with_value
-    ]

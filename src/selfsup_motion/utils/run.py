@@ -3,6 +3,7 @@
 import logging
 import shlex
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import nn
 from selfsup_motion import __version__
 from selfsup_motion.checkpoints import KEY, check_weights, read_checkpoint
 from selfsup_motion.errors import CheckpointError, UserError
+from selfsup_motion.utils.arguments import readable, split
 from selfsup_motion.utils.config import keys
 from selfsup_motion.utils.ema import KEY as EMA_KEY
 from selfsup_motion.utils.lock import FolderLock
@@ -94,8 +96,11 @@ class Run:
     def resume_command(self) -> str:
         """The command that goes on with this run."""
         kept = [o for o in self.overrides if not o.startswith(("resume=", "paths.output_dir="))]
-        command = ["python", "-m", f"selfsup_motion.{self.command}", *kept, f"resume={self.folder}"]
-        return shlex.join(command)
+        flags = [flag for flag in split(sys.argv[1:])[0] if flag.startswith("--config-")]
+        resume = readable([f"resume={self.folder}"])
+        return shlex.join(
+            ["python", "-m", f"selfsup_motion.{self.command}", *flags, *kept, *resume]
+        )
 
     def discard(self) -> None:
         """Remove what `open` made, so that the same command can be tried again."""

@@ -1,0 +1,46 @@
+"""`python -m selfsup_motion` lists the commands; `python -m selfsup_motion train …` runs one."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from omegaconf import OmegaConf
+
+from selfsup_motion import __version__
+from selfsup_motion.utils.config import config_dir
+from selfsup_motion.utils.diagnose import nearest
+
+
+def commands() -> dict[str, str]:
+    """The commands, each with what it does."""
+    files = sorted((config_dir() / "hydra" / "help").glob("*.yaml"))
+    return {file.stem: str(OmegaConf.load(file)["header"]) for file in files}  # type: ignore[index]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """List the commands, or become the one that is named first; returns the exit status."""
+    known = commands()
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        width = max(map(len, known))
+        print("Self-supervised learning from motion in video\n")
+        for name, what in known.items():
+            print(f"  python -m selfsup_motion.{name:<{width}}  {what}")
+        print("\nEach tells more with --help. To begin: python -m selfsup_motion.train")
+        return 0
+    name, *rest = arguments
+    if name == "--version":
+        print(f"selfsup_motion {__version__}")
+        return 0
+    verb = name.replace("-", "_")
+    if verb not in known:
+        guess = nearest(verb, known)
+        hint = f"did you mean {guess}? There are" if guess else "there are"
+        print(f"{name}: there is no such command, {hint} {', '.join(known)}.", file=sys.stderr)
+        return 2
+    # as if it had been started itself: what it starts in turn asks how it was started
+    os.execv(sys.executable, [sys.executable, "-m", f"selfsup_motion.{verb}", *rest])
+    raise AssertionError("not reached")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
