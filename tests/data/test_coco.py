@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,18 +117,10 @@ def test_compressed_run_lengths_are_read(tmp_path: Path) -> None:
     )
 
 
-def test_annotations_without_a_mask_are_left_out_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    made = content()
-    made["annotations"][2]["segmentation"] = []
-    with caplog.at_level(logging.WARNING):
-        source = CocoInstances(*write_coco(tmp_path, made), objects_only=False)
-    assert source.read(0, [0]).labels["categories"].tolist() == [3, 3]
-    assert "1 annotations without a mask are left out (annotations[2])" in caplog.text
+Change = Callable[[dict[str, Any]], None]
 
 
-def _change(part: str, number: int, **values: Any) -> Callable[[dict[str, Any]], None]:
+def _change(part: str, number: int, **values: Any) -> Change:
     def change(made: dict[str, Any]) -> None:
         for key, value in values.items():
             if value is None:
@@ -156,14 +149,17 @@ def _change(part: str, number: int, **values: Any) -> Callable[[dict[str, Any]],
         (_change("annotations", 2, bbox=[1, 2, 3]), r"annotations\[2\] has the bbox \[1, 2, 3\]"),
         (_change("annotations", 2, area=None), r"annotations\[2\] has no area"),
         (_change("images", 1, height=None), r"images\[1\] has no height"),
-        (_change("images", 1, id=7), "two images have the id 7"),
-        (_change("images", 1, file_name="gone.jpg"), r"1 of the 4 images .* \(first gone.jpg\)"),
+        (_change("images", 1, id=7), r"images\[1\] has the id 7 of images\[0\]"),
+        (
+            _change("images", 1, file_name="gone.jpg"),
+            r"1 of 4 images .*images\[1\] \(gone.jpg\) is not below .*set data\.images",
+        ),
         (lambda made: made.pop("categories"), "no list of categories"),
         (lambda made: made.update(images=[], annotations=[]), "no images"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_a_sentence(
-    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+    tmp_path: Path, change: Change, message: str
 ) -> None:
     annotations, images = write_coco(tmp_path)
     made = copy.deepcopy(content())
@@ -174,9 +170,119 @@ def test_what_is_wrong_with_a_file_is_said_in_a_sentence(
     assert str(annotations) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"id": "x1"}, "has the id 'x1', expected a whole number"),
+        ({"id": 1.5}, "has the id 1.5, expected a whole number"),
+        ({"id": True}, "has the id True, expected a whole number"),
+        ({"id": 1e30}, r"has the id 1e\+30, expected"),
+        ({"id": 11}, "has the id 11 of an annotation before it"),
+        ({"image_id": "7"}, "has the image_id '7', expected a whole number"),
+        ({"image_id": 99}, "is of image 99, which is not among the usable images"),
+        ({"category_id": 5}, "has the unknown category_id 5"),
+        ({"category_id": None}, "has no category_id"),
+        ({"segmentation": []}, "has no segmentation"),
+        ({"segmentation": None}, "has no segmentation"),
+        ({"segmentation": "none"}, "has the segmentation 'none', expected polygons or run"),
+        ({"segmentation": [*polygon(4, 6, 20, 10), [4, 4, 8, 8]]}, "three or more corners"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 1e12]]}, "has a broken polygon"),
+        ({"segmentation": [[]]}, "has a broken polygon"),
+        ({"segmentation": polygon(70, 50, 5, 5)}, "has polygons outside its image of 60x40"),
+        ({"segmentation": {"size": list(SIZE), "counts": [3000, -600]}}, "do not fit its image"),
+        ({"segmentation": {"counts": []}}, "do not fit its image"),
+        ({"bbox": [4, 6, float("nan"), 10]}, "expected four numbers"),
+        ({"bbox": [4, 6, -20, 10]}, "expected x, y, width, height from 0 up"),
+        ({"bbox": [64, 6, 20, 10]}, "outside its image of 60x40"),
+        ({"bbox": "4 6 20 10"}, "expected four numbers"),
+        ({"area": float("inf")}, "has the area inf, expected a number of pixels"),
+        ({"area": "big"}, "has the area 'big'"),
+        ({"iscrowd": "no"}, "has iscrowd 'no', expected 0 or 1"),
+    ],
+)
+def test_an_annotation_that_cannot_be_used_is_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, values: dict[str, Any], reason: str
+) -> None:
+    made = content()
+    made["annotations"][2] |= values
+    with caplog.at_level(logging.WARNING):
+        source = CocoInstances(*write_coco(tmp_path, made), objects_only=False, max_bad_entries=0.2)
+    assert source.read(0, [0]).labels["categories"].tolist() == [3, 3]
+    (message,) = caplog.messages
+    assert "1 of 5 annotations cannot be used and are left out: annotations[2] " in message
+    assert re.search(reason, message)
+    with pytest.raises(
+        UserError, match=r"1 of 5 annotations .* data\.max_bad_entries=0\.19 allows"
+    ):
+        CocoInstances(*write_coco(tmp_path / "few", made), objects_only=False, max_bad_entries=0.19)
+
+
+def test_images_and_categories_that_cannot_be_used_take_their_annotations_along(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = content()
+    made["images"][0]["width"] = 0
+    made["categories"].append({"id": 3.5, "name": "bus"})
+    made["categories"].append({"id": 18, "name": "cow"})
+    made["annotations"].append(None)
+    paths = write_coco(tmp_path, made)
+    with caplog.at_level(logging.WARNING):
+        source = CocoInstances(*paths, objects_only=False, max_bad_entries=0.7)
+    assert [int(source.read(i, [0]).labels["image_id"]) for i in range(len(source))] == [2, 30, 4]
+    assert "images[0] has the width 0, expected at least 1" in caplog.text
+    assert "categories[3] has the id 3.5, expected a whole number" in caplog.text
+    assert "categories[4] has the id 18 of another category, dog" in caplog.text
+    assert "annotations[0] is of image 7, which is not among the usable images" in caplog.text
+    assert "annotations[5] is not a mapping" in caplog.text
+    assert read_categories(paths[0], max_bad_entries=0.4) == {3: "car", 18: "dog", 90: "toothbrush"}
+    with pytest.raises(UserError, match="2 of 5 categories"):
+        read_categories(paths[0])
+    with pytest.raises(UserError, match="expected a share from 0 to 1"):
+        read_categories(paths[0], max_bad_entries=2)
+
+
+def test_two_images_of_one_id_are_one_or_none(tmp_path: Path) -> None:
+    made = content()
+    made["images"].append(dict(made["images"][0]))  # the same once more
+    source = CocoInstances(
+        *write_coco(tmp_path / "a", made), objects_only=True, max_bad_entries=0.5
+    )
+    assert [int(source.read(i, [0]).labels["image_id"]) for i in range(len(source))] == [7, 30]
+    made["images"][-1]["file_name"] = "other.jpg"  # whose are the annotations?
+    source = CocoInstances(
+        *write_coco(tmp_path / "b", made), objects_only=True, max_bad_entries=0.8
+    )
+    assert [int(source.read(i, [0]).labels["image_id"]) for i in range(len(source))] == [30]
+
+
+def test_images_without_a_file_are_left_out_up_to_a_share(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    annotations, images = write_coco(tmp_path)
+    (images / "000000000007.jpg").unlink()
+    with caplog.at_level(logging.WARNING):
+        source = CocoInstances(annotations, images, objects_only=False, max_bad_entries=0.25)
+    assert [source.info(i).key[-6:-4] for i in range(len(source))] == ["02", "30", "04"]
+    assert "1 of 4 images cannot be used" in caplog.text
+    assert "images[0] (000000000007.jpg) is not below" in caplog.text
+
+
+def test_numbers_and_polygons_in_other_spellings_are_read(tmp_path: Path) -> None:
+    made = content()
+    made["annotations"][2] |= {"id": 12.0, "image_id": 7.0, "category_id": 18.0}
+    made["annotations"][2]["segmentation"] = [[[4, 6], [24, 6], [24, 16], [4, 16]]]
+    same = CocoInstances(*write_coco(tmp_path / "a", made), objects_only=True).read(0, [0])
+    usual = CocoInstances(*write_coco(tmp_path / "b"), objects_only=True).read(0, [0])
+    for name, value in usual.labels.items():
+        np.testing.assert_array_equal(same.labels[name], value)
+
+
 def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.json cannot be read .*set data.annotations"):
         CocoInstances(tmp_path / "none.json", tmp_path, objects_only=False)
+    write_coco(tmp_path / "coco")
+    with pytest.raises(UserError, match=r"coco has annotations/instances_train2017\.json, ann"):
+        read_categories(tmp_path / "coco" / "train" / "none.json")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(UserError, match=r"bad\.json: not a json file"):
         CocoInstances(tmp_path / "bad.json", tmp_path, objects_only=False)

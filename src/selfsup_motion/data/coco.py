@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.coco_file import CocoFile, read_coco
+from selfsup_motion.data.left_out import LeftOut
 from selfsup_motion.data.pictures import decode_image, read_bytes
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
@@ -27,7 +29,14 @@ class CocoInstances:
 
     no_flow = "still images do not move: choose videos (data=videos)"
 
-    def __init__(self, annotations: str | Path, images: str | Path, *, objects_only: bool) -> None:
+    def __init__(
+        self,
+        annotations: str | Path,
+        images: str | Path,
+        *,
+        objects_only: bool,
+        max_bad_entries: float = 0.1,
+    ) -> None:
         """Read the annotations; no image is opened.
 
         Args:
@@ -35,20 +44,22 @@ class CocoInstances:
             images: the folder that its file names are relative to.
             objects_only: leave out images without an object to learn from: one with a box of some
                 size that is no crowd.
+            max_bad_entries: share of images or annotations above which it is an error that they
+                cannot be used, in [0, 1]; up to it they are named in the log and left out.
 
         Raises:
-            UserError: a file that is missing or broken, or no images.
+            UserError: a file that is missing or broken, too many unusable entries, or no images.
         """
-        self.file = read_coco(Path(annotations))
+        self.file = read_coco(Path(annotations), max_bad_entries)
         self.root = Path(images)
         learnable = ~self.file.crowd & (self.file.boxes[:, 2:] > 0).all(1)
         counts = np.diff(np.concatenate([[0], np.cumsum(learnable)])[self.file.first])
         wanted = counts > 0 if objects_only else np.ones_like(counts, np.bool_)
-        self._images = np.flatnonzero(wanted)
+        there = _files_there(self.root, self.file, wanted, max_bad_entries)
+        self._images = np.flatnonzero(wanted & there)
         if not len(self._images):
             what = "no image with an object to learn from" if objects_only else "no images"
             raise UserError(f"{annotations}: {what}.")
-        _check_images(self.root, self.file, self._images.tolist())
 
     def __len__(self) -> int:
         """Number of images."""
@@ -98,19 +109,21 @@ class CocoInstances:
         return Clip(frames=frames.transpose(0, 3, 1, 2), key=info.key, labels=labels)
 
 
-def _check_images(root: Path, file: CocoFile, images: list[int]) -> None:
-    """Each image is there, by one look into each folder."""
+def _files_there(
+    root: Path, file: CocoFile, wanted: NDArray[np.bool_], max_bad_entries: float
+) -> NDArray[np.bool_]:
+    """(I,) whether the file of each image is there, by one look into each folder."""
+    hint = f"; set data.images and data.val_images to their folders, not {root}"
+    left_out = LeftOut(file.path, "images", max_bad_entries, hint=hint)
     listed: dict[str, set[str]] = {}
-    missing: list[str] = []
-    for image in images:
+    there = np.ones_like(wanted)
+    for image in np.flatnonzero(wanted).tolist():
         folder, name = os.path.split(file.names[image])
         if folder not in listed:
             path = root / folder
             listed[folder] = set(os.listdir(path)) if path.is_dir() else set()
         if name not in listed[folder]:
-            missing.append(file.names[image])
-    if missing:
-        raise UserError(
-            f"{len(missing)} of the {len(images)} images of {file.path} are not below {root} "
-            f"(first {missing[0]}): set data.images and data.val_images to their folders."
-        )
+            left_out.add(image, f"({file.names[image]}) is not below {root}")
+            there[image] = False
+    left_out.settle(int(wanted.sum()))
+    return there

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsup_motion.data import coco_values as values
 from selfsup_motion.data.files import PathList
+from selfsup_motion.data.left_out import EntryError, LeftOut
 from selfsup_motion.errors import UserError
-from selfsup_motion.ops.rle import Rle, from_counts, from_polygons, pixels_covered
-
-log = logging.getLogger(__name__)
+from selfsup_motion.ops.rle import Rle, from_polygons
 
 
-def read_categories(annotations: str | Path) -> dict[int, str]:
+def read_categories(annotations: str | Path, *, max_bad_entries: float = 0.1) -> dict[int, str]:
     """Id and name of each category of an annotation file, by rising id.
 
+    Args:
+        annotations: the file.
+        max_bad_entries: share of unusable categories above which it is refused, in [0, 1].
+
     Raises:
-        UserError: no such file, or none of COCO's.
+        UserError: no such file, none of COCO's, or too many categories that cannot be used.
     """
     path = Path(annotations)
-    return _categories(path, _load(path))
+    return _categories(path, _load(path), max_bad_entries)
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,6 @@ class CocoFile:
     """Of the image files."""
     first: NDArray[np.int64]
     """(I + 1,) objects of image i are first[i] to first[i + 1]."""
-    object_ids: NDArray[np.int64]
-    """(N,) of the annotations."""
     category_ids: NDArray[np.int64]
     """(N,)"""
     boxes: NDArray[np.float64]
@@ -81,47 +82,39 @@ class CocoFile:
         return from_polygons(rings, size)
 
 
-def read_coco(path: Path) -> CocoFile:
+def read_coco(path: Path, max_bad_entries: float = 0.1) -> CocoFile:
     """Read an annotation file.
 
-    Annotations without a mask (an empty list) are left out, with a warning.
+    Images, categories and annotations that cannot be used are left out, named in the log and
+    counted (`LeftOut`); so are annotations of an image or a category that is left out.
+
+    Args:
+        path: the file.
+        max_bad_entries: share of unusable images, categories or annotations above which the file is
+            refused, in [0, 1].
 
     Raises:
-        UserError: no such file, or something in it is missing or contradicts itself; names the
-            file and the entry.
+        UserError: no such file, none of COCO's, or too many entries that cannot be used; names the
+            file and the first such entries.
     """
     content = _load(path)
-    categories = _categories(path, content)
-    images = _entries(path, content, "images")
-    ids, sizes, names = [], [], []
-    for number, image in enumerate(images):
-        where = f"images[{number}]"
-        ids.append(_number(path, image, "id", where))
-        sizes.append([_number(path, image, side, where) for side in ("height", "width")])
-        names.append(_value(path, image, "file_name", str, where))
+    categories = _categories(path, content, max_bad_entries)
+    ids, sizes, names = _images(path, content, max_bad_entries)
     position = {image_id: number for number, image_id in enumerate(ids)}
-    if len(position) != len(ids):
-        twice = next(image_id for n, image_id in enumerate(ids) if position[image_id] != n)
-        raise UserError(f"{path}: two images have the id {twice}.")
-
-    kept: list[tuple[int, int, dict[str, Any]]] = []
-    no_mask: list[tuple[int, int, dict[str, Any]]] = []
-    for number, annotation in enumerate(_entries(path, content, "annotations")):
-        where = f"annotations[{number}]"
-        image_id = _number(path, annotation, "image_id", where)
-        if image_id not in position:
-            raise UserError(f"{path}: {where} is of image {image_id}, which is not among images.")
-        category = _number(path, annotation, "category_id", where)
-        if category not in categories:
-            raise UserError(f"{path}: {where} has the unknown category_id {category}.")
-        masked = bool(_value(path, annotation, "segmentation", (list, dict), where))
-        (kept if masked else no_mask).append((position[image_id], number, annotation))
-    if no_mask:
-        shown = ", ".join(f"annotations[{number}]" for _, number, _ in no_mask[:3])
-        log.warning("%s: %d annotations without a mask are left out (%s%s).",
-                    path, len(no_mask), shown, ", …" if len(no_mask) > 3 else "")  # fmt: skip
-    kept.sort(key=lambda entry: entry[:2])
-    counts = np.bincount([image for image, _, _ in kept], minlength=len(ids))
+    left_out = LeftOut(path, "annotations", max_bad_entries)
+    entries = _entries(path, content, "annotations")
+    objects: list[_Object] = []
+    known: set[int] = set()
+    for number, entry in enumerate(entries):
+        try:
+            objects.append(_object(entry, position, sizes, categories, known))
+        except EntryError as error:
+            left_out.add(number, error)
+    left_out.settle(len(entries))
+    objects.sort(key=lambda found: found.image)  # stable: in the order of the file
+    counts = np.bincount([found.image for found in objects], minlength=len(ids))
+    rings = [() if isinstance(found.mask, str) else found.mask for found in objects]
+    points = [ring for some in rings for ring in some]
     return CocoFile(
         path=path,
         categories=categories,
@@ -129,81 +122,105 @@ def read_coco(path: Path) -> CocoFile:
         sizes=np.array(sizes, np.int64).reshape(-1, 2),
         names=PathList(names),
         first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        **_objects(path, kept, sizes),
+        category_ids=np.array([found.category for found in objects], np.int64),
+        boxes=np.array([found.box for found in objects], np.float64).reshape(-1, 4),
+        areas=np.array([found.area for found in objects], np.float64),
+        crowd=np.array([found.crowd for found in objects], np.bool_),
+        points=np.concatenate(points) if points else np.zeros(0),
+        ring_ends=np.cumsum([len(ring) for ring in points], dtype=np.int64),
+        first_ring=np.cumsum([0, *map(len, rings)], dtype=np.int64),
+        run_lengths={
+            place: found.mask for place, found in enumerate(objects) if isinstance(found.mask, str)
+        },
     )
 
 
-def _objects(
-    path: Path, entries: list[tuple[int, int, dict[str, Any]]], sizes: list[list[int]]
-) -> dict[str, Any]:
-    """The arrays of `CocoFile` that have an entry for each object."""
-    boxes = np.zeros((len(entries), 4))
-    ids, categories, areas, crowd = [], [], [], []
-    points: list[NDArray[np.float64]] = []
-    first_ring, run_lengths = [0], {}
-    for index, (image, number, annotation) in enumerate(entries):
-        where = f"annotations[{number}]"
-        ids.append(annotation.get("id", number))
-        categories.append(annotation["category_id"])
-        areas.append(_value(path, annotation, "area", (int, float), where))
-        crowd.append(bool(annotation.get("iscrowd", 0)))
-        box = _value(path, annotation, "bbox", list, where)
+class _Object(NamedTuple):
+    """An annotation that can be used."""
+
+    image: int
+    """Place among the images."""
+    category: int
+    box: list[float]
+    area: float
+    crowd: bool
+    mask: list[NDArray[np.float64]] | str
+    """Polygons, or compressed run lengths."""
+
+
+def _object(
+    entry: Any,
+    position: Mapping[int, int],
+    sizes: Sequence[tuple[int, int]],
+    categories: Mapping[int, str],
+    known: set[int],
+) -> _Object:
+    """Check an annotation, whose id must not be among those known; raises `EntryError`."""
+    _check_mapping(entry)
+    if "id" in entry:
+        own = values.whole(entry, "id")
+        if own in known:
+            raise EntryError(f"has the id {own} of an annotation before it")
+        known.add(own)
+    image_id = values.whole(entry, "image_id")
+    if image_id not in position:
+        raise EntryError(f"is of image {image_id}, which is not among the usable images")
+    category = values.whole(entry, "category_id")
+    if category not in categories:
+        raise EntryError(f"has the unknown category_id {category}")
+    image = position[image_id]
+    mask = values.segmentation(entry.get("segmentation"), sizes[image])
+    box = values.box(entry, sizes[image])
+    return _Object(image, category, box, values.area(entry), values.crowd(entry), mask)
+
+
+def _images(
+    path: Path, content: dict[str, Any], max_bad_entries: float
+) -> tuple[list[int], list[tuple[int, int]], list[str]]:
+    """Ids, sizes and file names of the images that can be used."""
+    left_out = LeftOut(path, "images", max_bad_entries)
+    entries = _entries(path, content, "images")
+    found: dict[int, tuple[tuple[int, int], str]] = {}
+    places: dict[int, int] = {}
+    doubtful: set[int] = set()
+    for number, entry in enumerate(entries):
         try:
-            boxes[index] = box
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{path}: {where} has the bbox {box}, not four numbers.") from error
-        shape = annotation["segmentation"]
-        if isinstance(shape, list):
-            points += _rings(path, shape, where)
-        else:
-            run_lengths[index] = _run_lengths(path, shape, sizes[image], where)
-        first_ring.append(len(points))
-    return {
-        "object_ids": np.array(ids, np.int64),
-        "category_ids": np.array(categories, np.int64),
-        "boxes": boxes,
-        "areas": np.array(areas, np.float64),
-        "crowd": np.array(crowd, np.bool_),
-        "points": np.concatenate(points) if points else np.zeros(0),
-        "ring_ends": np.cumsum([len(ring) for ring in points], dtype=np.int64),
-        "first_ring": np.array(first_ring, np.int64),
-        "run_lengths": run_lengths,
-    }
+            _check_mapping(entry)
+            image_id = values.whole(entry, "id")
+            size = values.whole(entry, "height", 1), values.whole(entry, "width", 1)
+            described = size, values.text(entry, "file_name")
+            if image_id in found:
+                if found[image_id] != described:
+                    doubtful.add(image_id)
+                raise EntryError(f"has the id {image_id} of images[{places[image_id]}]")
+            found[image_id], places[image_id] = described, number
+        except EntryError as error:
+            left_out.add(number, error)
+    for image_id in sorted(doubtful):  # nobody knows whose the annotations are
+        left_out.add(places[image_id], f"shares its id {image_id} with another image")
+        del found[image_id]
+    left_out.settle(len(entries))
+    sizes = [size for size, _ in found.values()]
+    return list(found), sizes, [name for _, name in found.values()]
 
 
-def _rings(path: Path, shape: list[Any], where: str) -> list[NDArray[np.float64]]:
-    rings = []
-    for ring in shape:
+def _categories(path: Path, content: dict[str, Any], max_bad_entries: float) -> dict[int, str]:
+    left_out = LeftOut(path, "categories", max_bad_entries)
+    entries = _entries(path, content, "categories")
+    found: dict[int, str] = {}
+    for number, entry in enumerate(entries):
         try:
-            corners = np.asarray(ring, np.float64)
-        except (TypeError, ValueError):
-            corners = np.zeros(0)
-        if (
-            corners.ndim != 1
-            or len(corners) < 6
-            or len(corners) % 2
-            or not np.all(np.isfinite(corners))
-        ):
-            raise UserError(
-                f"{path}: {where} has a broken polygon: expected x, y of three or more corners, "
-                f"got {str(ring)[:60]}."
-            )
-        rings.append(corners)
-    return rings
-
-
-def _run_lengths(path: Path, shape: dict[str, Any], size: list[int], where: str) -> str:
-    counts, covered = shape.get("counts"), -1
-    if isinstance(counts, (list, str)):
-        covered = pixels_covered(counts) if isinstance(counts, str) else sum(counts)
-    if shape.get("size") != size or covered != size[0] * size[1]:
-        raise UserError(
-            f"{path}: {where} has run lengths that do not fit its image of "
-            f"{size[0]}x{size[1]} (height x width)."
-        )
-    if isinstance(counts, list):
-        counts = from_counts(counts, (size[0], size[1]))["counts"]
-    return str(counts)
+            _check_mapping(entry)
+            own, name = values.whole(entry, "id"), values.text(entry, "name")
+            if own in found:
+                raise EntryError(f"has the id {own} of another category, {found[own]}")
+            found[own] = name
+        except EntryError as error:
+            left_out.add(number, error)
+    left_out.settle(len(entries))
+    if not found:
+        raise UserError(f"{path}: it has no categories.")
+    return dict(sorted(found.items()))
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -212,40 +229,31 @@ def _load(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(
             f"The annotation file {path} cannot be read ({error.strerror}): set data.annotations "
-            "and data.val_annotations, or data.root to a folder with annotations/instances_*.json."
+            "and data.val_annotations, or data.root to a folder with annotations/instances_*.json"
+            f"{_others(path)}."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a json file ({error}).") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a COCO annotation file: expected a mapping with images.")
     return content
 
 
-def _entries(path: Path, content: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def _others(path: Path) -> str:
+    """Annotation files that there are beside a missing one."""
+    root = path.parent.parent
+    found = sorted([*root.glob("*.json"), *root.glob("*/*.json")]) if root.is_dir() else []
+    names = [str(file.relative_to(root)) for file in found[:3]]
+    return f"; {root} has {', '.join(names)}" if names else ""
+
+
+def _entries(path: Path, content: dict[str, Any], key: str) -> list[Any]:
     entries = content.get(key)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    if not isinstance(entries, list):
         raise UserError(f"{path}: not a COCO annotation file: it has no list of {key}.")
     return entries
 
 
-def _categories(path: Path, content: dict[str, Any]) -> dict[int, str]:
-    found = {}
-    for number, category in enumerate(_entries(path, content, "categories")):
-        where = f"categories[{number}]"
-        name = _value(path, category, "name", str, where)
-        found[_number(path, category, "id", where)] = name
-    if not found:
-        raise UserError(f"{path}: it has no categories.")
-    return dict(sorted(found.items()))
-
-
-def _number(path: Path, entry: dict[str, Any], key: str, where: str) -> int:
-    return int(_value(path, entry, key, int, where))
-
-
-def _value(path: Path, entry: dict[str, Any], key: str, kind: Any, where: str) -> Any:
-    value = entry.get(key)
-    if not isinstance(value, kind):
-        what = "no" if value is None else "a wrong"
-        raise UserError(f"{path}: {where} has {what} {key}.")
-    return value
+def _check_mapping(entry: Any) -> None:
+    if not isinstance(entry, dict):
+        raise EntryError("is not a mapping")

@@ -39,8 +39,8 @@ def from_counts(counts: list[int], size: tuple[int, int]) -> Rle:
 def pixels_covered(counts: str) -> int:
     """Sum of compressed run lengths: the pixels they fill, which pycocotools does not check.
 
-    Each number is in groups of five bits, the lowest first, a sixth says that more follow; from the
-    fourth on, it is the difference to the one before the last.
+    -1 if one of them is negative. Each number is in groups of five bits, the lowest first, a sixth
+    says that more follow; from the fourth on, it is the difference to the one before the last.
     """
     runs: list[int] = []
     value = shift = 0
@@ -54,7 +54,7 @@ def pixels_covered(counts: str) -> int:
             value -= 1 << shift
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value = shift = 0
-    return sum(runs)
+    return sum(runs) if min(runs, default=0) >= 0 else -1
 
 
 def as_text(rle: Rle) -> Rle:
