@@ -15,11 +15,13 @@ from hydra.errors import HydraException
 from torch import Tensor, nn
 
 from selfsup_motion.errors import CheckpointError
-from selfsup_motion.official import FORMATS, Format, compose_parts, recognise
+from selfsup_motion.official import Format, compose_parts
 from selfsup_motion.run_folders import checkpoint_file
 from selfsup_motion.utils.check import locate
 from selfsup_motion.utils.config import options
-from selfsup_motion.weight_files import check_sums, read_file, weights_of
+from selfsup_motion.utils.ema import KEY as EMA_KEY
+from selfsup_motion.weight_files import read_file
+from selfsup_motion.weight_names import find_network, unwrapped
 
 KEY = "selfsup_motion"
 """Entry of a checkpoint that holds `version`, `experiment` and the resolved `config` of its run."""
@@ -41,18 +43,21 @@ class WeightsUsed:
     Attributes:
         path: the file.
         kind: what it holds: the class of a run's method, or a kind of published file.
+        key: of the weights in the file, if one was named.
         experiment: of the run; None for a published file.
         step: optimiser steps of the run; None for a published file.
     """
 
     path: Path
     kind: str
+    key: str | None = None
     experiment: str | None = None
     step: int | None = None
 
     def __str__(self) -> str:
+        key = "" if self.key is None else f", key {self.key}"
         run = "" if self.step is None else f", experiment {self.experiment}, step {self.step}"
-        return f"{self.path} ({self.kind}{run})"
+        return f"{self.path} ({self.kind}{key}{run})"
 
     def summary(self) -> dict[str, Any]:
         """For `summary.json`; the path is absolute."""
@@ -62,6 +67,7 @@ class WeightsUsed:
 def load_method(
     path: str | Path,
     *,
+    key: str | None = None,
     config: str | Mapping[str, Any] | None = None,
     map_location: str | torch.device = "cpu",
 ) -> pl.LightningModule:
@@ -70,6 +76,7 @@ def load_method(
     Args:
         path: a checkpoint of a run (of train, or of a task that trains), a run folder (its
             `checkpoints/best.ckpt`, else `last.ckpt`), or one of the authors' own training.
+        key: see `load_encoder`.
         config: what to build: the name of an experiment (`paper/cmp_alexnet`) or a mapping with
             `method`. None: what the file says, or what its weights look like.
         map_location: device to put it on.
@@ -78,7 +85,7 @@ def load_method(
         CheckpointError: missing, damaged or unknown file, or weights that do not fit the method.
     """
     path = checkpoint_file(Path(path))
-    stored = _open(path)
+    stored = _open(path, key)
     if stored.kind is not None and not stored.kind.whole:
         raise CheckpointError(f"{path}: a {stored.kind.name} alone, read it with load_encoder.")
     if isinstance(config, str):
@@ -93,13 +100,14 @@ def load_method(
     if not isinstance(method, pl.LightningModule):
         raise CheckpointError(f"{path}: its method is no LightningModule.")
     _load(method, stored.weights, stored.unused, path)
-    vars(method)[_USED] = _used(stored, path)
+    vars(method)[_USED] = _used(stored, key, path)
     return method.to(map_location).eval()
 
 
 def load_encoder(
     path: str | Path,
     *,
+    key: str | None = None,
     encoder: str | Mapping[str, Any] | None = None,
     map_location: str | torch.device = "cpu",
 ) -> nn.Module:
@@ -112,6 +120,9 @@ def load_encoder(
         path: a checkpoint of a run, a run folder (its `checkpoints/best.ckpt`, else `last.ckpt`),
             a checkpoint of the authors' own training or an encoder exported from it (CMP), or a
             torchvision ResNet; all of these as `torch.save` or safetensors wrote them.
+        key: where in the file the weights are, in dotted names (`teacher`, `model_ema.module`), if
+            it holds several networks or one in an unusual place; of a run with `callbacks=ema`,
+            `ema.weights` are those that were not averaged.
         encoder: what to build: one of `conf/encoder` (`resnet50`) or a mapping with `_target_`.
             None: what the file says, or what its weights look like. Weights do not tell a stride:
             it is then the one of `conf/encoder`.
@@ -121,7 +132,7 @@ def load_encoder(
         CheckpointError: missing, damaged or unknown file, or weights that do not fit the encoder.
     """
     path = checkpoint_file(Path(path))
-    stored = _open(path)
+    stored = _open(path, key)
     encoder = _encoder_node(stored, encoder, path)
     module = _build(encoder, "encoder", path)
     if not isinstance(module, nn.Module):
@@ -130,7 +141,7 @@ def load_encoder(
     own = {k.removeprefix(prefix): v for k, v in stored.weights.items() if k.startswith(prefix)}
     others = [name for name in stored.weights if not name.startswith(prefix)]
     _load(module, own, [*stored.unused, *others], path)
-    vars(module)[_USED] = _used(stored, path)
+    vars(module)[_USED] = _used(stored, key, path)
     return module.to(map_location).eval()
 
 
@@ -145,14 +156,14 @@ def weights_used(module: nn.Module) -> WeightsUsed | None:
     return used if isinstance(used, WeightsUsed) else None
 
 
-def encoder_config(path: str | Path) -> dict[str, Any]:
+def encoder_config(path: str | Path, key: str | None = None) -> dict[str, Any]:
     """What `load_encoder` builds for a file or run folder: a mapping with `_target_`.
 
     Raises:
         CheckpointError: missing, damaged or unknown file.
     """
     path = checkpoint_file(Path(path))
-    node = _encoder_node(_open(path), None, path)
+    node = _encoder_node(_open(path, key), None, path)
     if not isinstance(node, dict):
         raise CheckpointError(f"{path}: its config has no encoder.")
     return node
@@ -164,9 +175,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, damaged, refused or foreign file.
     """
-    checkpoint = _ours(read_file(path), path)
-    check_sums(path)
-    return checkpoint
+    return _ours(read_file(path), path)
 
 
 def method_name(config: Mapping[str, Any]) -> str:
@@ -216,34 +225,42 @@ class _Stored:
     overrides: Sequence[str] = ()
 
 
-def _open(path: Path) -> _Stored:
+def _open(path: Path, key: str | None) -> _Stored:
     content = read_file(path)
     if isinstance(content, dict) and KEY in content:
         checkpoint = _ours(content, path)
         return _Stored(
-            checkpoint["state_dict"],
+            _own_weights(checkpoint, key, path),
             config=checkpoint[KEY]["config"],
             experiment=checkpoint[KEY].get("experiment"),
             step=int(checkpoint["global_step"]),
         )
-    weights = weights_of(content, path)
-    kind = recognise(weights)
-    if kind is None:
-        known = ", ".join(known.name for known in FORMATS)
-        raise CheckpointError(
-            f"{path}: neither a checkpoint of a selfsup_motion run nor one of these: {known} (its "
-            f"first weight is {next(iter(weights))})."
-        )
+    network = find_network(content, key, path)
+    weights, kind = network.weights, network.kind
     names = {name: kind.rename(name) for name in weights}
     renamed = {new: weights[name] for name, new in names.items() if new is not None}
-    unused = [name for name, new in names.items() if new is None]
+    unused = [name for name, new in names.items() if new is None] + network.others
     return _Stored(renamed, unused, kind=kind, overrides=kind.overrides(weights))
+
+
+def _own_weights(checkpoint: Mapping[str, Any], key: str | None, path: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint of ours; a run that averages them has two sets."""
+    sets = {"state_dict": checkpoint["state_dict"]}
+    if isinstance(average := checkpoint.get(EMA_KEY), dict) and "weights" in average:
+        sets[f"{EMA_KEY}.weights"] = average["weights"]
+    if key not in (None, *sets):
+        raise CheckpointError(
+            f"{path}: it holds no weights under {key}, but under {' and '.join(sets)}."
+        )
+    return unwrapped(sets[key or "state_dict"])
 
 
 def _encoder_node(stored: _Stored, encoder: str | Mapping[str, Any] | None, path: Path) -> Any:
     """Config of the encoder that is asked for, or that the file says or looks like."""
     if encoder is None:
-        return (stored.config or compose_parts(stored.overrides)).get("encoder")
+        config = stored.config or compose_parts(stored.overrides)
+        node = config.get("encoder")
+        return {**node, **_settings_of_task(config)} if isinstance(node, dict) else node
     if not isinstance(encoder, str):
         return encoder
     _check_option("encoder", encoder, "encoder")
@@ -255,6 +272,15 @@ def _encoder_node(stored: _Stored, encoder: str | Mapping[str, Any] | None, path
         raise CheckpointError(
             f"{path}: its weights are those of {found}, not of encoder={encoder}."
         ) from error
+
+
+def _settings_of_task(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the task that trained an encoder sets in it, whatever the encoder's config says."""
+    target = str((config.get("method") or {}).get("_target_"))
+    if not target.startswith(_TASKS) or not _is_harmless(target):
+        return {}
+    settings: Mapping[str, Any] = getattr(locate(target), "encoder_settings", {})
+    return settings
 
 
 def _ours(content: Any, path: Path) -> dict[str, Any]:
@@ -292,10 +318,10 @@ def _check_option(argument: str, name: str, group: str) -> None:
         )
 
 
-def _used(stored: _Stored, path: Path) -> WeightsUsed:
+def _used(stored: _Stored, key: str | None, path: Path) -> WeightsUsed:
     if stored.config is None:
-        return WeightsUsed(path, stored.kind.name if stored.kind else "unknown")
-    return WeightsUsed(path, method_name(stored.config), stored.experiment, stored.step)
+        return WeightsUsed(path, stored.kind.name if stored.kind else "unknown", key)
+    return WeightsUsed(path, method_name(stored.config), key, stored.experiment, stored.step)
 
 
 def _build(config: Any, key: str, path: Path, **parts: nn.Module) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -12,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.errors import UserError
+from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.ops.warp import backward_warp
+from selfsup_motion.weight_files import read_file
 
 RaftName = Literal["raft_small", "raft_large"]
 
@@ -75,8 +75,12 @@ class RaftFlow:
             )
         network: nn.Module = getattr(optical_flow, name)()
         try:
-            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError) as error:
+            content = read_file(path)
+        except CheckpointError as error:
+            raise UserError(f"{group}.flow_weights: {error}") from error
+        try:
+            network.load_state_dict(content)
+        except (RuntimeError, TypeError) as error:
             raise UserError(
                 f"{group}.flow_weights: {path} does not hold the weights of {name}; they are at "
                 f"{published.url}."

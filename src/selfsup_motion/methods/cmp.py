@@ -105,8 +105,10 @@ class CMP(pl.LightningModule):
         if published_init:
             published_init_(self)
         self.to(memory_format=torch.channels_last)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
+        # whoever takes the encoder over normalises by what it declares
+        for name, usual in (("mean", _MEAN), ("std", _STD)):
+            levels = torch.tensor(getattr(encoder, f"input_{name}", usual), dtype=torch.float32)
+            self.register_buffer(name, levels.view(3, 1, 1), persistent=False)
 
         names = ["network", *BASELINES]
         self.epe = nn.ModuleDict({name: MeanMetric() for name in names})

@@ -64,7 +64,8 @@ class CorrFlow(pl.LightningModule):
         """Assemble the method.
 
         Args:
-            encoder: (B, 3, H, W) in [0, 1] → (B, C, H / stride, W / stride); what transfers.
+            encoder: (B, 3, H, W) → (B, C, H / stride, W / stride); what transfers. It sees RGB as
+                its `input_mean` and `input_std` say, in [0, 1] if it has none.
             radius: of the window that is copied from, in cells (published: 6); None: everywhere.
             centroids: colours (a, b) of Lab that are the classes: a list, a file made by
                 `python -m selfsup_motion.fit_colors`, or None for the 16 published ones.
@@ -105,6 +106,11 @@ class CorrFlow(pl.LightningModule):
         self.seed = seed
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.to(memory_format=torch.channels_last)
+        # of [0, 1]: whoever takes the encoder over normalises by what it declares
+        for name, unit in (("mean", 0.0), ("std", 255.0)):
+            declared = getattr(encoder, f"input_{name}", (unit,) * 3)
+            levels = torch.tensor(declared, dtype=torch.float32) / 255
+            self.register_buffer(name, levels.view(3, 1, 1), persistent=False)
 
         self.unlearned = Unlearned(self.stride, radius)
         self.accuracy = nn.ModuleDict({name: MeanMetric() for name in ("network", "same_place")})
@@ -115,7 +121,8 @@ class CorrFlow(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float in [0, 1] → features (B, C, H / stride, W / stride)."""
-        features: Tensor = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        x = (images - self.get_buffer("mean")) / self.get_buffer("std")
+        features: Tensor = self.encoder(x.contiguous(memory_format=torch.channels_last))
         return features
 
     def encode(self, frames: Tensor) -> Tensor:

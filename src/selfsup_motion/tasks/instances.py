@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -32,6 +32,9 @@ class InstanceSegmentation(pl.LightningModule):
     Batches come from `InstanceView`. Every validation writes what it detected:
     `results/bbox.json` and `results/segm.json`, in COCO's results format.
     """
+
+    encoder_settings: ClassVar[Mapping[str, Any]] = {"output_stride": 32}
+    """What the task sets in its encoder, whatever that was made with."""
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class InstanceSegmentation(pl.LightningModule):
             )
         if not 0 <= frozen_stages <= 1 + len(STAGES):
             raise UserError(f"method.frozen_stages={frozen_stages}: expected 0 to 5.")
-        encoder.set_output_stride(32)
+        encoder.set_output_stride(self.encoder_settings["output_stride"])
         self.encoder = encoder.to(memory_format=torch.channels_last)
         for name, value in zip(("mean", "std"), input_statistics(encoder), strict=True):
             self.register_buffer(name, value, persistent=False)
