@@ -39,7 +39,7 @@ def propagate(cfg: DictConfig) -> None:
     from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
-    from selfsup_motion.utils.console import console, quieten
+    from selfsup_motion.utils.console import console, logging_to, quieten
 
     quieten()
     check_config(cfg, _TYPES)
@@ -67,7 +67,7 @@ def propagate(cfg: DictConfig) -> None:
             f"paths.output_dir={folder}: cannot be written ({error.strerror}); choose another one."
         ) from error
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-    with Bar() as bar:
+    with logging_to(folder / "propagate.log"), Bar() as bar:
         job.run(encoder, folder, device=device, progress=bar.show)
     for name in ("masks", "points.json", "overlay.mp4"):
         if (folder / name).exists():

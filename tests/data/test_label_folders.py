@@ -17,6 +17,7 @@ from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.appearance import CLASSES
 from selfsup_motion.data.toy.scene import LIMBS
 from selfsup_motion.errors import ClipReadError, UserError
+from selfsup_motion.ops.palette import palette
 from selfsup_motion.utils.build import build
 from selfsup_motion.utils.config import compose
 
@@ -97,10 +98,34 @@ def test_ids_that_are_no_class_name_the_file(maps):
         folder_of(maps).read(0, [0])
 
 
-def test_colour_masks_are_refused(maps):
-    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(maps / "labels/a.png")
-    with pytest.raises(UserError, match=r"labels/a.png is a colour image \(RGB\)"):
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("colour", r"is a colour image \(RGB\)"),
+        ("lossy", "is a JPEG, which changes class ids"),
+        ("black", r"index 0 of its palette is \(128, 0, 0\), black is index 1"),
+        ("order", "has the colours of VOC and DAVIS in another order"),
+    ],
+)
+def test_label_maps_that_are_no_ids_are_refused(maps, kind, expected):
+    ids = np.zeros((20, 30), np.uint8)
+    ids[5:15, 5:15] = 2
+    image = Image.fromarray(palette()[ids] if kind == "colour" else ids)
+    if kind == "black":
+        image = Image.fromarray((ids == 0).astype(np.uint8))
+        image.putpalette([128, 0, 0, 0, 0, 0])
+    elif kind == "order":
+        image.putpalette(palette()[[0, 2, 1]].tobytes())
+    image.save(maps / "labels/a.png", format="JPEG" if kind == "lossy" else "PNG")
+    with pytest.raises(UserError, match=f"labels/a.png.*{expected}"):
         folder_of(maps).read(0, [0])
+
+
+def test_ids_that_are_stored_as_grey_rgb_are_read(maps):
+    ids = np.zeros((20, 30), np.uint8)
+    ids[5:15, 5:15] = 2
+    Image.fromarray(np.dstack([ids] * 3)).save(maps / "labels/a.png")
+    np.testing.assert_array_equal(folder_of(maps).read(0, [0]).labels["semantic"][0], ids)
 
 
 def test_sizes_that_differ_name_both_files(maps):

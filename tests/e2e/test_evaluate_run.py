@@ -144,8 +144,8 @@ def break_first(root: Path, kind: str) -> None:
         write_mask(mask, np.zeros((40, 56), np.uint8))
     elif kind == "size":
         write_mask(mask, np.ones((30, 56), np.uint8))
-    elif kind == "colour":
-        cv2.imwrite(str(mask), np.zeros((40, 56, 3), np.uint8))
+    elif kind == "photo":
+        cv2.imwrite(str(mask), np.random.default_rng(0).integers(0, 255, (40, 56, 3)))
     elif kind == "frame":
         cv2.imwrite(str(root / "JPEGImages/480p/cat/00002.jpg"), np.zeros((40, 60, 3), np.uint8))
     elif kind == "later size":
@@ -160,7 +160,7 @@ def break_first(root: Path, kind: str) -> None:
         ("missing", "cat: the first frame (00000) has no annotation"),
         ("empty", "cat: the annotation of the first frame (00000) is empty"),
         ("size", "cat: frame 00000 is 40x56 pixels, its mask 30x56"),
-        ("colour", "Annotations/480p/cat/00000.png: is a colour image (RGB)"),
+        ("photo", "Annotations/480p/cat/00000.png: expected a value for each object"),
         ("frame", "JPEGImages/480p/cat/00002.jpg: is 40x60 pixels, the first frame 40x56"),
         ("later size", "cat: the annotation of frame 00002 is 30x56 pixels"),
         ("text", "JPEGImages/480p/cat/00001.jpg cannot be decoded"),

@@ -128,7 +128,7 @@ def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
         ([f"video={FRAMES}", "mask=no.png"], "no.png does not exist"),
         ([f"video={FRAMES}", "mask=empty.png"], "empty.png: is empty, there is nothing to follow"),
         ([f"video={FRAMES}", "mask=small.png"], "small.png: the mask is 10x10 pixels, the frames"),
-        ([f"video={FRAMES}", "mask=color.png"], "color.png: is a colour image"),
+        ([f"video={FRAMES}", "mask=photo.png"], "photo.png: expected a value for each object"),
         ([f"video={FRAMES}", "points=p.json"], "p.json: point (99, 3) is outside"),
         ([f"video={FRAMES}", "points=bad.json"], "bad.json: expected points"),
         (["video=sizes", f"mask={MASK}"], "b.png: is 8x8 pixels, the first frame 40x56"),
@@ -141,7 +141,7 @@ def test_mistake_is_one_sentence(propagate, folder, capsys, arguments, expected)
     Path("void").mkdir()
     write_mask(Path("empty.png"), np.zeros((40, 56), np.uint8))
     write_mask(Path("small.png"), np.ones((10, 10), np.uint8))
-    cv2.imwrite("color.png", np.zeros((40, 56, 3), np.uint8))
+    cv2.imwrite("photo.png", np.random.default_rng(0).integers(0, 255, (40, 56, 3)))
     Path("p.json").write_text("[[99, 3]]")
     Path("bad.json").write_text('{"a": [1, 2, 3]}')
     Path("sizes").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,11 +16,14 @@ from selfsup_motion.apps.propagate_input import FrameStream, open_frames
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.overlay import draw_masks, draw_points
 from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
-from selfsup_motion.tasks.mask_files import palette, read_mask, write_mask
+from selfsup_motion.tasks.mask_files import VOID, MaskReader, palette, write_mask
+from selfsup_motion.tasks.mask_reading import describe_objects, doubt
 from selfsup_motion.tasks.point_files import PointWriter, read_point_list
 from selfsup_motion.tasks.propagation import LabelPropagator
 from selfsup_motion.tasks.sequences import Frame
 from selfsup_motion.tasks.tracking import follow_masks, follow_points
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -29,7 +33,7 @@ class Propagate:
 
     Args:
         video: file, or folder of frames. An image in it that `mask` names is not taken for one.
-        mask: indexed PNG of the first frame's objects; or
+        mask: the first frame's objects, see `MaskReader` for what the file may be; or
         points: JSON of the first frame's points, `{"nose": [x, y], …}` or `[[x, y], …]`.
         propagator: copies the labels.
         layer: of the encoder; None: its output.
@@ -109,9 +113,16 @@ class Propagate:
     ) -> Iterator[Callable[[], NDArray[np.uint8]]]:
         """Write the masks; yields what draws each."""
         path = Path(str(self.mask))
-        mask, colours = read_mask(path), palette()
+        colours = palette()
+        reader = MaskReader([path], self.names[0])
+        mask = reader.read(path)
+        void = " but for void (255)" if (mask == VOID).any() else ""
+        mask[mask == VOID] = 0
         if not mask.any():
-            raise UserError(f"{path}: is empty, there is nothing to follow.")
+            raise UserError(f"{path}: is empty{void}, there is nothing to follow.")
+        if (reason := doubt(mask)) is not None:
+            log.warning("%s: %s.", path, reason)
+        log.info("Following %s.", describe_objects(mask, reader.object_names))
         (folder / "masks").mkdir()
         last: list[Frame] = []
         found = follow_masks(encoder, self.propagator, self._frames(last, mask, path), mask)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from selfsup_motion.data.label_classes import VOID, LabelClasses
-from selfsup_motion.data.pictures import read_bytes
-from selfsup_motion.errors import ClipReadError, UserError
-
-_MODES = ("P", "L", "1", "I", "I;16")
+from selfsup_motion.data.mask_images import decode_mask, reordered, used
+from selfsup_motion.errors import UserError
 
 
 def read_label_map(path: Path, classes: LabelClasses, void: int) -> NDArray[np.uint8]:
@@ -29,27 +25,34 @@ def read_label_map(path: Path, classes: LabelClasses, void: int) -> NDArray[np.u
 
     Raises:
         ClipReadError: the file is missing or damaged.
-        UserError: a colour image, or an id that is no class: so is then every other file.
+        UserError: a colour image, a lossy one, one whose palette was put in another order, or an
+            id that is no class: so is then every other file.
     """
-    data = read_bytes(path, str(path))
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ClipReadError(
-            f"{path} cannot be decoded as an image: the file is damaged.", file=str(path)
-        ) from error
-    if image.mode not in _MODES:
+    image = decode_mask(path)
+    if image.kind == "colour":
         raise UserError(
-            f"{path} is a colour image ({image.mode}): expected an indexed or grey PNG whose "
-            "pixels are class ids, save it with a palette."
+            f"{path} is a colour image (RGB): expected an indexed or grey PNG whose pixels are "
+            "class ids; convert all label maps, each colour to the id of its class."
         )
-    ids = np.asarray(image)
+    if image.lossy:
+        raise UserError(
+            f"{path} is a JPEG, which changes class ids: expected an indexed or grey PNG; make the "
+            "label maps from the original ones."
+        )
+    if reason := reordered(image):
+        raise UserError(
+            f"{path}: {reason}, so its indices are hardly class ids: expected an indexed or grey "
+            "PNG whose pixels are class ids; convert all label maps, each colour to the id of its "
+            "class."
+        )
+    ids = image.values
     unlabelled = ids == void
     outside = ~unlabelled & ((ids < 0) | (ids >= len(classes)))
     if outside.any():
+        wrong = used(ids[outside]).tolist()
+        others = f" and {len(wrong) - 1} more values" if len(wrong) > 1 else ""
         raise UserError(
-            f"{path} has class {ids[outside].max()}: expected 0 to {len(classes) - 1}, or {void} "
+            f"{path} has class {wrong[-1]}{others}: expected 0 to {len(classes) - 1}, or {void} "
             "for void; check classes.names and void of the data."
         )
     return np.where(unlabelled, VOID, ids).astype(np.uint8)

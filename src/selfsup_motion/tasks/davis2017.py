@@ -17,7 +17,8 @@ from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_masks
 from selfsup_motion.tasks.davis import VOID, DavisEvaluator
 from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
-from selfsup_motion.tasks.mask_files import Ids, palette, read_mask, write_mask
+from selfsup_motion.tasks.mask_files import Ids, palette, read_ids, write_mask
+from selfsup_motion.tasks.mask_reading import doubt, objects_of
 from selfsup_motion.tasks.propagation import LabelPropagator
 from selfsup_motion.tasks.sequences import Frame, LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.tracking import follow_masks
@@ -85,6 +86,7 @@ class Davis2017:
         except ValueError as error:
             raise UserError(f"task.layer: {error}.") from error
         videos = [self.source.open(name) for name in self.names]
+        _announce(videos)
         total, done = sum(len(video.frame_names) for video in videos), 0
         evaluator = DavisEvaluator()
         for video in videos:
@@ -108,7 +110,7 @@ class Davis2017:
         """The frames of a sequence with what `run` found in them, (H, W, 3) uint8."""
         video, colours = self.source.open(name), palette()
         for frame_name, frame in zip(video.frame_names, video.frames(), strict=True):
-            ids = read_mask(folder / "results" / name / f"{frame_name}.png")
+            ids = read_ids(folder / "results" / name / f"{frame_name}.png")
             yield draw_masks(np.ascontiguousarray(frame.transpose(1, 2, 0)), ids, colours)
 
     def _track(self, encoder: FrameEncoder, video: LabelledVideo, folder: Path) -> Iterator[int]:
@@ -126,6 +128,19 @@ class Davis2017:
         partial.rename(final)
 
 
+def _announce(videos: Sequence[LabelledVideo]) -> None:
+    """Say which objects are followed; a first mask that cannot be is found before any work."""
+    masks = [first_mask(video) for video in videos]
+    for video, mask in zip(videos, masks, strict=True):
+        if (reason := doubt(mask)) is not None:
+            log.warning("%s: %s.", video.name, reason)
+    counts = [len(objects_of(mask)) for mask in masks]
+    shown = ", ".join(f"{v.name} {count}" for v, count in zip(videos, counts, strict=True))
+    total = f"{sum(counts)} object{'s' * (sum(counts) != 1)}"
+    log.info("Following %s in %d sequence%s: %s.", total, len(videos), "s" * (len(videos) != 1),
+             shown)  # fmt: skip
+
+
 def first_mask(video: LabelledVideo) -> Ids:
     """The mask that is followed, void as background.
 
@@ -138,10 +153,11 @@ def first_mask(video: LabelledVideo) -> Ids:
             f"{video.name}: the first frame ({video.frame_names[0]}) has no annotation, there is "
             "nothing to follow."
         )
+    void = " but for void" if (mask == VOID).any() else ""
     mask = np.where(mask == VOID, 0, mask).astype(np.uint8)
     if not mask.any():
         raise UserError(
-            f"{video.name}: the annotation of the first frame ({video.frame_names[0]}) is empty, "
+            f"{video.name}: the annotation of the first frame ({video.frame_names[0]}) is empty{void}, "
             "there is nothing to follow; name the others with task.sequences=[…]."
         )
     return mask
@@ -185,7 +201,7 @@ def _score(evaluator: DavisEvaluator, video: LabelledVideo, results: Path) -> No
             continue
         truth.append(mask)
         path = results / f"{name}.png"
-        predicted.append(read_mask(path))
+        predicted.append(read_ids(path))
         if mask.shape != predicted[-1].shape:
             raise UserError(
                 f"{video.name}: the annotation of frame {name} is {mask.shape[0]}x{mask.shape[1]} "

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.frame_order import list_frames
-from selfsup_motion.data.pictures import decode_image, read_bytes
+from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, read_bytes
 from selfsup_motion.errors import UserError
-from selfsup_motion.tasks.mask_files import read_mask
+from selfsup_motion.tasks.mask_files import MaskReader
 from selfsup_motion.tasks.sequences import Frame
 
 log = logging.getLogger(__name__)
+
+MASK_EXTENSIONS = (*IMAGE_EXTENSIONS, ".gif", ".json", ".npy")
 
 
 class DavisFolder:
@@ -57,7 +60,8 @@ class FrameFolderVideo:
 
     Args:
         images: folder of image files; the numbers in their names give the order.
-        masks: folder of indexed PNGs; None: there are none.
+        masks: folder of masks, called as the frames (see `MaskReader` for what they may be); None:
+            there are none.
         leave_out: images in the folder that are no frames.
 
     Raises:
@@ -88,12 +92,52 @@ class FrameFolderVideo:
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Object ids of a frame."""
-        path = self.mask_path(index)
-        return read_mask(path) if path is not None and path.is_file() else None
+        path = self._mask_files.get(self.frame_names[index])
+        return None if path is None else self._reader.read(path)
 
-    def mask_path(self, index: int) -> Path | None:
-        """Where the mask of a frame is looked for."""
-        return None if self._masks is None else self._masks / f"{self.frame_names[index]}.png"
+    @cached_property
+    def _mask_files(self) -> dict[str, Path]:
+        """The masks of the frames that have one, by the frame's name.
+
+        Raises:
+            UserError: two files are masks of one frame, or the masks are called otherwise.
+        """
+        if self._masks is None or not self._masks.is_dir():
+            return {}
+        found: dict[str, Path] = {}
+        others = []
+        for path in sorted(self._masks.iterdir()):
+            if path.suffix.lower() not in MASK_EXTENSIONS or path.name.startswith("."):
+                continue
+            if path.stem in found:
+                raise UserError(
+                    f"{path.parent}: {found[path.stem].name} and {path.name} are masks of one "
+                    "frame; keep one of them."
+                )
+            if path.stem in self._names:
+                found[path.stem] = path
+            else:
+                others.append(path.name)
+        if others and not found:
+            raise UserError(
+                f"{self._masks}: its masks are called {others[0]} and the like, the frames "
+                f"{self._files[0].name}; a mask has the name of its frame."
+            )
+        if others:
+            log.warning(
+                "%s: %d masks have no frame of their name (%s) and are left out.",
+                self._masks, len(others), others[0],
+            )  # fmt: skip
+        return found
+
+    @cached_property
+    def _names(self) -> set[str]:
+        return set(self.frame_names)
+
+    @cached_property
+    def _reader(self) -> MaskReader:
+        names = (name for name in self.frame_names if name in self._mask_files)
+        return MaskReader([self._mask_files[name] for name in names])
 
     def keypoints(self) -> None:
         """There are none."""

@@ -2,61 +2,55 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from selfsup_motion.data.pictures import read_bytes
+from selfsup_motion.data.label_classes import VOID
+from selfsup_motion.data.mask_images import decode_mask
 from selfsup_motion.errors import UserError
+from selfsup_motion.ops.palette import palette
+from selfsup_motion.tasks.mask_reading import MOST_OBJECTS, Ids, MaskReader
 
-Ids = NDArray[np.uint8]
-"""(H, W) uint8; 0 is the background."""
-
-MOST_OBJECTS = 255
-
-
-def palette() -> NDArray[np.uint8]:
-    """The colours of VOC and DAVIS, (256, 3) uint8 RGB: the bits of the id, dealt to R, G and B."""
-    ids = np.arange(256, dtype=np.int64)
-    colours = np.zeros((256, 3), np.int64)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((ids >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colours.astype(np.uint8)
+__all__ = [
+    "MOST_OBJECTS",
+    "VOID",
+    "Ids",
+    "MaskReader",
+    "palette",
+    "read_ids",
+    "read_mask",
+    "write_mask",
+]
 
 
-def read_mask(path: Path) -> Ids:
-    """An indexed or grey PNG as object ids.
+def read_mask(path: Path, frame: str | None = None) -> Ids:
+    """A mask that somebody drew, as object ids; see `MaskReader`.
 
-    A grey image of nothing but 0 and 255 is a mask of one object, with id 1.
+    Args:
+        path: the file.
+        frame: name of its frame, for a file that has the shapes of several images.
+
+    Returns:
+        (H, W) uint8; 0 is the background, 255 void.
 
     Raises:
-        UserError: no such file, not an image, a colour image, or ids beyond 255.
+        UserError: no such file, or it cannot be a mask of objects.
     """
-    data = read_bytes(path, str(path))
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path}: cannot be decoded as an image, expected an indexed PNG of object ids."
-        ) from error
-    if image.mode not in ("P", "L", "1", "I", "I;16"):
-        raise UserError(
-            f"{path}: is a colour image ({image.mode}), expected an indexed PNG whose pixels are "
-            "object ids; save it with a palette."
-        )
-    ids = np.asarray(image).astype(np.int64)
-    if ids.max(initial=0) > MOST_OBJECTS or ids.min(initial=0) < 0:
-        raise UserError(
-            f"{path}: has object id {ids.max()}, an indexed PNG holds ids up to {MOST_OBJECTS}."
-        )
-    if image.mode == "L" and ids.max(initial=0) == 255 and not ((ids > 0) & (ids < 255)).any():
-        ids //= 255
-    return ids.astype(np.uint8)
+    return MaskReader([path], frame).read(path)
+
+
+def read_ids(path: Path) -> Ids:
+    """A mask that `write_mask` wrote: its indices, whatever they are.
+
+    Raises:
+        UserError: no such file, or of another kind.
+    """
+    image = decode_mask(path)
+    if image.kind == "colour" or image.values.max() > VOID:
+        raise UserError(f"{path}: expected an indexed PNG, as results are written.")
+    return image.values.astype(np.uint8)
 
 
 def write_mask(path: Path, ids: Ids) -> None:
