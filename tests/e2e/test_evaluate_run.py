@@ -136,6 +136,54 @@ def test_object_absent_from_the_first_frame_scores_as_empty(evaluate, folder):
     assert float(rows[2].split(",")[1]) > 0.7
 
 
+def test_255_is_void_in_every_frame_and_the_objects_are_told(evaluate, folder, capsys):
+    root = write_davis(folder / "davis", ("cat",), count=6)
+    for time in (2, 3):  # one object is gone, the other one is not told apart
+        path = root / f"Annotations/480p/cat/{time:05d}.png"
+        ids = read_mask(path)
+        cv2.imwrite(str(path), np.where(ids == 1, 255, 0).astype(np.uint8))
+    assert evaluate(*DAVIS, "paths.output_dir=run") == 0
+    told = capsys.readouterr().out
+    assert "Following 2 objects in 1 sequence: cat 2." in told
+    assert "255 is taken as void" in told
+    rows = [row.split(",") for row in Path("run/per_frame.csv").read_text().splitlines()[1:]]
+    ones = {row[2]: float(row[3]) for row in rows if row[1] == "1"}
+    assert ones["2"] == ones["3"] == 0, "void is background where a mask is given"
+    assert ones["1"] > 0.8
+
+
+@pytest.mark.parametrize("kind", ["jpg", "json", "rgb"])
+def test_annotations_in_other_forms_score_the_same(evaluate, folder, kind):
+    root = write_davis(folder / "davis", ("cat",))
+    assert evaluate(*DAVIS, "paths.output_dir=plain") == 0
+    for path in sorted((root / "Annotations/480p/cat").iterdir()):
+        ids = read_mask(path)
+        path.unlink()
+        if kind == "rgb":
+            write = np.array([(0, 0, 0), (0, 9, 200), (200, 9, 0)], np.uint8)[ids]
+            cv2.imwrite(str(path), write)
+        elif kind == "jpg":
+            cv2.imwrite(str(path.with_suffix(".jpg")), (ids == 1).astype(np.uint8) * 255)
+        else:
+            places = [np.argwhere(ids == i)[:, ::-1] for i in (1, 2)]
+            shapes = [
+                {"label": str(i), "shape_type": "rectangle", "group_id": i,
+                 "points": [at.min(0).tolist(), at.max(0).tolist()]}
+                for i, at in enumerate(places)
+            ]  # fmt: skip
+            content = {"shapes": shapes, "imageHeight": 40, "imageWidth": 56}
+            path.with_suffix(".json").write_text(json.dumps(content))
+    assert evaluate(*DAVIS, "paths.output_dir=other") == 0
+    if kind == "jpg":  # one of the two objects
+        rows = Path("plain/per_object.csv").read_text().splitlines()
+        expected = float(rows[1].split(",")[1])
+        assert metrics("other")["J&F"] == pytest.approx(expected, abs=0.05)
+    elif kind == "json":
+        assert metrics("other") == metrics("plain")
+    else:  # numbered by their colours
+        assert metrics("other")["J&F"] == pytest.approx(metrics("plain")["J&F"], abs=1e-6)
+
+
 def break_first(root: Path, kind: str) -> None:
     mask = root / "Annotations/480p/cat/00000.png"
     if kind == "missing":

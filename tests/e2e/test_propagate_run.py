@@ -60,7 +60,7 @@ def test_a_colon_in_a_name_is_no_protocol(propagate):
         arguments = f"video='{video}'", f"mask='{mask}'", f"paths.output_dir='{folder}'"
         assert propagate(*arguments) == 0
         assert sorted(p.name for p in Path(folder).iterdir()) == [
-            "config.yaml", "masks", "overlay.mp4"
+            "config.yaml", "masks", "overlay.mp4", "propagate.log"
         ]  # fmt: skip
 
 

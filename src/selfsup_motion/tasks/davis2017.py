@@ -157,8 +157,8 @@ def first_mask(video: LabelledVideo) -> Ids:
     mask = np.where(mask == VOID, 0, mask).astype(np.uint8)
     if not mask.any():
         raise UserError(
-            f"{video.name}: the annotation of the first frame ({video.frame_names[0]}) is empty{void}, "
-            "there is nothing to follow; name the others with task.sequences=[…]."
+            f"{video.name}: the annotation of the first frame ({video.frame_names[0]}) is empty"
+            f"{void}, there is nothing to follow; name the others with task.sequences=[…]."
         )
     return mask
 
