@@ -17,7 +17,7 @@ import argparse
 import multiprocessing
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -27,8 +27,8 @@ from torch import Tensor
 
 from selfsup_motion.data import videos
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.loader import TrainOrder, ValLoader
-from selfsup_motion.data.reader import ClipReader, Delivery, prepare_worker
+from selfsup_motion.data.loader import TrainOrder, ValLoader, ValOrder
+from selfsup_motion.data.reader import ClipReader, Delivery, Draw, prepare_worker
 from selfsup_motion.data.rng import sample_rng
 from selfsup_motion.data.sampling import RandomClips
 from selfsup_motion.data.source import VideoInfo
@@ -74,6 +74,20 @@ class Readable:
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         return self.source.read(self.infos[index][0], frame_indices)
+
+
+class Given(ValOrder):
+    """The batches of another order, as one that ends."""
+
+    def __init__(self, batches: list[list[Draw]]) -> None:
+        super().__init__(sum(map(len, batches)), len(batches[0]))
+        self._given = batches
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return iter(self._given)
 
 
 def decode(tasks: Sequence[Task], short_side: int) -> None:
@@ -142,15 +156,14 @@ def main() -> None:
         for process in processes:
             process.join()
 
-    def receive(delivery: Delivery) -> dict[str, object]:
+    def receive(delivery: Delivery) -> None:
         assert delivery.batch is not None, delivery.error
-        return delivery.batch
 
     def loaded() -> None:
         reader = ClipReader(source, sampler, Crop(args.crop), 0, ReadingBoard(args.workers))
         # the training loader's order is endless: its workers would go on behind what counts
         draws = [order.batch(position) for position in range(args.batches)]
-        loader = ValLoader(reader, draws, receive, num_workers=args.workers)  # type: ignore[arg-type]
+        loader = ValLoader(reader, Given(draws), receive, num_workers=args.workers)
         assert sum(1 for _ in loader) == args.batches
         loader.close()
 

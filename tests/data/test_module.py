@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from recording import CountingSource, Recorder, fingerprint, make_datamodule
 
 from selfsup_motion.data.module import ClipDataModule
@@ -182,7 +183,10 @@ def test_bad_videos_are_replaced_counted_and_named_once(
     ]
     assert data.skipped_reasons == {"damaged": 2}
     assert sum("4.mp4 is damaged." in message for message in caplog.messages) == 1
-    assert len(module.val_keys) == 3 * 5
+    assert module.val_keys == ["0", "2", "3", "4"] * 3
+    assert data.val_left_out == 1
+    told = [message for message in caplog.messages if "Validation leaves out" in message]
+    assert told == ["Validation leaves out 1 of 5 clips, which cannot be read."]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -205,6 +209,36 @@ def test_a_folder_of_unreadable_videos_is_refused_before_training(tmp_path: Path
 
     with pytest.raises(UserError, match=r"None of the 6 videos can be used: .*\.mp4 is damaged"):
         train(data, tmp_path, max_steps=1)
+
+
+def test_validation_without_a_readable_video_is_refused_before_training(tmp_path: Path) -> None:
+    data = make_datamodule(CountingSource(6), val_source=CountingSource(3, bad=range(3)))
+
+    with pytest.raises(UserError, match=r"^None of the 3 validation videos can be used: 0\.mp4 is"):
+        train(data, tmp_path, max_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "batches"),
+    [
+        ([3], [[0], [1, 2], [4], [5, 6]]),  # a damaged sample makes its batch smaller
+        ([1, 2], [[0], [3, 4], [5, 6]]),  # a damaged batch is not there
+        ([0, 1, 2, 3, 4, 5], [[6]]),
+        ([3, 4, 5, 6], [[0], [1, 2]]),
+    ],
+)
+def test_damaged_samples_are_left_out_of_validation(
+    bad: list[int], batches: list[list[int]]
+) -> None:
+    data = make_datamodule(
+        CountingSource(8), val_source=CountingSource(7, bad=bad), val_batch_size=2,
+        max_bad_fraction=1.0,
+    )  # fmt: skip
+    data.setup("validate")
+    loader = data.val_dataloader()
+    for _ in range(2):
+        assert [[int(key) for key in batch["key"]] for batch in loader] == batches
+    assert data.val_left_out == len(bad)
 
 
 def test_errors_of_a_view_arrive_without_a_workers_traceback() -> None:
@@ -304,9 +338,65 @@ def test_order_is_the_same_for_any_ranks_and_workers_and_after_a_resume(tmp_path
     assert train(data(1), tmp_path, ckpt=tmp_path / "step=5.ckpt", max_steps=7).batches == whole[5:]
 
 
+class Buffered(Recorder):
+    """Its buffer makes distributed training talk to all ranks in every validation step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+        self.sizes: list[int] = []
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.sizes.append(len(batch["key"]))
+        assert len(batch["frame"]) == len(batch["key"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "devices"),
+    [
+        ([0, 2, 4], 2),  # all of the first rank's share of two batches
+        ([1, 3, 5, 7, 9], 2),  # all of a rank's share of the whole set
+        ([6, 7, 8, 9, 10], 2),  # the last batches
+        ([0, 1, 2, 3, 5, 6, 7, 8, 9], 2),  # one sample for each rank is left
+        ([0, 1, 3, 4, 6, 7], 3),
+    ],
+)
+def test_ranks_share_what_can_be_read_and_do_not_wait_for_one_another(
+    tmp_path: Path, bad: list[int], devices: int
+) -> None:
+    data = make_datamodule(
+        CountingSource(6), batch_size=devices * 2, val_source=CountingSource(11, bad=bad),
+        val_batch_size=devices * 2, max_bad_fraction=1.0,
+    )  # fmt: skip
+    trainer = make_trainer(
+        tmp_path, max_steps=1, strategy="ddp_fork", devices=devices, callbacks=[RanksAgree()]
+    )
+    trainer.fit(Buffered(), datamodule=data)
+
+    keys = [ast.literal_eval((tmp_path / f"val{r}").read_text()) for r in range(devices)]
+    sizes = [ast.literal_eval((tmp_path / f"sizes{r}").read_text()) for r in range(devices)]
+    assert sorted(int(key) for some in keys for key in some) == sorted({*range(11)} - {*bad})
+    assert len({len(some) for some in sizes}) == 1
+    assert all(size > 0 for some in sizes for size in some)
+    assert (tmp_path / "left_out").read_text() == str(len(bad))
+
+
+def test_fewer_readable_samples_than_ranks_are_refused(tmp_path: Path) -> None:
+    source = CountingSource(5, bad=[0, 2, 3, 4])
+    data = make_datamodule(CountingSource(6), batch_size=6, val_source=source, max_bad_fraction=1.0)
+    trainer = make_trainer(tmp_path, max_steps=1, strategy="ddp_fork", devices=2)
+    with pytest.raises(Exception, match="Only 1 of the 5 validation clips can be read, fewer than"):
+        trainer.fit(Buffered(), datamodule=data)
+
+
 class RanksAgree(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Recorder)
         folder = Path(trainer.default_root_dir)
         (folder / f"rank{trainer.global_rank}").write_text(repr(pl_module.batches))
         (folder / f"val{trainer.global_rank}").write_text(repr(pl_module.val_keys))
+        if isinstance(pl_module, Buffered):
+            (folder / f"sizes{trainer.global_rank}").write_text(repr(pl_module.sizes))
+            datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+            (folder / "left_out").write_text(str(datamodule.val_left_out))

@@ -290,7 +290,9 @@ def test_too_short_videos_are_refused_before_training(tmp_path: Path) -> None:
         val_view=Shrink(),
         batch_size=1,
     )
-    with pytest.raises(UserError, match=r"None of the 2 videos .* has 7 frames, .* needs 9"):
+    with pytest.raises(
+        UserError, match=r"None of the 2 validation videos .* has 7 frames, .* needs 9"
+    ):
         data.setup("fit")
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from selfsup_motion.data.label_classes import VOID
 from selfsup_motion.data.toy import ToyWorld
-from selfsup_motion.errors import UserError
+from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.models.small_resnet3d import SmallResNet3d
 from selfsup_motion.tasks.frame_encoder import FrameEncoder
@@ -171,3 +171,34 @@ def test_a_folder_of_voc_can_be_probed_on(shared):
     made = build(cfg.callbacks.probe, "callbacks.probe")
     _, trainer = fit(small_encoder(), made, steps=2)
     assert 0 < float(trainer.callback_metrics["val/probe_miou"]) <= 1
+
+
+class Damaged:
+    """Images of a source, some of which cannot be read."""
+
+    def __init__(self, source: Any, bad: set[int]) -> None:
+        self.source, self.bad = source, bad
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def info(self, index: int) -> Any:
+        return self.source.info(index)
+
+    def read(self, index: int, frame_indices: Any) -> Any:
+        if index in self.bad:
+            raise ClipReadError(f"{index}.png is damaged.", file=f"{index}.png")
+        return self.source.read(index, frame_indices)
+
+
+def test_damaged_images_are_left_out(caplog):
+    world = ToyWorld(3, size=32, num_frames=1)
+    found = list(labelled_images(Damaged(world, {1}), "semantic", 3, None))
+    assert [image.mean() for image, _ in found] == [
+        image.mean()
+        for i, (image, _) in enumerate(labelled_images(world, "semantic", 3, None))
+        if i != 1
+    ]
+    assert caplog.messages == ["Left out of the probe: 1.png is damaged."]
+    with pytest.raises(UserError, match=r"None of the 3 probe videos can be used: 0\.png is"):
+        list(labelled_images(Damaged(world, {0, 1, 2}), "semantic", 3, None))

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.source import Source, VideoInfo, video_name
+from selfsup_motion.data.source import Source, VideoInfo, divided_by_name, video_name
 from selfsup_motion.errors import ClipReadError, UserError
 
 
@@ -123,6 +123,17 @@ class ConcatSource:
         """What video `index` is called, found without opening it."""
         name, source, place = self._find(index)
         return f"{name}/{video_name(source, place)}"
+
+    def place(self, index: int) -> float | None:
+        """Where video `index` stands in the divisions by names; None unless all sources have one.
+
+        A video that an epoch visits several times has one place.
+        """
+        if not all(map(divided_by_name, self.sources.values())):
+            return None
+        _, source, place = self._find(index)
+        found: float | None = source.place(place)  # type: ignore[attr-defined]
+        return found
 
     def info(self, index: int) -> VideoInfo:
         """Describe video `index`; raises `ClipReadError`."""

@@ -8,8 +8,9 @@ import logging
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
-from selfsup_motion.data.reader import Batch, Delivery, Fault
+from selfsup_motion.data.reader import Delivery, Fault
 from selfsup_motion.errors import BadFilesError
 from selfsup_motion.file_names import register_handler, shown
 
@@ -26,7 +27,9 @@ class BadVideos:
     the videos seen so far; until `JUDGED_FROM` are seen, of the first `JUDGED_FROM`.
     """
 
-    def __init__(self, num_videos: int, max_fraction: float, name: str = "train") -> None:
+    def __init__(
+        self, num_videos: int, max_fraction: float, name: Literal["train", "val"] = "train"
+    ) -> None:
         """Begin with none.
 
         Args:
@@ -44,8 +47,8 @@ class BadVideos:
         self._seen = bytearray(num_videos)
         self._num_seen = 0
 
-    def receive(self, delivery: Delivery) -> Batch:
-        """Take note of the videos a batch touched and return the batch.
+    def receive(self, delivery: Delivery) -> None:
+        """Take note of the videos that a batch touched.
 
         Raises:
             BadFilesError: too many bad videos.
@@ -57,17 +60,16 @@ class BadVideos:
                 self._num_seen += 1
             if fault is not None and video not in self.faults:
                 self.faults[video] = fault
-                log.warning("Skipped: %s", fault.message)
+                what = "Left out of validation" if self.name == "val" else "Skipped"
+                log.warning("%s: %s", what, fault.message)
                 if self.table is not None:
                     self.table.add(self.name, fault)
-        if delivery.batch is None:
-            assert delivery.error is not None
+        if delivery.error is not None:
             raise delivery.error
         judged = max(self._num_seen, min(JUDGED_FROM, self.num_videos))
         bad = len(self.faults)
         if bad > 1 and bad > self.max_fraction * judged:
             raise BadFilesError(self._too_many())
-        return delivery.batch
 
     def _too_many(self) -> str:
         reasons = Counter(fault.reason for fault in self.faults.values()).most_common()

@@ -138,7 +138,7 @@ def split_by_name(paths: Sequence[str], val_share: float) -> tuple[list[str], li
     """
     if len(paths) == 1:
         return list(paths), list(paths)
-    place = {path: _fraction(path) for path in paths}
+    place = {path: place_of(path) for path in paths}
     held_out = {path for path in paths if place[path] < val_share}
     if not held_out:
         held_out = {min(paths, key=place.__getitem__)}
@@ -148,7 +148,7 @@ def split_by_name(paths: Sequence[str], val_share: float) -> tuple[list[str], li
     return train, [path for path in paths if path in held_out]
 
 
-def _fraction(path: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
+def place_of(path: str) -> float:
+    """A number in [0, 1) that depends on the name alone; the smallest are held out."""
     digest = hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,7 @@ class PairList:
         Raises:
             UserError: a file cannot be read, is empty, or a line has another number of columns.
         """
+        self.divided_by_name = False
         texts: list[bytes] = []
         starts: list[NDArray[np.int64]] = []
         ends: list[NDArray[np.int64]] = []
@@ -88,6 +90,7 @@ class PairList:
                     parts.divide(folders, split, share, root=root, what="folder of frames")
                 )
                 return np.array([folder in kept for folder in own])
+        self.divided_by_name = True
         held_out = self._held_out(share)
         return held_out if split == "val" else ~held_out
 
@@ -97,11 +100,15 @@ class PairList:
         return os.fsdecode(name.rpartition(b"/")[0])
 
     def _held_out(self, share: float) -> NDArray[np.bool_]:
-        places = self._places(by_folder=True)
-        if places.min() == places.max():
-            places = self._places(by_folder=False)
+        places = self.places
         chosen: NDArray[np.bool_] = places < share
         return chosen if chosen.any() else places == places.min()
+
+    @cached_property
+    def places(self) -> NDArray[np.float64]:
+        """(N,) numbers in [0, 1) by which pairs are held out, smaller ones first."""
+        places = self._places(by_folder=True)
+        return places if places.min() != places.max() else self._places(by_folder=False)
 
     def _places(self, *, by_folder: bool) -> NDArray[np.float64]:
         """(N,) numbers in [0, 1) that depend on the first image's folder or name alone."""
@@ -117,6 +124,8 @@ class PairList:
     def only(self, chosen: NDArray[np.bool_]) -> None:
         """Keep these pairs."""
         self._starts, self._ends = self._starts[chosen], self._ends[chosen]
+        if "places" in self.__dict__:
+            self.__dict__["places"] = self.places[chosen]
 
     def _line(self, index: int) -> bytes:
         return self._text[int(self._starts[index]) : int(self._ends[index])]

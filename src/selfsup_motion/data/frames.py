@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.files import PathList
+from selfsup_motion.data.files import PathList, place_of
 from selfsup_motion.data.flow_estimation import FlowName, in_workers
 from selfsup_motion.data.flow_store import FlowStore
 from selfsup_motion.data.frame_lists import FolderList, PairList, find_lists
@@ -106,6 +106,7 @@ class FrameFolder(ThreadLocal):
         given = val_lists if split == "val" and val_lists is not None else lists
         files = None if given is None else [self.root / name for name in given]
         separate = val_lists is not None or split == "all"
+        self._divided = False
         if layout == "pairs":
             self._entries: PairList | FolderList = self._pairs(
                 files, split, separate, val_share, split_folders
@@ -147,6 +148,17 @@ class FrameFolder(ThreadLocal):
         """Where pair or folder `index` is, found without opening it."""
         entry = self._entries[index][0]
         return str(self.root / str(entry))
+
+    def place(self, index: int) -> float | None:
+        """Where entry `index` stands in the division by names; None if there is none.
+
+        Pairs of one folder have one place, if there are several folders to divide.
+        """
+        if not self._divided:
+            return None
+        if isinstance(self._entries, PairList):
+            return float(self._entries.places[index])
+        return place_of(self._entries[index][0])
 
     def info(self, index: int) -> VideoInfo:
         """Describe pair or folder `index`; raises `ClipReadError`.
@@ -219,6 +231,7 @@ class FrameFolder(ThreadLocal):
         if not separate and split != "all" and len(pairs) > 1:
             where = f"{self.root} ({', '.join(file.name for file in files)})"
             pairs.only(pairs.of_split(split, val_share, where, split_folders))
+            self._divided = pairs.divided_by_name
         first = [pairs[index][0] for index in range(min(len(pairs), _LOOKED_AT))]
         if not any((self.root / name).exists() for name in first):
             raise UserError(
@@ -240,6 +253,7 @@ class FrameFolder(ThreadLocal):
         if separate or split == "all":
             return folders
         parts = Parts(folders.paths, enabled=split_folders)
+        self._divided = parts.divides_by_name
         return folders.subset(
             parts.divide(
                 folders.paths, split, val_share, root=str(self.root), what="folder of frames"

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.files import PathList, find_files, outside
+from selfsup_motion.data.files import PathList, find_files, outside, place_of
 from selfsup_motion.data.geometry import resize_image, short_side_size
 from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, image_size, read_bytes
@@ -64,6 +64,7 @@ class ImageFolder(ThreadLocal):
         if short_side is not None and short_side < 16:
             raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
         self.short_side = short_side
+        self._divided = False
         separate = val_root is not None and split == "val"
         self.root = Path(val_root if separate and val_root is not None else root)
         key = "data.val_root" if separate else "data.root"
@@ -74,6 +75,7 @@ class ImageFolder(ThreadLocal):
             share = val_share if val_root is None else None
             parts = Parts(paths, enabled=split_folders)
             paths = parts.divide(paths, split, share, root=str(self.root), what="image")
+            self._divided = share is not None and parts.divides_by_name
         self._paths = PathList(paths)
 
     def __len__(self) -> int:
@@ -88,6 +90,10 @@ class ImageFolder(ThreadLocal):
     def name(self, index: int) -> str:
         """What image `index` is called, found without opening it."""
         return str(self.root / self._paths[index])
+
+    def place(self, index: int) -> float | None:
+        """Where image `index` stands in the division by names; None if there is none."""
+        return place_of(self._paths[index]) if self._divided else None
 
     def info(self, index: int) -> VideoInfo:
         """Describe image `index`, resized and upright; raises `ClipReadError`."""

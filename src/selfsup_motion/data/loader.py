@@ -5,19 +5,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from selfsup_motion.data.reader import Batch, ClipReader, Delivery, Draw, prepare_worker
+from selfsup_motion.data.reader import (
+    Batch,
+    ClipReader,
+    Delivery,
+    Draw,
+    as_in_a_worker,
+    prepare_worker,
+)
 from selfsup_motion.data.rng import ORDER_STREAM, sample_rng
+from selfsup_motion.errors import BadFilesError
 
 log = logging.getLogger(__name__)
 
-Receive = Callable[[Delivery], Batch]
-"""Takes note of what a worker reported and hands on the batch."""
+_T = TypeVar("_T")
+
+Receive = Callable[[Delivery], None]
+"""Takes note of what a worker reported; raises what kept it from making the batch."""
 
 
 class TrainOrder:
@@ -229,7 +241,9 @@ class TrainLoader:
             delivery = next(stream)
             self.wait_seconds += time.perf_counter() - since
             self._position += 1
-            yield self._receive(delivery)
+            self._receive(delivery)
+            assert delivery.batch is not None  # training replaces what it cannot read
+            yield delivery.batch
 
     def close(self) -> None:
         """Stop the workers; the next `iter` starts new ones."""
@@ -259,7 +273,11 @@ class TrainLoader:
 
 
 class ValLoader:
-    """Delivers every sample of `order` once per `iter`; arguments as for `TrainLoader`."""
+    """Delivers every readable sample of `order` once per `iter`; arguments as for `TrainLoader`.
+
+    Every rank gets the same number of batches, none of them empty: collectives inside a validation
+    step would wait for ever for a rank that has nothing to do.
+    """
 
     def __init__(
         self,
@@ -267,17 +285,23 @@ class ValLoader:
         order: ValOrder,
         receive: Receive,
         *,
+        everyone: Callable[[bool], bool] = lambda here: here,
         num_workers: int = 0,
         prefetch_factor: int = 2,
         pin_memory: bool = False,
     ) -> None:
         self.order = order
+        self.left_out = 0
+        """Samples that the last pass could not read, of all ranks."""
+        self._reader = reader
         self._receive = receive
+        self._everyone = everyone
+        self._pin_memory = pin_memory
         self._workers = _Workers(reader, num_workers, prefetch_factor, pin_memory)
         self._started = False
 
     def __len__(self) -> int:
-        """Batches of a pass."""
+        """Batches of a pass, if all can be read; else there may be fewer."""
         return len(self.order)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -285,12 +309,83 @@ class ValLoader:
             self._workers.fetch_again() if self._started else self._workers.fetch(self.order)
         )
         self._started = True
-        return map(self._receive, deliveries)
+        return self._batches(deliveries)
 
     def close(self) -> None:
         """Stop the workers; the next `iter` starts new ones."""
         self._started = False
         self._workers.close()
+
+    def _batches(self, deliveries: Iterable[Delivery]) -> Iterator[Batch]:
+        """The batches, one kept back until it is known that others follow.
+
+        Where a rank could read nothing of its share of a global batch, what is left of that batch
+        is dealt anew. If that is fewer samples than ranks, they wait for the next global batch, or
+        at the end join the last one.
+        """
+        held: Delivery | None = None
+        waiting: list[Draw] = []
+        count = 0
+        for delivery in deliveries:
+            self._receive(delivery)
+            if waiting or not self._everyone(bool(delivery.draws)):
+                waiting = sorted(chain(waiting, *self._gathered(delivery.draws)))
+                if len(waiting) < self.order.world_size:
+                    continue
+                delivery = self._share(waiting, delivery)
+                waiting = []
+            if held is not None:
+                assert held.batch is not None
+                count += len(held.draws)
+                yield held.batch
+            held = delivery
+        if held is None:
+            total, ranks = self.order.num_samples, self.order.world_size
+            raise BadFilesError(
+                f"Only {len(waiting)} of the {total} validation clips can be read, fewer than the "
+                f"{ranks} devices."
+                if waiting
+                else f"None of the {total} validation clips can be read."
+            )
+        if waiting:
+            held = self._share(sorted(chain(waiting, *self._gathered(held.draws))), held)
+        # before the last batch: Lightning may not ask for what follows it
+        self._account(count + len(held.draws))
+        assert held.batch is not None
+        yield held.batch
+
+    def _account(self, count: int) -> None:
+        """Tell how many samples are missing, given how many this rank has."""
+        left_out = self.order.num_samples - sum(self._gathered(count))
+        if left_out and left_out != self.left_out and self.order.rank == 0:
+            log.warning(
+                "Validation leaves out %d of %d clips, which cannot be read.",
+                left_out, self.order.num_samples,
+            )  # fmt: skip
+        self.left_out = left_out
+
+    def _share(self, draws: list[Draw], own: Delivery) -> Delivery:
+        """This rank's share of samples that are known to be readable."""
+        mine = draws[self.order.rank :: self.order.world_size]
+        if mine == own.draws:
+            return own
+        with as_in_a_worker():
+            delivery = self._reader.__getitems__(mine)
+        self._receive(delivery)
+        if delivery.draws != mine:
+            raise BadFilesError(
+                "A validation clip could be read on one device and not on another (see the "
+                "warnings): is the storage overloaded?"
+            )
+        return delivery.pin_memory() if self._pin_memory else delivery
+
+    def _gathered(self, own: _T) -> list[_T]:
+        """What each rank has, by rank."""
+        if self.order.world_size == 1:
+            return [own]
+        parts = [own] * self.order.world_size
+        torch.distributed.all_gather_object(parts, own)
+        return parts
 
 
 class _From:

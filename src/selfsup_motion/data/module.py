@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +15,15 @@ import torch
 from selfsup_motion.data.device_flow import DeferredFlow, RaftFlow, RaftName
 from selfsup_motion.data.faults import BadFilesTable, BadVideos
 from selfsup_motion.data.flow_estimation import ON_DEVICE, FlowName
+from selfsup_motion.data.held_out import Part, choose
 from selfsup_motion.data.loader import TrainLoader, TrainOrder, ValLoader, ValOrder
-from selfsup_motion.data.reader import Batch, ClipReader, Fault, View
+from selfsup_motion.data.reader import (
+    Batch,
+    ClipReader,
+    Delivery,
+    Fault,
+    View,
+)
 from selfsup_motion.data.resume import processed_batches, rewind_to_step
 from selfsup_motion.data.sampling import ClipSampler
 from selfsup_motion.data.source import Source, video_name
@@ -95,17 +103,23 @@ class ClipDataModule(pl.LightningDataModule):
         self.val_batch_size = val_batch_size
         self.seed = seed
         self._views = view, val_view
+        self._sources = source, val_source
         self._raft: RaftFlow | None = None
         if flow in ON_DEVICE and hasattr(view, "needs_flow"):
             view, val_view = _deferred(view, flow), _deferred(val_view, flow)
             self._raft = RaftFlow(cast(RaftName, flow), flow_weights, check=flow_check)
         else:
             source, val_source = _matched(source, view), _matched(val_source, val_view)
+        self._max_bad_fraction = max_bad_fraction
         boards = ReadingBoard(num_workers), ReadingBoard(num_workers)
         self._train_reader = ClipReader(source, sampler, view, seed, boards[0])
-        self._val_reader = ClipReader(val_source, val_sampler, val_view, VAL_SEED, boards[1])
+        self._val_reader = ClipReader(
+            val_source, val_sampler, val_view, VAL_SEED, boards[1], replace=False
+        )
         self._train_faults = BadVideos(len(source), max_bad_fraction)
         self._val_faults = BadVideos(len(val_source), max_bad_fraction, "val")
+        self._former_faults: list[Fault] = []
+        self._chosen = False
         self._loading: dict[str, Any] = {
             "num_workers": num_workers,
             "prefetch_factor": prefetch_factor,
@@ -113,12 +127,14 @@ class ClipDataModule(pl.LightningDataModule):
         }
         self._loaders: list[TrainLoader | ValLoader] = []
         self._waited = 0.0
+        self._left_out = 0
         self._bad_files: Path | None = None
 
     @property
     def bad_videos(self) -> list[Fault]:
         """The unreadable videos met so far by this process's loaders, and what is wrong."""
-        return [*self._train_faults.faults.values(), *self._val_faults.faults.values()]
+        of_parts = (part.faults.values() for part in (self._train_faults, self._val_faults))
+        return [*self._former_faults, *chain(*of_parts)]
 
     @property
     def skipped_files(self) -> int:
@@ -129,6 +145,12 @@ class ClipDataModule(pl.LightningDataModule):
     def skipped_reasons(self) -> dict[str, int]:
         """Number of them by reason."""
         return dict(Counter(fault.reason for fault in self.bad_videos))
+
+    @property
+    def val_left_out(self) -> int:
+        """Number of clips, of all ranks, that the last whole validation could not read."""
+        loaders = [loader for loader in self._loaders if isinstance(loader, ValLoader)]
+        return loaders[-1].left_out if loaders else self._left_out
 
     @property
     def wait_seconds(self) -> float:
@@ -152,6 +174,9 @@ class ClipDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Check the sizes and make one sample of either kind, so that what cannot work fails here.
 
+        Where validation is a share of the videos, chosen by their names, and none of these can be
+        used, others are held out instead.
+
         Raises:
             UserError: a batch size that the number of devices does not divide, fewer clips than
                 a batch takes, no readable video, a view that cannot work on this source.
@@ -164,6 +189,7 @@ class ClipDataModule(pl.LightningDataModule):
             if self.trainer is not None:  # of the first rank: the others may have their own time
                 path = self.trainer.strategy.broadcast(path)
             self._train_faults.table = self._val_faults.table = BadFilesTable(path)
+        self._choose_videos()
         world_size = self._world_size
         clips, val_clips = len(self._train_reader), len(self._val_reader)
         if stage == "fit":
@@ -183,7 +209,6 @@ class ClipDataModule(pl.LightningDataModule):
             raise UserError(
                 f"The validation set has {val_clips} clips, fewer than the {world_size} devices."
             )
-        self._val_faults.receive(self._val_reader.__getitems__([(0, 0)]))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Give a batch that is on the device the flow that it lacks, then to the method's hook."""
@@ -224,14 +249,21 @@ class ClipDataModule(pl.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> ValLoader:
-        """All validation clips, each once, shared among the devices."""
+        """All validation clips that can be read, each once, shared among the devices."""
         order = ValOrder(
             len(self._val_reader),
             self.val_batch_size or self.batch_size // self._accumulated,
             rank=self._rank,
             world_size=self._world_size,
         )
-        loader = ValLoader(self._val_reader, order, self._val_faults.receive, **self._loading)
+        strategy = None if self.trainer is None else self.trainer.strategy
+        loader = ValLoader(
+            self._val_reader,
+            order,
+            self._val_faults.receive,
+            everyone=bool if strategy is None else strategy.reduce_boolean_decision,
+            **self._loading,
+        )
         self._loaders.append(loader)
         return loader
 
@@ -244,10 +276,40 @@ class ClipDataModule(pl.LightningDataModule):
         self._close()
 
     def _close(self) -> None:
-        self._waited = self.wait_seconds
+        self._waited, self._left_out = self.wait_seconds, self.val_left_out
         for loader in self._loaders:
             loader.close()
         self._loaders = []
+
+    def _choose_videos(self) -> None:
+        """Hold out other videos if none of those that are held out can be used."""
+        if self._chosen:  # by an earlier `setup`
+            return
+        self._chosen = True
+        train, val = self._train_reader, self._val_reader
+        # the first rank decides: to the others, storage may look different at this moment
+        choice = choose(train, val) if self._rank == 0 else None
+        if self.trainer is not None:
+            choice = self.trainer.strategy.broadcast(choice)
+        assert choice is not None
+        if choice.error is not None:
+            raise choice.error
+        if choice.train is None or choice.val is None:
+            self._val_faults.receive(Delivery(None, choice.tried))
+            return
+        table = self._val_faults.table
+        former = BadVideos(len(train.source) + len(val.source), self._max_bad_fraction, choice.part)
+        former.table = table
+        former.receive(Delivery(None, choice.tried))
+        self._former_faults = list(former.faults.values())
+        sources = self._sources
+        parts = (Part(sources[part.side], part.videos) for part in (choice.train, choice.val))
+        matched = map(_matched, parts, self._views) if self._raft is None else parts
+        train.source, val.source = matched
+        choice.tell(val.source)
+        self._train_faults = BadVideos(len(train.source), self._max_bad_fraction)
+        self._val_faults = BadVideos(len(val.source), self._max_bad_fraction, "val")
+        self._train_faults.table = self._val_faults.table = table
 
     @property
     def _rank(self) -> int:

@@ -136,6 +136,11 @@ class Parts:
         """The parts that there are."""
         return {part for part in self._marks.values() if part is not None}
 
+    @property
+    def divides_by_name(self) -> bool:
+        """Whether no folder is held out, so that `divide` holds out a share by the names."""
+        return self.found.isdisjoint(HELD_OUT)
+
     def __getitem__(self, path: str) -> Part | Literal["left out"] | None:
         """The part of a path; None: its folders say nothing."""
         mark = self._mark(path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -47,9 +48,11 @@ class Delivery:
     """What a worker sends for one batch."""
 
     batch: Batch | None
-    """None if `error` says why."""
+    """None if `error` says why, or if every sample was left out."""
     tried: list[tuple[int, Fault | None]]
     """(video index, why it could not be read or None) of every video touched."""
+    draws: list[Draw] = field(default_factory=list)
+    """What the batch is made of, in its order: those asked for without those left out."""
     error: UserError | None = None
 
     def pin_memory(self) -> Delivery:
@@ -71,6 +74,8 @@ class ClipReader:
         view: View,
         seed: int,
         board: ReadingBoard | None = None,
+        *,
+        replace: bool = True,
     ) -> None:
         """Describe the samples.
 
@@ -80,12 +85,15 @@ class ClipReader:
             view: makes a sample of a clip.
             seed: of the samples' randomness.
             board: takes down which video is being read.
+            replace: take another video for one that cannot be read, which training does; without,
+                its samples are left out, so that what is measured is measured on each sample once.
         """
         self.source = source
         self.board = board or ReadingBoard(0)
         self.sampler = sampler
         self.view = view
         self.seed = seed
+        self.replace = replace
 
     def __len__(self) -> int:
         """Samples in an epoch."""
@@ -104,18 +112,21 @@ class ClipReader:
         worker would reach the user as a worker's traceback."""
         tried: list[tuple[int, Fault | None]] = []
         try:
-            samples = [self.sample(epoch, index, tried) for epoch, index in draws]
+            made = [(draw, self.sample(*draw, tried)) for draw in draws]
         except UserError as error:
-            return Delivery(None, tried, error)
-        keys = [key for key, _ in samples]
+            return Delivery(None, tried, error=error)
+        kept = [(draw, *sample) for draw, sample in made if sample is not None]
+        if not kept:
+            return Delivery(None, tried)
+        good, keys, samples = (list(column) for column in zip(*kept, strict=True))
         stack = getattr(self.view, "collate", default_collate)
-        batch: Batch = stack([sample for _, sample in samples])
-        return Delivery({**batch, "key": keys}, tried)
+        batch: Batch = stack(samples)
+        return Delivery({**batch, "key": keys}, tried, good)
 
     def sample(
         self, epoch: int, index: int, tried: list[tuple[int, Fault | None]]
-    ) -> tuple[str, dict[str, Tensor]]:
-        """Make one sample, from another video if its own is unreadable.
+    ) -> tuple[str, dict[str, Tensor]] | None:
+        """Make one sample, with `replace` from another video if its own is unreadable.
 
         The replacement is drawn from the sample's own randomness: it is the same at every run.
 
@@ -125,7 +136,7 @@ class ClipReader:
             tried: takes a record of each video touched.
 
         Returns:
-            The video's key and the view's output.
+            The video's key and the view's output; None if the sample is left out.
 
         Raises:
             BadFilesError: none of up to `MAX_TRIES` videos can be read.
@@ -145,21 +156,46 @@ class ClipReader:
             else:
                 tried.append((video, None))
                 return clip.key, self.view(clip, rng)
+            if not self.replace:
+                return None
             if len(failures) >= min(MAX_TRIES, len(self.source)):
-                raise BadFilesError(_nothing_readable(len(self.source), list(failures.values())))
+                raise BadFilesError(nothing_readable(len(self.source), list(failures.values())))
             if replacements is None:
                 replacements = sample_rng(self.seed, epoch, index, REPLACEMENT_STREAM)
             while video in failures:
                 video = int(replacements.integers(len(self.source)))
 
 
-def _nothing_readable(total: int, reasons: list[str]) -> str:
-    if len(reasons) == total:
-        which = f"None of the {total} videos can be used"
+def nothing_readable(total: int, reasons: Sequence[str], kind: str = "") -> str:
+    """A sentence for a set of `total` videos of which none of those tried can be used.
+
+    Args:
+        total: videos of the set.
+        reasons: a sentence for each video tried.
+        kind: of the videos, as an adjective with a space behind it ("validation ").
+    """
+    if total == 1:
+        which = f"The only {kind}video cannot be used"
+    elif len(reasons) == total:
+        which = f"None of the {total} {kind}videos can be used"
     else:
-        which = f"{len(reasons)} of {len(reasons)} videos drawn from {total} cannot be used"
+        tried = len(reasons)
+        which = f"{tried} of {tried} {kind}videos drawn from {total} cannot be used"
     more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
     return f"{which}: {' '.join(reasons[:3])}{more}"
+
+
+@contextmanager
+def as_in_a_worker() -> Iterator[None]:
+    """Read in this process as a worker would: last digits depend on the number of threads."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
 
 
 def prepare_worker(worker: int) -> None:

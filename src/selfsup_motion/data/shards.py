@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.files import place_of
 from selfsup_motion.data.flow_estimation import FlowName, in_workers
 from selfsup_motion.data.index import NAME, VideoIndex
 from selfsup_motion.data.parts import Parts
@@ -103,11 +104,13 @@ class ClipShards(ThreadLocal):
         )
         if not {"shard", "offset", "size"} <= index.more.keys() or not len(index):
             raise UserError(f"{key}={self.root}: its {NAME} lists no videos in shards.")
+        self._divided = False
         if split != "all":
             share = val_share if val_root is None else None
             parts = Parts(index.keys, enabled=split_folders)
             keys = parts.divide(index.keys, split, share, root=str(self.root), what="video")
             index = index.only(keys)
+            self._divided = share is not None and parts.divides_by_name
         self._index = index
 
     def __len__(self) -> int:
@@ -139,6 +142,10 @@ class ClipShards(ThreadLocal):
     def name(self, index: int) -> str:
         """What video `index` is called, found without opening it."""
         return str(self._index.keys[index])
+
+    def place(self, index: int) -> float | None:
+        """Where video `index` stands in the division by names; None if there is none."""
+        return place_of(self._index.keys[index]) if self._divided else None
 
     def info(self, index: int) -> VideoInfo:
         """Describe video `index`; opens nothing."""

@@ -34,6 +34,9 @@ class Source(Protocol):
       frame and its flow. Frames that only the flow leads to need not be decoded and may be
       missing.
     - `name(i) -> str`: what video i is called, found without touching any file.
+    - `place(i) -> float | None`: where the source is one side of a division by names, the number in
+      [0, 1) that decided on which side video i is; smaller ones are held out. None where validation
+      has videos of its own. Lets the data module hold out others if those that were cannot be used.
     - `blocks: tuple[NDArray[np.int64], int] | None`: a block for each video, and how many blocks
       training mixes at a time (see `TrainOrder`); None mixes all.
     """
@@ -59,3 +62,9 @@ def video_name(source: Source, index: int) -> str:
     """What video `index` is called in messages; no file is touched."""
     name = getattr(source, "name", None)
     return f"video {index}" if name is None else str(name(index))
+
+
+def divided_by_name(source: Source) -> bool:
+    """Whether the source is one side of a division by names, see `Source.place`."""
+    place = getattr(source, "place", None)
+    return place is not None and len(source) > 0 and place(0) is not None

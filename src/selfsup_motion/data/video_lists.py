@@ -117,16 +117,19 @@ def videos_of_split(
     extensions: Sequence[str],
     find: Callable[[], Sequence[str]],
     split_folders: bool,
-) -> VideoList:
+) -> tuple[VideoList, bool]:
     """The videos of one side of the lists; see `from_lists` for the arguments and errors.
 
     Where the lists do not say what is held out, the folders do (`Parts`) if `split_folders` is set.
+
+    Returns:
+        The videos, and whether they are one side of a division by names.
     """
     lists, val_lists = files.lists, files.val_lists
     if val_lists is not None:
         mine, theirs = (val_lists, lists) if split == "val" else (lists, val_lists)
         rows = files.val_split if split == "val" else files.split
-        return from_lists(root, mine, theirs, extensions, find, rows)
+        return from_lists(root, mine, theirs, extensions, find, rows), False
     known = {row.split for name in lists for row in _rows(root / name, extensions)}
     trained = files.split and _split_name(files.split)
     if trained is None and {"train", "validate"} <= known:
@@ -135,14 +138,16 @@ def videos_of_split(
     if held_out is None and trained is not None and "validate" in known - {trained}:
         held_out = "validate"
     if split == "val" and held_out is not None:
-        return from_lists(root, lists, (), extensions, find, held_out)
+        return from_lists(root, lists, (), extensions, find, held_out), False
     listed = from_lists(
         root, lists, (), extensions, find, files.split if split == "all" else trained
     )
     if split == "all" or held_out is not None:
-        return listed
+        return listed, False
     where = f"{root} ({', '.join(lists)})"
-    return listed.part(split, val_share, root=where, split_folders=split_folders)
+    by_name = Parts(listed.paths, enabled=split_folders).divides_by_name
+    part = listed.part(split, val_share, root=where, split_folders=split_folders)
+    return part, by_name
 
 
 def from_lists(

@@ -12,7 +12,7 @@ import numpy as np
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.decoding import TIME_LIMIT, FrameTable, VideoFile
-from selfsup_motion.data.files import PathList, find_files, outside
+from selfsup_motion.data.files import PathList, find_files, outside, place_of
 from selfsup_motion.data.flow_estimation import DISFlow, FlowName, in_workers
 from selfsup_motion.data.flow_store import FlowStore, frame_name
 from selfsup_motion.data.index import VideoIndex
@@ -141,9 +141,10 @@ class VideoFolder(ThreadLocal):
                 return self._index.keys
             return find_files(self.root, extensions, "videos", key, regular_only=False)
 
+        self._divided = False
         if lists is not None:
             files = ListFiles(lists, val_lists, list_split, val_list_split)
-            listed = videos_of_split(
+            listed, self._divided = videos_of_split(
                 self.root, files, split, val_share, extensions, everything, split_folders
             )
         else:
@@ -155,6 +156,7 @@ class VideoFolder(ThreadLocal):
             if split != "all":
                 share = val_share if val_root is None else None
                 paths = parts.divide(found, split, share, root=str(self.root), what="video")
+                self._divided = share is not None and parts.divides_by_name
             listed = by_class_folder(paths, found, parts) if labels else VideoList(_packed(paths))
         if self._index is not None and lists is not None:
             listed = listed.only(frozenset(self._index.keys), "the index (see its bad_files.csv)")
@@ -175,6 +177,10 @@ class VideoFolder(ThreadLocal):
     def name(self, index: int) -> str:
         """What video `index` is called, found without opening it."""
         return str(self.root / self._paths[index])
+
+    def place(self, index: int) -> float | None:
+        """Where video `index` stands in the division by names; None if there is none."""
+        return place_of(self._paths[index]) if self._divided else None
 
     def info(self, index: int) -> VideoInfo:
         """Describe video `index` with its exact number of frames; raises `ClipReadError`.

@@ -139,6 +139,10 @@ class ActionFinetuning(pl.LightningModule):
         self.log("train/clip_top1", right, prog_bar=True, sync_dist=True)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin with nothing, also after a validation that was cut short."""
+        self._answers = []
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Name the actions of whole videos."""
         scores = self._view_scores(batch["clip"])
@@ -153,8 +157,7 @@ class ActionFinetuning(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Bring the videos of all ranks together, write them down, and count."""
-        # an unreadable video is replaced by another one, which is not to count twice
-        answers = list({answer.video: answer for answer in gathered(self._answers)}.values())
+        answers = gathered(self._answers)
         self._answers = []
         answers.sort(key=lambda answer: answer.video)
         if self.trainer.is_global_zero and not self.trainer.sanity_checking:

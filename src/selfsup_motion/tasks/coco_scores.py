@@ -36,16 +36,16 @@ class CocoScores:
             categories: names by id.
         """
         self.categories = dict(categories)
-        self._images: dict[int, tuple[Entry, dict[Kind, list[Entry]]]] = {}
+        self._images: list[tuple[Entry, dict[Kind, list[Entry]]]] = []
 
     def add(self, truth: Entry, detections: Mapping[Kind, Sequence[Entry]]) -> None:
-        """Take note of an image; one that is known already is not counted twice.
+        """Take note of an image.
 
         Args:
             truth: `id`, `height`, `width`, `annotations` (see `InstanceView`).
             detections: of the image, as `results/*.json` will have them.
         """
-        self._images[truth["id"]] = truth, {kind: list(detections[kind]) for kind in KINDS}
+        self._images.append((truth, {kind: list(detections[kind]) for kind in KINDS}))
 
     def gather(self) -> None:
         """Bring the images of all ranks to rank 0; the others are empty then."""
@@ -55,13 +55,11 @@ class CocoScores:
         if torch.distributed.get_rank() == 0:
             parts = [None] * torch.distributed.get_world_size()
         torch.distributed.gather_object(self._images, parts)
-        self._images = {}
-        for part in parts or ():
-            self._images |= part
+        self._images = [image for part in parts or () for image in part]
 
     def reset(self) -> None:
         """Forget everything."""
-        self._images = {}
+        self._images = []
 
     def compute(self) -> dict[str, float]:
         """`box_ap`, `mask_ap`, … in [0, 1], over the images of this rank.
@@ -78,7 +76,7 @@ class CocoScores:
     def truth(self) -> Entry:
         """Images, annotations and categories as one of COCO's json files."""
         images, annotations = [], []
-        for _, (image, _) in sorted(self._images.items()):
+        for image, _ in self._sorted():
             images.append({key: image[key] for key in ("id", "height", "width")})
             annotations += [{**a, "image_id": image["id"]} for a in image["annotations"]]
         # ids from 1: to pycocotools, a detection that matches annotation 0 matches nothing
@@ -88,7 +86,11 @@ class CocoScores:
 
     def results(self, kind: Kind) -> list[Entry]:
         """All detections, as one of COCO's results files."""
-        return [r for _, (_, found) in sorted(self._images.items()) for r in found[kind]]
+        return [result for _, found in self._sorted() for result in found[kind]]
+
+    def _sorted(self) -> list[tuple[Entry, dict[Kind, list[Entry]]]]:
+        """By the ids of the images, however they came."""
+        return sorted(self._images, key=lambda image: image[0]["id"])
 
     def write(self, folder: Path) -> None:
         """Write `bbox.json` and `segm.json`, COCO's results format."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -12,9 +13,13 @@ from torch import Tensor
 
 from selfsup_motion.data.geometry import resize_image, short_side_size
 from selfsup_motion.data.label_classes import VOID
+from selfsup_motion.data.reader import nothing_readable
 from selfsup_motion.data.source import Source
+from selfsup_motion.errors import BadFilesError, ClipReadError
 from selfsup_motion.ops.confusion import class_iou
 from selfsup_motion.tasks.feature_scores import LinearProbe
+
+log = logging.getLogger(__name__)
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Image (3, h, w) and labels (H, W), 255 where there is no label."""
@@ -23,9 +28,24 @@ Labelled = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 def labelled_images(
     source: Source, labels: str, count: int, short_side: int | None
 ) -> Iterable[Labelled]:
-    """The middle frame of the first `count` clips of a source, resized, with its labels."""
-    for index in range(min(count, len(source))):
-        clip = source.read(index, [source.info(index).num_frames // 2])
+    """The middle frame of the first `count` clips of a source, resized, with its labels.
+
+    What cannot be read is left out, and told.
+
+    Raises:
+        BadFilesError: nothing can be read.
+    """
+    count = min(count, len(source))
+    bad: list[str] = []
+    for index in range(count):
+        try:
+            clip = source.read(index, [source.info(index).num_frames // 2])
+        except ClipReadError as error:
+            log.warning("Left out of the probe: %s", error)
+            bad.append(str(error))
+            if len(bad) == count:
+                raise BadFilesError(nothing_readable(count, bad, "probe ")) from error
+            continue
         image = np.ascontiguousarray(clip.frames[0].transpose(1, 2, 0))
         if short_side is not None:
             image = resize_image(image, short_side_size(image.shape[:2], short_side))

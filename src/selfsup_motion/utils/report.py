@@ -100,6 +100,7 @@ def summarise(
         "peak_memory_mb": meter.peak_memory_mb,
         "skipped_files": len(meter.bad_files),
         "skipped_reasons": meter.skipped_reasons,
+        "validation_left_out": _left_out(trainer),
         "skipped_steps": sum(c.skipped_steps for c in guards),
         "seed": config["seed"],
         "restarts": run.restarts,
@@ -165,7 +166,11 @@ def closing(run: Run, trainer: pl.Trainer, method: pl.LightningModule) -> None:
     ):
         if (run.folder / file).exists():
             places.add_row(name, str(run.folder / file))
-    for part in (table, "", places):
+    parts: list[Any] = [table, "", places]
+    if left_out := _left_out(trainer):
+        clips = "1 clip" if left_out == 1 else f"{left_out} clips"
+        parts.insert(1, f"without {clips} that could not be read, see {run.folder}/bad_files.csv")
+    for part in parts:
         show(part, run.log_file)
 
 
@@ -209,6 +214,11 @@ def git_revision() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def _left_out(trainer: pl.Trainer) -> int:
+    """Clips that the last validation could not read."""
+    return getattr(trainer.datamodule, "val_left_out", 0)  # type: ignore[attr-defined]
 
 
 def _flat(node: DictConfig, prefix: str = "") -> dict[str, Any]:
