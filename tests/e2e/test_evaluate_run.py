@@ -124,16 +124,48 @@ def test_frames_without_annotation_do_not_count(evaluate, folder):
     assert sum(row.startswith("cat,1,") for row in rows) == 3
 
 
-def test_object_absent_from_the_first_frame_scores_as_empty(evaluate, folder):
+def test_object_absent_from_the_first_frame_counts_only_officially(evaluate, folder, capsys):
     root = write_davis(folder / "davis", ("cat",))
     path = root / "Annotations/480p/cat/00000.png"
     ids = read_mask(path)
     ids[ids == 1] = 0  # object 2 stays: there are two, of which the first is not shown
     write_mask(path, ids)
     assert evaluate(*DAVIS, "paths.output_dir=run") == 0
-    rows = Path("run/per_object.csv").read_text().splitlines()
+    (row,) = Path("run/per_object.csv").read_text().splitlines()[1:]
+    assert row.startswith("cat_2,")
+    assert float(row.split(",")[1]) > 0.7
+    told = capsys.readouterr().out
+    assert "cat (2): the ids of the objects have gaps" in told
+    official = metrics("run")["J&F"] / 2
+    assert f"J&F {official:.3f} instead of {2 * official:.3f} (task.official_ids=true)" in told
+    assert "cat (1): objects that the first frame does not show appear later" in told
+    assert evaluate(*DAVIS, "task.official_ids=true", "paths.output_dir=official") == 0
+    rows = Path("official/per_object.csv").read_text().splitlines()
     assert rows[1].startswith("cat_1,0.0,0.0,")
-    assert float(rows[2].split(",")[1]) > 0.7
+    assert rows[2] == row
+    assert metrics("official")["J&F"] == pytest.approx(official)
+
+
+def test_score_of_an_object_does_not_depend_on_its_number(evaluate, folder, capsys):
+    found = []
+    for number in (1, 200):
+        root = write_davis(folder / f"d{number}", ("cat",), count=6)
+        for path in (root / "Annotations/480p/cat").iterdir():
+            cv2.imwrite(str(path), (read_mask(path) == 1).astype(np.uint8) * number)
+        run = ("encoder=identity", f"data.root=d{number}", f"paths.output_dir=r{number}")
+        assert evaluate("task=davis2017", *run) == 0
+        found.append(metrics(f"r{number}"))
+    assert found[0] == found[1]
+    assert "cat (200): the ids of the objects have gaps" in capsys.readouterr().out
+
+
+def test_frames_that_are_void_everywhere_do_not_count(evaluate, folder, capsys):
+    root = write_davis(folder / "davis", ("cat",), count=6)
+    write_mask(root / "Annotations/480p/cat/00002.png", np.full((40, 56), 255, np.uint8))
+    assert evaluate(*DAVIS, "paths.output_dir=run") == 0
+    assert "cat: frames that are void everywhere do not count." in capsys.readouterr().out
+    rows = Path("run/per_frame.csv").read_text().splitlines()
+    assert sum(row.startswith("cat,1,") for row in rows) == 3
 
 
 def test_255_is_void_in_every_frame_and_the_objects_are_told(evaluate, folder, capsys):

@@ -31,6 +31,46 @@ def test_object_that_is_nowhere_predicted_scores_zero_while_it_is_there():
     assert scores[1].values.tolist() == [[0, 1], [0, 1]]
 
 
+def renamed(masks, *ids):
+    return np.array([0, *ids], np.uint8)[masks]
+
+
+def test_score_does_not_depend_on_the_numbers_of_the_objects():
+    truth, predicted = clip(6), np.roll(clip(6), 2, 2)
+    expected = DavisEvaluator()
+    expected.add("a", predicted, truth)
+    for ids in ((1, 200), (3, 254), (7, 9)):
+        evaluator = DavisEvaluator()
+        scores = evaluator.add("a", renamed(predicted, *ids), renamed(truth, *ids))
+        assert [score.object_id for score in scores] == list(ids)
+        assert evaluator.summary() == expected.summary()
+
+
+def test_official_ids_count_what_is_nowhere_as_the_toolkit_does():
+    truth = renamed(clip(6), 1, 4)
+    empty = DavisEvaluator(official_ids=True)
+    scores = empty.add("a", np.zeros_like(truth), truth)
+    assert [(s.object_id, s.values.mean()) for s in scores] == [(1, 0), (2, 1), (3, 1), (4, 0)]
+    assert empty.summary()["J&F"] == 0.5
+    ours = DavisEvaluator()
+    ours.add("a", np.zeros_like(truth), truth)
+    assert ours.summary()["J&F"] == 0
+    again = DavisEvaluator(official_ids=True)
+    again.add("a", np.zeros_like(truth), truth, known=ours.scores)
+    assert again.summary() == empty.summary()
+
+
+def test_object_that_appears_later_counts_only_below_the_largest_official_id():
+    truth = renamed(clip(6), 1, 3)
+    truth[3:, 15:18, 15:20] = 2
+    assert [s.object_id for s in DavisEvaluator().add("a", truth * (truth != 2), truth)] == [1, 3]
+    official = DavisEvaluator(official_ids=True)
+    scores = official.add("a", truth * (truth != 2), truth)
+    assert scores[1].values.tolist() == [[1, 1, 0, 0]] * 2
+    with pytest.raises(ValueError, match="predicted object 2, but the objects are 1, 3"):
+        DavisEvaluator().add("a", truth, truth)
+
+
 def test_crop_to_the_objects_does_not_change_f():
     generator = np.random.default_rng(0)
     for _ in range(20):
@@ -49,7 +89,7 @@ def test_crop_to_the_objects_does_not_change_f():
         (clip(3), clip(4), "3 predicted masks, 4 true"),
         (clip(2), clip(2), "none of its 2 frames counts"),
         (clip(4), clip(4, 0), "no object in the first frame"),
-        (clip(4, 2), clip(4, 1), "predicted object 2, but there are 1"),
+        (clip(4, 2), clip(4, 1), "predicted object 2, but the objects are 1"),
         (clip(4)[:, :10], clip(4), "one shape"),
     ],
 )

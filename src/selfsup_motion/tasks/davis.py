@@ -1,7 +1,9 @@
 """Scores of DAVIS-2017 (Pont-Tuset et al. 2017), equal to the official toolkit's.
 
-One difference: the toolkit numbers the frames of a clip with 8 bits, so that its decay is wrong
-for clips of more than 256 frames. Here it is right.
+Two differences. The toolkit numbers the frames of a clip with 8 bits, so that its decay is wrong
+for clips of more than 256 frames; here it is right. It counts all ids up to the largest one, those
+that are nowhere score 1; here only the ids of the first frame count, unless `official_ids` is set.
+Where the ids are 1, 2, …, as in DAVIS itself, both count the same.
 """
 
 from __future__ import annotations
@@ -76,10 +78,12 @@ class DavisEvaluator:
         semi_supervised: the mask of the first frame was given: first and last frame do not count
             (the last for historical reasons), void pixels count as background. Otherwise all
             frames count, void pixels do not.
+        official_ids: every id up to the largest one of the first true mask counts as an object, as
+            in the official toolkit. Otherwise the ids that this mask has.
     """
 
-    def __init__(self, semi_supervised: bool = True) -> None:
-        self.semi_supervised = semi_supervised
+    def __init__(self, semi_supervised: bool = True, official_ids: bool = False) -> None:
+        self.semi_supervised, self.official_ids = semi_supervised, official_ids
         self.scores: list[ObjectScore] = []
 
     def add(
@@ -87,16 +91,18 @@ class DavisEvaluator:
         sequence: str,
         predicted: Sequence[NDArray[np.uint8]],
         truth: Sequence[NDArray[np.uint8]],
+        known: Sequence[ObjectScore] = (),
     ) -> list[ObjectScore]:
         """Score a sequence.
 
-        Objects are those up to the largest id in the first true mask. One that is predicted
-        nowhere scores as an empty mask does.
+        Objects are those of the first true mask (see `official_ids`). One that is predicted nowhere
+        scores as an empty mask does.
 
         Args:
             sequence: name.
             predicted: T masks (H, W) uint8 of object ids.
             truth: T masks (H, W) uint8 of object ids, 255 where void.
+            known: scores of some of its objects, which need not be computed again.
 
         Returns:
             A score for each object.
@@ -113,31 +119,44 @@ class DavisEvaluator:
         if not scored:
             raise ValueError(f"{sequence}: none of its {len(truth)} frames counts")
         first = truth[0]
-        count = int(first[first != VOID].max(initial=0))
-        if count == 0:
+        objects = [i for i in _ids(first) if i != VOID]
+        if not objects:
             raise ValueError(f"{sequence}: there is no object in the first frame")
-        largest = max(int(mask.max(initial=0)) for mask in predicted)
-        if largest > count:
-            raise ValueError(f"{sequence}: predicted object {largest}, but there are {count}")
-        values = np.empty((count, 2, len(scored)))
-        for column, frame in enumerate(scored):
-            values[:, :, column] = self._score_frame(predicted[frame], truth[frame], count)
-        added = [ObjectScore(sequence, i + 1, values[i]) for i in range(count)]
-        self.scores += added
-        return added
+        if self.official_ids:
+            objects = list(range(1, objects[-1] + 1))
+        unknown = set[int]().union(*map(_ids, predicted)) - set(objects)
+        if unknown:
+            shown = ", ".join(map(str, objects[:8])) + (", …" if len(objects) > 8 else "")
+            raise ValueError(
+                f"{sequence}: predicted object {min(unknown)}, but the objects are {shown}"
+            )
+        added = {score.object_id: score for score in known}
+        wanted = [i for i in objects if i not in added]
+        values = np.empty((len(wanted), 2, len(scored)))
+        for column, frame in enumerate(scored if wanted else ()):
+            values[:, :, column] = self._score_frame(predicted[frame], truth[frame], wanted)
+        added |= {i: ObjectScore(sequence, i, v) for i, v in zip(wanted, values, strict=True)}
+        scores = [added[i] for i in objects]
+        self.scores += scores
+        return scores
 
     def add_scores(self, scores: Sequence[ObjectScore]) -> None:
         """Take over what an earlier `add` returned."""
         self.scores += scores
 
     def _score_frame(
-        self, predicted: NDArray[np.uint8], truth: NDArray[np.uint8], count: int
+        self, predicted: NDArray[np.uint8], truth: NDArray[np.uint8], objects: Sequence[int]
     ) -> NDArray[np.float64]:
-        """(count, 2): J and F of each object."""
+        """(N, 2): J and F of each object."""
+        if predicted.shape != truth.shape:
+            raise ValueError(f"masks must have one shape, got {predicted.shape} and {truth.shape}")
         void = None if self.semi_supervised else truth == VOID
-        result = np.empty((count, 2))
-        for index in range(count):
-            pair = predicted == index + 1, truth == index + 1
+        result = np.ones((len(objects), 2))  # what is in neither mask scores 1
+        shown = {*_ids(predicted), *_ids(truth)}
+        for index, number in enumerate(objects):
+            if number not in shown:
+                continue
+            pair = predicted == number, truth == number
             result[index] = region_similarity(*pair, void), contour_accuracy(*pair, void)
         return result
 
@@ -192,6 +211,12 @@ class DavisEvaluator:
 
     def _part(self, sequences: set[str]) -> dict[str, float]:
         return _only([s for s in self.scores if s.sequence in sequences]).summary()
+
+
+def _ids(mask: NDArray[np.uint8]) -> list[int]:
+    """Those in a mask, in rising order, without 0."""
+    found: list[int] = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
+    return [i for i in found if i]
 
 
 def _only(scores: Sequence[ObjectScore]) -> DavisEvaluator:

@@ -15,7 +15,8 @@ from torch import nn
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_masks
-from selfsup_motion.tasks.davis import VOID, DavisEvaluator
+from selfsup_motion.tasks.davis import VOID
+from selfsup_motion.tasks.davis_scoring import DavisScores
 from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
 from selfsup_motion.tasks.mask_files import Ids, palette, read_ids, write_mask
 from selfsup_motion.tasks.mask_reading import doubt, objects_of
@@ -40,6 +41,7 @@ class Davis2017:
         precision: of the encoder, "32", "bf16" or "16".
         attributes: YAML file with the attributes of each sequence, a mapping
             `{dog: [FM, OCC], …}` or DAVIS-2016's `db_info.yaml`; adds `per_attribute.csv`.
+        official_ids: count objects as the official toolkit, see `DavisScores`.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class Davis2017:
         layer: str | None,
         precision: Precision,
         attributes: str | None,
+        official_ids: bool,
     ) -> None:
         self.source, self.propagator = source, propagator
         self.names = chosen(source, sequences)
         self.layer, self.precision = layer, precision
+        self.official_ids = official_ids
         self.attributes = None if attributes is None else read_attributes(Path(attributes))
 
     def run(
@@ -88,7 +92,7 @@ class Davis2017:
         videos = [self.source.open(name) for name in self.names]
         _announce(videos)
         total, done = sum(len(video.frame_names) for video in videos), 0
-        evaluator = DavisEvaluator()
+        scores = DavisScores(self.official_ids)
         for video in videos:
             results = folder / "results" / video.name
             if not (reuse and results.is_dir()):
@@ -96,9 +100,11 @@ class Davis2017:
                     if progress:
                         progress(done + time + 1, total, video.name)
             done += len(video.frame_names)
-            _score(evaluator, video, results)
-        if not evaluator.scores:
+            scores.add(video, {"": _stored(video, results)})
+        scores.tell()
+        if not scores.evaluators:
             return {}
+        evaluator = scores.evaluators[""]
         evaluator.write(folder, self.attributes)
         return evaluator.summary()
 
@@ -193,24 +199,6 @@ def read_attributes(path: Path) -> dict[str, list[str]]:
     return {str(name): [str(v) for v in values] for name, values in content.items()}
 
 
-def _score(evaluator: DavisEvaluator, video: LabelledVideo, results: Path) -> None:
-    truth, predicted = [], []
-    for index, name in enumerate(video.frame_names):
-        mask = video.mask(index)
-        if mask is None:  # as the toolkit: frames without annotation do not exist for the score
-            continue
-        truth.append(mask)
-        path = results / f"{name}.png"
-        predicted.append(read_ids(path))
-        if mask.shape != predicted[-1].shape:
-            raise UserError(
-                f"{video.name}: the annotation of frame {name} is {mask.shape[0]}x{mask.shape[1]} "
-                f"pixels, the first one {predicted[-1].shape[0]}x{predicted[-1].shape[1]}."
-            )
-    if len(truth) < 3:
-        log.warning(
-            "%s: not scored, it has %d annotated frames, of which the first and the last never "
-            "count.", video.name, len(truth),
-        )  # fmt: skip
-        return
-    evaluator.add(video.name, predicted, truth)
+def _stored(video: LabelledVideo, results: Path) -> Callable[[int], Ids]:
+    """The masks of a folder of results."""
+    return lambda frame: read_ids(results / f"{video.frame_names[frame]}.png")
