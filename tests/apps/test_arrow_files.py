@@ -42,6 +42,49 @@ def test_files_hold_a_list_an_object_or_several_sets(file):
     assert [made.name for made in sets] == ["wave", "nod"]
 
 
+def test_an_arrow_of_no_length_is_told():
+    (made,) = arrow_sets([[1, 2, 3, 4], [9, 9, 0, 0]], [[5, 5]], SIZE)
+    assert made.notes == ("arrows: arrow 2 of length zero: taken for a pin, which stays.",)
+    assert arrow_sets([[1, 2, 3, 4]], [[5, 5]], SIZE)[0].notes == ()
+
+
+@pytest.mark.parametrize(
+    ("arrows", "pins", "told"),
+    [
+        (
+            [[30, 20, 5, 0]],
+            [[4, 4], [30.3, 19.8]],
+            r"arrow 1 and pin 2 begin on the same pixel, x=30",
+        ),
+        ([[30, 20, 5, 0], [30, 20, 0, 5]], [], r"arrow 1 and arrow 2 begin on the same pixel"),
+        ([[30, 20, 5, 0], [30, 20, 0, 0]], [], r"arrow 1 and arrow 2 .* leave one of them out"),
+        ([[59.5, 20, 5, 0]], [[59, 20]], r"arrow 1 and pin 1 .* x=59, y=20"),
+    ],
+)
+def test_a_pixel_is_not_told_two_things(arrows, pins, told):
+    with pytest.raises(UserError, match=told):
+        arrow_sets(arrows, pins, SIZE)
+
+
+def test_a_pixel_may_be_told_the_same_twice():
+    assert arrow_sets([[30, 20, 5, 0], [30, 20, 5, 0]], [[4, 4], [4, 4]], SIZE)
+
+
+def test_common_pins_are_compared_with_every_set(file):
+    sets = {"wave": [[1, 2, 3, 4]], "nod": [[5, 5, 3, 4]]}
+    with pytest.raises(UserError, match=r"arrows\.json, nod: arrow 1 and pin 1"):
+        arrow_sets(file(sets), [[5, 5]], SIZE)
+
+
+def test_an_editors_byte_order_mark_is_read_over(file, tmp_path):
+    file("")
+    (tmp_path / "arrows.json").write_text("[[1, 2, 3, 4]]", encoding="utf-8-sig")
+    assert arrow_sets("arrows.json", [], SIZE)
+    (tmp_path / "arrows.json").write_text("[[1, 2, 3, 4]]", encoding="utf-16")
+    with pytest.raises(UserError, match=r"arrows\.json: no JSON file in UTF-8"):
+        arrow_sets("arrows.json", [], SIZE)
+
+
 def test_an_arrow_may_end_outside_of_the_photo():
     assert arrow_sets([[59, 39, 100, 0]], [], SIZE)
 
@@ -49,7 +92,10 @@ def test_an_arrow_may_end_outside_of_the_photo():
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("[[1, 2, 3", r"arrows\.json: no JSON file \("),
+        ("[[1, 2, 3", r"arrows\.json: no JSON file in UTF-8 \("),
+        ('{"a": [[1, 2, 3, 4]], "a": [[5, 6, 7, 8]]}', r"the name 'a' is there twice"),
+        ([1, 2, 3, 4], r"expected a list of .*, got a single one: write \[\[1, 2, 3, 4\]\]"),
+        ("[[1, 2, 3, 1" + "0" * 400 + "]]", r"arrows\.json: entry 1 is \[1, 2, 3, 1000"),
         ([[1, 2, 3, 4], [5, 6]], r"arrows\.json: entry 2 is \[5, 6\], expected \[x, y, dx, dy\]"),
         ([[1, 2, 3, "4"]], r'arrows\.json: entry 1 is \[1, 2, 3, "4"\], expected'),
         ("[[1, 2, NaN, 4]]", r"arrows\.json: entry 1 is \[1, 2, NaN, 4\], expected"),

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsup_motion.apps.annotate import Clicks, label_map, object_score
+from selfsup_motion.apps.annotate import Annotation, label_map, object_score
+from selfsup_motion.apps.clicks import Clicks, clicked_parts, constrained, read_clicks
 from selfsup_motion.apps.probe import probe, refine_grabcut, refine_guided, zoom_square
 from selfsup_motion.apps.weights import Weights, load_weights
 from selfsup_motion.errors import UserError
@@ -90,6 +91,86 @@ def test_points_on_other_objects_count_as_beside():
     mask = label_map(np.stack(scores), 0.5)
     assert (mask[:, :50] == 1).all()
     assert (mask[:, 50:] == 2).all()
+
+
+@pytest.mark.parametrize("refine", [None, "grabcut", "guided"])
+def test_clicks_have_the_last_word(refine):
+    """Points where the network, and what refines it, would say otherwise."""
+    photo = torch.full((3, 60, 100), 30, dtype=torch.uint8)
+    photo[:, :, 50:] = 220
+    on, beside = [(20, 30), (80, 30), (0, 0)], [(25, 40), (99, 59), (21, 30)]
+    clicks = [Clicks(points(*on), points(*beside))]
+    score = object_score(weights(), photo, clicks, 1, zoom=None, refine=refine)
+    mask = label_map(score[None], 0.5)
+    assert [mask[y, x] for x, y in on] == [1, 1, 1]
+    assert [mask[y, x] for x, y in beside] == [0, 0, 0]
+
+
+def test_of_two_clicks_the_nearer_one_decides():
+    score = np.full((600, 600), 0.5, np.float32)
+    told = constrained(score, Clicks(points((100, 100)), points((102, 100), (300, 300))))
+    assert told[100, 98:104].tolist() == [1, 1, 1, 0.5, 0, 0]
+    assert told[300, 297:304].tolist() == [0, 0, 0, 0, 0, 0, 0]
+    assert (told == 0.5).mean() > 0.999
+    assert (score == 0.5).all()
+
+
+def test_parts_without_a_click_are_dropped():
+    mask = np.zeros((20, 30), bool)
+    mask[2:8, 2:8] = mask[8:10, 8:10] = True  # they touch at a corner
+    mask[2:8, 20:28] = True
+    kept = clicked_parts(mask, points((3, 3)))
+    assert np.array_equal(kept, mask & (np.arange(30) < 15))
+    assert np.array_equal(clicked_parts(mask, points((3, 3), (20, 2))), mask)
+    assert not clicked_parts(mask, points((15, 15))).any()
+
+
+@pytest.mark.parametrize(
+    ("objects", "told"),
+    [
+        (
+            [{"positive": [[5, 5]], "negative": [[9, 9], [5.2, 4.9]]}],
+            r"negative point 2 and positive point 1 are on the same pixel, x=5, y=5: leave one",
+        ),
+        (
+            [{"positive": [[5, 5]]}, {"positive": [[7, 7], [5, 5]]}],
+            r"positive point 2.* and positive point 1.* are on the same pixel, x=5, y=5",
+        ),
+    ],
+)
+def test_a_pixel_is_not_both_on_an_object_and_beside_it(objects, told):
+    with pytest.raises(UserError, match=told):
+        read_clicks(objects, "objects", (60, 100), numbered=len(objects) > 1)
+    # beside one object may be on another, and points may be given twice
+    fine = [{"positive": [[5, 5], [5, 5]], "negative": [[8, 8]]}, {"positive": [[8, 8]]}]
+    assert len(read_clicks(fine, "objects", (60, 100), numbered=True)) == 2
+
+
+@pytest.mark.parametrize(
+    ("covered", "zoom", "told"),
+    [
+        (
+            (slice(0, 60), slice(0, 100)),
+            None,
+            "covers 100% of the photo: add negative points or ra",
+        ),
+        ((slice(30, 32), slice(20, 22)), None, "is hardly more than the points themselves"),
+        ((slice(10, 50), slice(0, 50)), None, None),
+        # points 8 px apart: a square of 32 px is looked at, and is full
+        ((slice(0, 60), slice(0, 100)), 4.0, "of the square that was looked at"),
+    ],
+)
+def test_a_mask_of_nearly_all_or_nothing_is_doubtful(covered, zoom, told):
+    job = Annotation(
+        image="", positive=[], negative=[], objects=None, checkpoint="", short_side=None, zoom=zoom,
+        threshold=0.5, refine=None, all_parts=False, device="cpu",
+    )  # fmt: skip
+    mask = np.zeros((60, 100), np.uint8)
+    mask[covered] = 1
+    on = points((20, 30)) if zoom is None else points((44, 30), (52, 30))
+    lines = job._doubts(mask, [Clicks(on, points())])
+    assert len(lines) == (told is not None)
+    assert told is None or f"doubtful: the mask of object 1 {told}" in lines[0] or told in lines[0]
 
 
 def test_below_the_threshold_there_is_no_object():

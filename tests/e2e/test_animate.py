@@ -61,6 +61,19 @@ def test_the_newest_run_is_taken_by_default(animate, cmp_checkpoint, capsys):
     assert f"weights {weights}" in told.out
 
 
+def test_what_may_look_otherwise_than_meant_is_told(animate, cmp_checkpoint, capsys):
+    weights = (f"checkpoint={cmp_checkpoint}", *QUICK)
+    assert animate("image=photo.png", "arrows=[[30,20,3,0]]", *weights, "paths.output_dir=a") == 0
+    assert "note" not in capsys.readouterr().out
+    far = ("arrows=[[30,20,40,0],[5,5,0,0]]", "loop=seamless", "paths.output_dir=b")
+    assert animate("image=photo.png", *far, *weights) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note ")]
+    assert len(notes) == 3
+    assert "arrow 2 of length zero: taken for a pin" in notes[0]
+    assert "the longest arrow, 40 px, is longer than what the network knows (" in notes[1]
+    assert "show double edges; loop=back goes there and back without." in notes[2]
+
+
 def test_several_arrow_sets_get_a_folder_each(animate, cmp_checkpoint):
     sets = {"wave": [[30, 20, 9, 0]], "nod": {"arrows": [[30, 20, 0, 9]], "pins": [[3, 3]]}}
     Path("arrows.json").write_text(json.dumps(sets))
@@ -91,6 +104,7 @@ def test_odd_photos_move_too(animate, cmp_checkpoint, size):
         (["image=photo.png", "arrows=[[1,2,3]]"], "arrows: entry 1 is [1, 2, 3], expected"),
         (["image=photo.png", "arrows=[[nan,2,3,4]]"], "arrows: entry 1 is [NaN, 2, 3, 4]"),
         (["image=photo.png", "arrows=[[99,2,3,4]]"], "arrow 1 is at x=99, y=2, outside"),
+        (["image=photo.png", ARROW, "pins=[[30,20]]"], "arrow 1 and pin 1 begin on the same pixel"),
         (["image=photo.png", ARROW, "fps=0"], "must be above zero"),
         (["image=photo.png", ARROW, "loop=round"], "loop=round: expected one of none, back, sea"),
         (["image=photo.png", ARROW, "formats=[avi]"], "formats=['avi']: expected a list"),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,8 +30,12 @@ def test_points_make_an_indexed_mask_scores_and_an_overlay(annotate, cmp_checkpo
     assert mask.mode == "P"
     assert mask.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
     assert mask.size == score.size == Image.open("out/overlay.png").size == (70, 48)
-    inside = np.asarray(score) > 127.5
-    assert ((np.asarray(mask) == 1) == inside).mean() > 0.99
+    inside, mask = np.asarray(score) > 127.5, np.asarray(mask)
+    assert (inside | (mask == 0)).mean() > 0.99
+    assert mask[20, 30] == 1
+    assert mask[40, 60] == 0
+    parts, _ = cv2.connectedComponents(mask)
+    assert parts == 2  # the ground and the object
 
 
 def test_several_objects_come_from_a_file(annotate, cmp_checkpoint):
@@ -42,6 +47,18 @@ def test_several_objects_come_from_a_file(annotate, cmp_checkpoint):
     assert set(np.unique(np.asarray(Image.open("out/mask.png")))) <= {0, 1, 2}
 
 
+def test_parts_without_a_point_are_kept_on_request(annotate, cmp_checkpoint):
+    settings = (f"checkpoint={cmp_checkpoint}", "zoom=null", "positive=[[30,20]]", "threshold=0.6")
+    for name, keep in (("some", "false"), ("every", "true")):
+        options = (f"all_parts={keep}", f"paths.output_dir={name}")
+        assert annotate("image=photo.png", *settings, *options) == 0
+    some, every = (np.asarray(Image.open(f"{name}/mask.png")) for name in ("some", "every"))
+    score = np.asarray(Image.open("every/score_1.png"))
+    assert ((score > 0.6 * 255 + 0.5) <= (every == 1)).all()
+    assert ((some == 1) <= (every == 1)).all()
+    assert cv2.connectedComponents(some)[0] == 2  # the ground and the object
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -49,6 +66,7 @@ def test_several_objects_come_from_a_file(annotate, cmp_checkpoint):
         (["positive=[[1]]"], "positive: entry 1 is [1], expected [x, y]"),
         (["positive=[[70,3]]"], "positive: point 1 is at x=70, y=3, outside"),
         (["positive=[[7,3]]", "negative=[[7,nan]]"], "negative: entry 1 is [7, NaN]"),
+        (["positive=[[1,1]]", "negative=[[1.4,1]]"], "are on the same pixel, x=1, y=1: leave one"),
         (["objects=[]"], "objects: expected a list of objects, got []"),
         (["objects=[{positive:[[1,1]]},{positiv:[]}]"], "objects, object 2: expected {"),
         (["objects=[{positive:[[1,1]]},{negative:[[2,2]]}]"], "object 2, positive: no point"),

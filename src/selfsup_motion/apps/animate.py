@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets
 from selfsup_motion.apps.film import Format, film
-from selfsup_motion.apps.motion import predict_motion
+from selfsup_motion.apps.motion import beyond_the_known, predict_motion
 from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render, schedule
-from selfsup_motion.apps.weights import load_weights
+from selfsup_motion.apps.weights import Weights, load_weights
 from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.draw import draw_arrows
@@ -28,6 +28,8 @@ from selfsup_motion.ops.flow import flow_to_color, write_flow
 Progress = Callable[[int, int], None]
 """(frames done, of all)."""
 
+_FADE = 3.0
+"""Pixels between two blended copies from which on they are seen as two."""
 _DRAWING_SIDE = 1000
 """Arrows are drawn on a copy of at most this size, or they would be hair lines."""
 
@@ -81,6 +83,7 @@ class Animation:
         self.image, self.arrows, self.pins = image, arrows, pins
         self.checkpoint, self.short_side, self.device = checkpoint, short_side, device
         self.max_side, self.formats, self.fps, self.warp = max_side, formats, fps, warp
+        self.loop = loop
         self.moments = schedule(frame_count(seconds, fps), loop, easing)
 
     def run(self, folder: Path, progress: Progress) -> list[str]:
@@ -110,6 +113,7 @@ class Animation:
             own.mkdir(exist_ok=True)
             flow = predict_motion(weights, whole, arrows)
             lines += _write_motion(own, whole, arrows, flow)
+            lines += [f"note    {note}" for note in self._notes(weights, whole, arrows, flow)]
             paths = [own / f"film.{suffix}" for suffix in self.formats]
             with contextlib.ExitStack() as stack:
                 films = [stack.enter_context(film(path, self.fps)) for path in paths]
@@ -120,6 +124,23 @@ class Animation:
                     progress(done, total)
             lines += [f"film    {path}" for path in paths]
         return lines
+
+    def _notes(
+        self, weights: Weights, photo: Tensor, arrows: ArrowSet, flow: Tensor
+    ) -> Iterator[str]:
+        """What may look otherwise than meant, a sentence each."""
+        yield from arrows.notes
+        long = beyond_the_known(weights, photo, arrows)
+        if long is not None:
+            yield long
+        size = max(flow.shape[-2:])
+        shown = 1.0 if self.max_side is None else min(1.0, self.max_side / size)
+        far = float(flow.norm(dim=0).max()) * shown
+        if self.loop == "seamless" and far > _FADE:
+            yield (
+                "loop=seamless blends the end of the motion with its beginning: things that move "
+                f"{far:.0f} px apart show double edges; loop=back goes there and back without."
+            )
 
 
 def _on(photo: Tensor, flow: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from selfsup_motion.apps.arrows import Rows, check_inside, read_json, read_rows, short
+from selfsup_motion.apps.arrows import Rows, read_json
+from selfsup_motion.apps.clicks import Clicks, clicked_parts, constrained, dots, read_clicks
 from selfsup_motion.apps.photo import read_photo
-from selfsup_motion.apps.probe import probe, refine_grabcut, refine_guided
+from selfsup_motion.apps.probe import probe, refine_grabcut, refine_guided, zoom_square
 from selfsup_motion.apps.weights import Weights, load_weights
 from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import UserError
@@ -25,12 +25,10 @@ Refinement = Literal["grabcut", "guided"]
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Clicks:
-    """Points on and beside one object: (K, 2) and (L, 2) float32, x, y; K ≥ 1."""
-
-    positive: NDArray[np.float32]
-    negative: NDArray[np.float32]
+_ALL = 0.9
+"""A mask that covers more than this share of what was looked at is doubtful."""
+_NOTHING = 2.0
+"""So is one of fewer pixels than this many times those that the clicks alone would give."""
 
 
 class Annotation:
@@ -48,6 +46,7 @@ class Annotation:
         zoom: float | None,
         threshold: float,
         refine: Refinement | None,
+        all_parts: bool,
         device: str,
     ) -> None:
         """Describe it; nothing is read before `run`.
@@ -64,6 +63,7 @@ class Annotation:
             zoom: see `probe`.
             threshold: score in [0, 1] above which a pixel is the object's.
             refine: "grabcut", "guided" or None, see `probe`.
+            all_parts: keep also the parts of a mask that no positive point is connected with.
             device: "cpu", "cuda", ....
 
         Raises:
@@ -78,6 +78,7 @@ class Annotation:
         self.image, self.positive, self.negative, self.objects = image, positive, negative, objects
         self.checkpoint, self.short_side, self.device = checkpoint, short_side, device
         self.zoom, self.threshold, self.refine = zoom, threshold, refine
+        self.all_parts = all_parts
 
     def run(self, folder: Path, progress: Progress) -> list[str]:
         """Write the mask, the scores and an overlay.
@@ -105,6 +106,10 @@ class Annotation:
             scores.append(score)
             progress(number, len(clicks))
         mask = label_map(np.stack(scores), self.threshold)
+        if not self.all_parts:
+            for number, one in enumerate(clicks, start=1):
+                own = mask == number
+                mask[own & ~clicked_parts(own, one.positive)] = 0
         write_mask(folder / "mask.png", mask)
         save_picture(folder / "overlay.png", overlay(photo, mask, clicks))
         areas = ", ".join(
@@ -115,26 +120,46 @@ class Annotation:
             f"mask    {folder / 'mask.png'} (object: share of the photo; {areas})",
             f"overlay {folder / 'overlay.png'}",
             f"scores  {folder / 'score_<object>.png'}",
+            *self._doubts(mask, clicks),
         ]
 
     def _clicks(self, size: tuple[int, int]) -> list[Clicks]:
+        several = self.objects is not None
         content: Any = [{"positive": self.positive, "negative": self.negative}]
         where = "positive, negative"
-        if self.objects is not None:
+        if several:
             if len(self.positive) or len(self.negative):
                 raise UserError("objects has its own points: leave positive and negative out.")
             where, content = "objects", self.objects
         if isinstance(content, str):
             where, content = content, read_json(content, "objects", "[{positive:[[x,y]]}]")
-        if not isinstance(content, Sequence) or isinstance(content, str) or not content:
-            raise UserError(f"{where}: expected a list of objects, got {short(content)}.")
-        if len(content) > MOST_OBJECTS:
+        clicks = read_clicks(content, where, size, numbered=several)
+        if len(clicks) > MOST_OBJECTS:
             raise UserError(f"{where}: an indexed PNG holds at most {MOST_OBJECTS} objects.")
-        several = self.objects is not None
-        return [
-            _clicks_of(entry, f"{where}, object {number}" if several else "", size)
-            for number, entry in enumerate(content, start=1)
-        ]
+        return clicks
+
+    def _doubts(self, mask: NDArray[np.uint8], clicks: Sequence[Clicks]) -> list[str]:
+        """A line for each object whose mask covers nearly all or nearly nothing."""
+        size = mask.shape[0], mask.shape[1]
+        lines = []
+        for number, one in enumerate(clicks, start=1):
+            own, place, looked_at = mask == number, "photo", mask.size
+            every = one.among([c for c in clicks if c is not one])
+            points = np.concatenate([every.positive, every.negative])
+            square = None if self.zoom is None else zoom_square(points, size, self.zoom)
+            if square is not None:
+                place, looked_at = "square that was looked at", square[2] ** 2
+            share = np.count_nonzero(own) / looked_at
+            few = _NOTHING * np.count_nonzero(dots(one.positive, size))
+            if share > _ALL:
+                told = f"covers {share:.0%} of the {place}: add negative points or raise threshold"
+                told += "" if square is None else ", or zoom less"
+            elif np.count_nonzero(own) < few:
+                told = "is hardly more than the points themselves: add points or lower threshold"
+            else:
+                continue
+            lines.append(f"doubtful: the mask of object {number} {told}.")
+        return lines
 
 
 def object_score(
@@ -148,6 +173,8 @@ def object_score(
 ) -> NDArray[np.float32]:
     """Score of one of several objects; points on the others count as beside it.
 
+    The clicks are kept to, see `constrained`, also where a refinement would not.
+
     Args:
         weights: the network.
         photo: (3, H, W) uint8.
@@ -159,13 +186,12 @@ def object_score(
     Returns:
         (H, W) float32 in [0, 1].
     """
-    own = clicks[number - 1]
-    others = [c.positive for i, c in enumerate(clicks, start=1) if i != number]
-    score = probe(weights, photo, own.positive, np.concatenate([own.negative, *others]), zoom=zoom)
+    own = clicks[number - 1].among([c for i, c in enumerate(clicks, start=1) if i != number])
+    score = constrained(probe(weights, photo, own.positive, own.negative, zoom=zoom), own)
     if refine == "grabcut":
-        return refine_grabcut(score, photo)
+        return constrained(refine_grabcut(score, photo), own)
     if refine == "guided":
-        return refine_guided(score, photo)
+        return constrained(refine_guided(score, photo), own)
     return score
 
 
@@ -194,20 +220,3 @@ def overlay(photo: Tensor, mask: NDArray[np.uint8], clicks: Sequence[Clicks]) ->
                 cv2.circle(mixed, place, radius + 1, (255, 255, 255), -1, cv2.LINE_AA)
                 cv2.circle(mixed, place, radius, shade, -1, cv2.LINE_AA)
     return mixed
-
-
-def _clicks_of(entry: Any, place: str, size: tuple[int, int]) -> Clicks:
-    if not isinstance(entry, Mapping) or not entry.keys() <= {"positive", "negative"}:
-        raise UserError(
-            f'{place}: expected {{"positive": [[x, y], ...], "negative": [[x, y], ...]}}, got '
-            f"{short(entry)}."
-        )
-    found = []
-    for kind in ("positive", "negative"):
-        where = f"{place}, {kind}" if place else kind
-        rows = read_rows(entry.get(kind, []), where, 2, "x, y")
-        check_inside(rows, where, size, "point")
-        found.append(rows.astype(np.float32))
-    if not len(found[0]):
-        raise UserError(f"{place + ', ' if place else ''}positive: no point on the object.")
-    return Clicks(*found)

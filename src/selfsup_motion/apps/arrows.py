@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,9 @@ from selfsup_motion.errors import UserError
 
 Rows = Sequence[Sequence[float]]
 
+_MOST = 1e6
+"""Pixels: no photo is so large."""
+
 
 @dataclass(frozen=True)
 class ArrowSet:
@@ -26,11 +28,13 @@ class ArrowSet:
         name: of its results' folder.
         points: (K, 2) float32, x, y.
         vectors: (K, 2) float32: where the points go in all; zero for those that stay.
+        notes: what a person may not have meant, a sentence each.
     """
 
     name: str
     points: NDArray[np.float32]
     vectors: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
 
     def as_rows(self) -> list[list[float]]:
         """[[x, y, dx, dy], ...]."""
@@ -44,6 +48,7 @@ def arrow_sets(arrows: str | Rows, pins: Rows, size: tuple[int, int]) -> list[Ar
     An arrow is [x, y, dx, dy]: the point (x, y) moves by (dx, dy); one of length zero is a pin. A
     pin is [x, y]: the point stays. Pixel centres are whole numbers. A file holds a list of arrows,
     or {"arrows": [...], "pins": [...]}, or several of those by name: {"wave": {...}, "nod": {...}}.
+    No pixel may be told to move in two ways.
 
     Args:
         arrows: a list, or the path of a JSON file.
@@ -67,21 +72,58 @@ def arrow_sets(arrows: str | Rows, pins: Rows, size: tuple[int, int]) -> list[Ar
         if not moving[:, 2:].any():
             raise UserError(f"{place}: no arrow that is longer than zero, so nothing would move.")
         still = np.concatenate([still, np.zeros_like(still)], 1)
-        points, vectors = np.split(np.concatenate([moving, still]).astype(np.float32), 2, axis=1)
-        sets.append(ArrowSet(name, points, vectors))
+        rows = np.concatenate([moving, still]).astype(np.float32)
+        names = [f"arrow {n + 1}" for n in range(len(moving))]
+        names += [f"pin {n + 1}" for n in range(len(still))]
+        _check_agreement(rows, names, place, size)
+        pins_too = [who for who, row in zip(names, moving, strict=False) if not row[2:].any()]
+        note = f"{place}: {', '.join(pins_too)} of length zero: taken for a pin, which stays."
+        sets.append(ArrowSet(name, rows[:, :2], rows[:, 2:], (note,) if pins_too else ()))
     return sets
+
+
+def pixels(points: NDArray[Any], size: tuple[int, int]) -> NDArray[np.int64]:
+    """(K, 2): the pixels x, y that points (K, 2) of a picture of (height, width) lie in."""
+    places = np.floor(np.asarray(points, np.float64) + 0.5).astype(np.int64)
+    return np.clip(places, 0, (size[1] - 1, size[0] - 1))
+
+
+def _check_agreement(
+    rows: NDArray[np.float32], names: Sequence[str], place: str, size: tuple[int, int]
+) -> None:
+    """Refuse a pixel that is told to move in two ways, or to move and to stay."""
+    first: dict[tuple[int, int], int] = {}
+    for number, (x, y) in enumerate(pixels(rows[:, :2], size).tolist()):
+        other = first.setdefault((x, y), number)
+        if (rows[other, 2:] != rows[number, 2:]).any():
+            raise UserError(
+                f"{place}: {names[other]} and {names[number]} begin on the same pixel, x={x}, "
+                f"y={y}, and say different things: leave one of them out."
+            )
 
 
 def read_json(path: str, key: str, example: str) -> Any:
     """The content of a JSON file named by the key `key`, which also takes a list like `example`."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        # utf-8-sig: some editors write a byte order mark
+        text = Path(path).read_text(encoding="utf-8-sig")
+        return json.loads(text, object_pairs_hook=_without_repetition)
     except OSError as error:
         raise UserError(
             f"{key}={path}: {error.strerror}; give a JSON file, or a list as in {key}={example}."
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no JSON file ({error}).") from error
+        raise UserError(f"{path}: no JSON file in UTF-8 ({error}).") from error
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a name that is there twice, one would be lost without a word."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise json.JSONDecodeError(f"the name {twice!r} is there twice", "", 0)
+    return content
 
 
 def _parts(content: Any, where: str) -> list[tuple[str, str, Any, Any]]:
@@ -110,6 +152,11 @@ def read_rows(rows: Any, place: str, length: int, meaning: str) -> NDArray[np.fl
     """Lists of `length` finite numbers as (K, length); errors name the place and the entry."""
     if not isinstance(rows, Sequence) or isinstance(rows, str):
         raise UserError(f"{place}: expected a list of [{meaning}], got {short(rows)}.")
+    if len(rows) == length and all(_is_number(value) for value in rows):
+        raise UserError(
+            f"{place}: expected a list of [{meaning}], got a single one: "
+            f"write {short([list(rows)])}."
+        )
     for number, row in enumerate(rows, start=1):
         fits = isinstance(row, Sequence) and not isinstance(row, str) and len(row) == length
         if not fits or not all(_is_number(value) for value in row):
@@ -131,7 +178,8 @@ def check_inside(rows: NDArray[np.float64], place: str, size: tuple[int, int], k
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is one that pixels can be counted in."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
 
 
 def short(value: Any) -> str:

@@ -13,6 +13,24 @@ STEP = 0.05
 it was trained on: a usual motion between two frames."""
 
 
+def beyond_the_known(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
+    """A sentence if the longest arrow is longer than any motion that the network can answer."""
+    code = weights.method.motion_code
+    limit = getattr(code, "max_flow", None) or getattr(
+        getattr(code, "axis", None), "max_flow", None
+    )
+    scale = weights.short_side / min(image.shape[-2:])
+    longest = float(torch.from_numpy(arrows.vectors).norm(dim=-1).max())
+    if limit is None or longest * scale <= limit:
+        return None
+    step = STEP * min(image.shape[-2:])
+    return (
+        f"the longest arrow, {longest:.0f} px, is longer than what the network knows "
+        f"({limit / scale:.0f} px on this photo): it was asked for {step:.0f} px, and its answer "
+        f"is lengthened {longest / step:.1f} times, which may stretch and tear."
+    )
+
+
 def predict_motion(weights: Weights, image: Tensor, arrows: ArrowSet) -> Tensor:
     """Let CMP spread the arrows over a photo.
 

@@ -1,0 +1,138 @@
+"""Clicks on and beside objects: reading them, and making a mask keep to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsup_motion.apps.arrows import check_inside, pixels, read_rows, short
+from selfsup_motion.errors import UserError
+
+_DOT = 0.005
+"""Radius around a click within which the mask is told, as a share of the photo's short side."""
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """Points on and beside one object: (K, 2) and (L, 2) float32, x, y; K ≥ 1."""
+
+    positive: NDArray[np.float32]
+    negative: NDArray[np.float32]
+
+    def among(self, others: Sequence[Clicks]) -> Clicks:
+        """The same, with the points on other objects beside this one."""
+        points = [self.negative, *(other.positive for other in others)]
+        return Clicks(self.positive, np.concatenate(points))
+
+
+def read_clicks(content: Any, where: str, size: tuple[int, int], *, numbered: bool) -> list[Clicks]:
+    """Clicks of one object after the other.
+
+    Args:
+        content: [{"positive": [[x, y], ...], "negative": [[x, y], ...]}, ...].
+        where: what the content is called in messages.
+        size: (height, width) of the photo.
+        numbered: tell in messages which object it is.
+
+    Raises:
+        UserError: naming the entry: something else, a point outside the photo, or one pixel that is
+            clicked as on and as beside an object.
+    """
+    if not isinstance(content, Sequence) or isinstance(content, str) or not content:
+        raise UserError(f"{where}: expected a list of objects, got {short(content)}.")
+    clicks = [
+        _clicks_of(entry, f"{where}, object {number}" if numbered else "", size)
+        for number, entry in enumerate(content, start=1)
+    ]
+    _check_agreement(clicks, where if numbered else "", size)
+    return clicks
+
+
+def constrained(score: NDArray[np.float32], clicks: Clicks) -> NDArray[np.float32]:
+    """A score that the clicks have the last word about.
+
+    Args:
+        score: (H, W) in [0, 1].
+        clicks: on and beside the object.
+
+    Returns:
+        (H, W): the score, but 1 around the positive points and 0 around the negative ones, as far
+        as a two-hundredth of the short side, and a pixel at least; between two, the nearer one
+        decides.
+    """
+    size = score.shape[0], score.shape[1]
+    radius = max(1.0, _DOT * min(size))
+    near = [_distance(points, size) for points in (clicks.positive, clicks.negative)]
+    told = score.copy()
+    told[(near[0] <= radius) & (near[0] < near[1])] = 1
+    told[(near[1] <= radius) & (near[1] < near[0])] = 0
+    return told
+
+
+def clicked_parts(mask: NDArray[np.bool_], points: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The connected parts of a mask (H, W) that a point (K, 2) lies in."""
+    _, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    x, y = pixels(points, (mask.shape[0], mask.shape[1])).T
+    kept = np.unique(parts[y, x])
+    return np.isin(parts, kept[kept > 0])
+
+
+def dots(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W): the pixels that `constrained` may tell around points (K, 2)."""
+    told: NDArray[np.bool_] = _distance(points, size) <= max(1.0, _DOT * min(size))
+    return told
+
+
+def _distance(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W): pixels to the nearest point; infinite without any."""
+    if not len(points):
+        return np.full(size, np.inf, np.float32)
+    empty = np.ones(size, np.uint8)
+    x, y = pixels(points, size).T
+    empty[y, x] = 0
+    return np.asarray(cv2.distanceTransform(empty, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
+
+
+def _clicks_of(entry: Any, place: str, size: tuple[int, int]) -> Clicks:
+    if not isinstance(entry, Mapping) or not entry.keys() <= {"positive", "negative"}:
+        raise UserError(
+            f'{place}: expected {{"positive": [[x, y], ...], "negative": [[x, y], ...]}}, got '
+            f"{short(entry)}."
+        )
+    found = []
+    for kind in ("positive", "negative"):
+        where = f"{place}, {kind}" if place else kind
+        rows = read_rows(entry.get(kind, []), where, 2, "x, y")
+        check_inside(rows, where, size, "point")
+        found.append(rows.astype(np.float32))
+    if not len(found[0]):
+        raise UserError(f"{place + ', ' if place else ''}positive: no point on the object.")
+    return Clicks(*found)
+
+
+def _check_agreement(clicks: Sequence[Clicks], where: str, size: tuple[int, int]) -> None:
+    """Refuse a pixel that is on an object and beside it, or on two objects."""
+    owners: dict[tuple[int, int], tuple[int, str]] = {}
+    for number, one in enumerate(clicks, start=1):
+        of = f" of object {number}" if where else ""
+        for index, (x, y) in enumerate(pixels(one.positive, size).tolist(), start=1):
+            told = f"positive point {index}{of}"
+            owner, first = owners.setdefault((x, y), (number, told))
+            if owner != number:
+                raise UserError(_contradiction(where, told, first, x, y))
+        for index, (x, y) in enumerate(pixels(one.negative, size).tolist(), start=1):
+            owner, first = owners.get((x, y), (0, ""))
+            if owner == number:
+                raise UserError(_contradiction(where, f"negative point {index}{of}", first, x, y))
+
+
+def _contradiction(where: str, one: str, other: str, x: int, y: int) -> str:
+    return (
+        f"{where + ': ' if where else ''}{one} and {other} are on the same pixel, x={x}, y={y}: "
+        "leave one of them out."
+    )
