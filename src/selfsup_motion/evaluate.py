@@ -22,6 +22,7 @@ _TYPES = {
     "name": str,
     "headline": str,
     "checkpoint": str | None,
+    "checkpoint_key": str | None,
     "auto_method": str,
     "device": str,
     "seed": int,
@@ -75,7 +76,11 @@ def evaluate(cfg: DictConfig) -> float | None:
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     device = choose_device(cfg.device)
     encoder = choose_encoder(
-        cfg.get("encoder"), cfg.checkpoint, cfg.seed, auto_method=cfg.auto_method
+        cfg.get("encoder"),
+        cfg.checkpoint,
+        cfg.seed,
+        auto_method=cfg.auto_method,
+        key=cfg.checkpoint_key,
     )
     task = build(cfg.task, "task")
     folder = _open_folder(cfg, config)
@@ -121,11 +126,15 @@ def _train(cfg: DictConfig) -> float | None:
     from selfsup_motion.utils.session import session
 
     encoder = choose_encoder(
-        cfg.get("encoder"), cfg.checkpoint, cfg.seed, auto_method=cfg.auto_method
+        cfg.get("encoder"),
+        cfg.checkpoint,
+        cfg.seed,
+        auto_method=cfg.auto_method,
+        key=cfg.checkpoint_key,
     ).train()
     if used := weights_used(encoder):  # so that the run's own checkpoints can be loaded
         with open_dict(cfg):
-            cfg.encoder = encoder_config(used.path)
+            cfg.encoder = encoder_config(used.path, used.key)
     console.print(weights_line(encoder), markup=False)
     origin = {
         "task": cfg.name,
@@ -142,6 +151,7 @@ def _train(cfg: DictConfig) -> float | None:
             "name": str,
             "headline": str,
             "checkpoint": str | None,
+            "checkpoint_key": str | None,
             "auto_method": str,
         },
         parts={"encoder": encoder},

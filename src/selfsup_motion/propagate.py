@@ -16,6 +16,7 @@ from selfsup_motion.utils.config import config_dir
 _TYPES = {
     "name": str,
     "checkpoint": str | None,
+    "checkpoint_key": str | None,
     "device": str,
     "seed": int,
     "paths.output_dir": str,
@@ -51,7 +52,9 @@ def propagate(cfg: DictConfig) -> None:
             "finished CorrFlow run.",
             markup=False,
         )
-    encoder = choose_encoder(cfg.get("encoder"), cfg.checkpoint, cfg.seed, auto_method="CorrFlow")
+    encoder = choose_encoder(
+        cfg.get("encoder"), cfg.checkpoint, cfg.seed, auto_method="CorrFlow", key=cfg.checkpoint_key
+    )
     if cfg.checkpoint is not None:
         console.print(weights_line(encoder), markup=False)
     folder = Path(cfg.paths.output_dir)

@@ -74,9 +74,7 @@ def find_network(content: Any, key: str | None, path: Path) -> Network:
         alone = "its network has no name of its own, leave the key out."
         raise CheckpointError(f"{path}: no weights are called {key} in it; {choice or alone}")
     if choice:
-        which = (
-            f"what is called {key} is no network" if key else "several networks, or renamed ones"
-        )
+        which = f"{key} is no network by itself" if key else "no network in the usual place"
         raise CheckpointError(f"{path}: {which}; {choice}")
     known = ", ".join(kind.name for kind in FORMATS)
     raise CheckpointError(

@@ -24,6 +24,7 @@ from selfsup_motion.utils.config import compose
 
 OPTIONS = {
     "checkpoint": "auto",
+    "checkpoint_key": None,
     "motion": None,
     "stride": 1,
     "seconds": None,

@@ -84,6 +84,7 @@ def test_the_weights_used_are_told_and_stand_in_the_summary(
     assert json.loads(Path("run/summary.json").read_text())["weights"] == {
         "path": str(Path(path).resolve()),
         "kind": "CMP",
+        "key": None,
         "experiment": "cmp_animate",
         "step": 1,
     }

@@ -55,6 +55,7 @@ class Activation:
         *,
         video: str,
         checkpoint: str,
+        checkpoint_key: str | None,
         motion: str | None,
         stride: int,
         seconds: float | None,
@@ -67,6 +68,7 @@ class Activation:
         Args:
             video: the file.
             checkpoint: "auto", a run folder or a file.
+            checkpoint_key: of the weights in the file, see `load_encoder`; None: the usual place.
             motion: name of the motion whose evidence is shown; None: the likeliest of each clip.
             stride: every how many frames of the video the network sees one.
             seconds: of the video, from its beginning; None: all.
@@ -84,7 +86,8 @@ class Activation:
         for name, side in (("short_side", short_side), ("picture_side", picture_side)):
             if side is not None and side < 16:
                 raise UserError(f"{name}={side}: expected at least 16 pixels.")
-        self.video, self.checkpoint, self.motion = video, checkpoint, motion
+        self.video, self.motion = video, motion
+        self.checkpoint, self.checkpoint_key = checkpoint, checkpoint_key
         self.stride, self.seconds = stride, seconds
         self.short_side, self.picture_side, self.device = short_side, picture_side, device
 
@@ -102,7 +105,7 @@ class Activation:
             UserError: anything wrong with the video or the checkpoint.
         """
         path = chosen_checkpoint(self.checkpoint, "MoSI")
-        method, trained_side = load_mosi(path, self.device)
+        method, trained_side = load_mosi(path, self.device, self.checkpoint_key)
         wanted = self._wanted(method)
         if not Path(self.video).is_file():
             raise UserError(f"video={self.video}: there is no such file.")
@@ -188,14 +191,14 @@ class Activation:
         save_picture(folder / "strip.png", np.concatenate(strip, 1))
 
 
-def load_mosi(path: Path, device: str) -> tuple[MoSI, int]:
+def load_mosi(path: Path, device: str, key: str | None = None) -> tuple[MoSI, int]:
     """A trained MoSI of a checkpoint file, and the short side of the images that it was trained on.
 
     Raises:
         UserError: no such checkpoint, or one of another method.
     """
     try:
-        method = load_method(path, map_location=device)
+        method = load_method(path, key=key, map_location=device)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
     if not isinstance(method, MoSI):

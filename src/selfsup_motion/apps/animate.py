@@ -44,6 +44,7 @@ class Animation:
         arrows: str | Rows,
         pins: Rows,
         checkpoint: str,
+        checkpoint_key: str | None,
         short_side: int | None,
         seconds: float,
         fps: float,
@@ -61,6 +62,7 @@ class Animation:
             arrows: [[x, y, dx, dy], ...] or the path of a JSON file, see `arrow_sets`.
             pins: [[x, y], ...]: points that stay.
             checkpoint: "auto", a run folder or a file, see `load_weights`.
+            checkpoint_key: of the weights in the file, see `load_encoder`; None: the usual place.
             short_side: at which the network sees the photo, in pixels; None: as it was trained.
             seconds: length of the film.
             fps: frames per second.
@@ -81,7 +83,8 @@ class Animation:
         if not formats:
             raise UserError(f"formats is empty: take some of {', '.join(get_args(Format))}.")
         self.image, self.arrows, self.pins = image, arrows, pins
-        self.checkpoint, self.short_side, self.device = checkpoint, short_side, device
+        self.checkpoint, self.checkpoint_key = checkpoint, checkpoint_key
+        self.short_side, self.device = short_side, device
         self.max_side, self.formats, self.fps, self.warp = max_side, formats, fps, warp
         self.loop = loop
         self.moments = schedule(frame_count(seconds, fps), loop, easing)
@@ -103,7 +106,7 @@ class Animation:
         size = whole.shape[-2], whole.shape[-1]
         sets = arrow_sets(self.arrows, self.pins, size)
         photo = whole if self.max_side is None else read_photo(self.image, self.max_side)
-        weights = load_weights(self.checkpoint, self.device)
+        weights = load_weights(self.checkpoint, self.device, self.checkpoint_key)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
         lines = [f"weights {weights.used}"]

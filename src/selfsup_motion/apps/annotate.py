@@ -42,6 +42,7 @@ class Annotation:
         negative: Rows,
         objects: str | Sequence[Mapping[str, Any]] | None,
         checkpoint: str,
+        checkpoint_key: str | None,
         short_side: int | None,
         zoom: float | None,
         threshold: float,
@@ -58,6 +59,7 @@ class Annotation:
             objects: instead of those two, for several objects: [{"positive": [[x, y], ...],
                 "negative": [...]}, ...], or the path of a JSON file with such a list.
             checkpoint: "auto", a run folder or a file, see `load_weights`.
+            checkpoint_key: of the weights in the file, see `load_encoder`; None: the usual place.
             short_side: at which the network sees the photo or the square zoomed into, in pixels;
                 None: as it was trained.
             zoom: see `probe`.
@@ -76,7 +78,8 @@ class Annotation:
         if short_side is not None and short_side < 1:
             raise UserError(f"short_side={short_side}: expected at least 1 pixel.")
         self.image, self.positive, self.negative, self.objects = image, positive, negative, objects
-        self.checkpoint, self.short_side, self.device = checkpoint, short_side, device
+        self.checkpoint, self.checkpoint_key = checkpoint, checkpoint_key
+        self.short_side, self.device = short_side, device
         self.zoom, self.threshold, self.refine = zoom, threshold, refine
         self.all_parts = all_parts
 
@@ -96,7 +99,7 @@ class Annotation:
         photo = read_photo(self.image)
         size = photo.shape[-2], photo.shape[-1]
         clicks = self._clicks(size)
-        weights = load_weights(self.checkpoint, self.device)
+        weights = load_weights(self.checkpoint, self.device, self.checkpoint_key)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
         scores = []

@@ -40,20 +40,21 @@ class Weights:
         return replace(self, short_side=short_side)
 
 
-def load_weights(checkpoint: str, device: str = "cpu") -> Weights:
+def load_weights(checkpoint: str, device: str = "cpu", key: str | None = None) -> Weights:
     """Load a trained CMP.
 
     Args:
         checkpoint: a run folder or a checkpoint file; "auto" is the newest finished CMP run below
             `outputs/`.
         device: as PyTorch names it.
+        key: of the weights in the file, see `load_encoder`.
 
     Raises:
         UserError: no such checkpoint, one of another method, or no such device.
     """
     path = chosen_checkpoint(checkpoint, "CMP")
     try:
-        method = load_method(path, map_location=_device(device))
+        method = load_method(path, key=key, map_location=_device(device))
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
     if not isinstance(method, CMP):

@@ -13,7 +13,12 @@ from selfsup_motion.utils.build import build
 
 
 def choose_encoder(
-    node: DictConfig | None, checkpoint: str | None, seed: int, *, auto_method: str
+    node: DictConfig | None,
+    checkpoint: str | None,
+    seed: int,
+    *,
+    auto_method: str,
+    key: str | None = None,
 ) -> nn.Module:
     """The encoder, on the CPU, in evaluation mode; `weights_used` tells which weights it has.
 
@@ -22,11 +27,17 @@ def choose_encoder(
         checkpoint: a file or a run folder; "auto": the newest finished run of `auto_method`.
         seed: of the weights if there is no checkpoint.
         auto_method: class of a method.
+        key: of the weights in the file, see `load_encoder`.
 
     Raises:
         UserError: neither or both are given, or the checkpoint cannot be used.
     """
     if checkpoint is None:
+        if key is not None:
+            raise UserError(
+                f"checkpoint_key={key} names weights in a file: add checkpoint=<file>, or leave it "
+                "out."
+            )
         if node is None:
             raise UserError(
                 "Which encoder? Give checkpoint=<file or run folder>, or encoder=<name> for one "
@@ -41,7 +52,7 @@ def choose_encoder(
         )
     path = chosen_checkpoint(checkpoint, auto_method)
     try:
-        return load_encoder(path)
+        return load_encoder(path, key=key)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
 
