@@ -84,6 +84,22 @@ def test_lists_hold_names_or_pairs_of_paths(maps, lines):
     assert (source.read(1, [0]).labels["semantic"] == 2).all()
 
 
+@pytest.mark.parametrize("there", ["training", "Train", "TRAIN_SET"])
+def test_folders_that_are_called_alike_are_found(tmp_path, there):
+    write(tmp_path / there, "a", np.zeros((20, 30), np.uint8))
+    options = {"images": "Training/Images", "labels": "Training/labels"}
+    (tmp_path / there / "list.txt").write_text("a\n")
+    source = folder_of(tmp_path, listing="Training/list.txt", **options)
+    assert source.read(0, [0]).key == "a"
+    assert source.name(0) == str(tmp_path / there / "images/a.jpg")
+    (tmp_path / "train_images").mkdir()  # which of the two?
+    if there != "training":
+        with pytest.raises(UserError, match="Training/"):
+            folder_of(tmp_path, **options)
+    with pytest.raises(UserError, match=r"holds no label maps \(\.png\), but folders \("):
+        folder_of(tmp_path, images=".", labels=".")
+
+
 def test_another_void_id_becomes_ours(maps):
     write(maps, "c", np.full((4, 4), 11, np.uint8))
     source = folder_of(maps, void=11)

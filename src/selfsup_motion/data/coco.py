@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.coco_file import CocoFile, read_coco
 from selfsup_motion.data.left_out import LeftOut
+from selfsup_motion.data.parts import alike
 from selfsup_motion.data.pictures import decode_image, read_bytes
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
@@ -41,7 +42,8 @@ class CocoInstances:
 
         Args:
             annotations: COCO's json of instances.
-            images: the folder that its file names are relative to.
+            images: the folder that its file names are relative to, or one that is called alike
+                (`parts.alike`).
             objects_only: leave out images without an object to learn from: one with a box of some
                 size that is no crowd.
             max_bad_entries: share of images or annotations above which it is an error that they
@@ -51,7 +53,7 @@ class CocoInstances:
             UserError: a file that is missing or broken, too many unusable entries, or no images.
         """
         self.file = read_coco(Path(annotations), max_bad_entries)
-        self.root = Path(images)
+        self.root = alike(Path(images))
         learnable = ~self.file.crowd & (self.file.boxes[:, 2:] > 0).all(1)
         counts = np.diff(np.concatenate([[0], np.cumsum(learnable)])[self.file.first])
         wanted = counts > 0 if objects_only else np.ones_like(counts, np.bool_)

@@ -12,6 +12,7 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.files import PathList
 from selfsup_motion.data.label_classes import LabelClasses
 from selfsup_motion.data.label_maps import read_label_map
+from selfsup_motion.data.parts import alike
 from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, image_size, read_bytes
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
@@ -41,7 +42,8 @@ class LabelFolder:
         """List the images and their label maps; none is opened.
 
         Args:
-            root: folder that the other paths are relative to.
+            root: folder that the other paths are relative to. Of a path that does not exist, one
+                that is called alike is taken (`parts.alike`).
             images: folder of the images (any kind of file, found by its name without extension).
             labels: folder of the label maps (.png).
             listing: text file with a name per line, or, as some `train_aug.txt`, the paths of an
@@ -54,19 +56,27 @@ class LabelFolder:
                 without a file or without a label map.
         """
         self.root, self.classes, self.void = Path(root), classes, void
-        self._folder = PurePosixPath(images)
         if not self.root.is_dir():
             raise UserError(
                 f"The folder {root} does not exist: set data.root to the folder that holds "
                 f"{images}."
             )
+        images, labels = self._alike(images), self._alike(labels)
+        self._folder = PurePosixPath(images)
         if listing is None:
             names = sorted(_by_stem(self.root / labels, _LABEL_EXTENSIONS))
             if not names:
-                raise UserError(f"{self.root / labels} holds no label maps (.png).")
+                below = sorted(
+                    path.name for path in (self.root / labels).iterdir() if path.is_dir()
+                )
+                hint = f", but folders ({', '.join(below[:5])}): name one of them" if below else ""
+                raise UserError(
+                    f"{self.root / labels} holds no label maps (.png){hint}; see data.train and "
+                    "data.val."
+                )
             pairs = [(name, name) for name in names]
         else:
-            pairs = _read_list(self.root / listing)
+            pairs = _read_list(self.root / self._alike(listing))
         self._images = PathList(self._find(images, [a for a, _ in pairs], IMAGE_EXTENSIONS))
         self._labels = PathList(self._find(labels, [b for _, b in pairs], _LABEL_EXTENSIONS))
 
@@ -111,6 +121,12 @@ class LabelFolder:
             key=self._key(index),
             labels={"semantic": np.repeat(ids[None], count, axis=0)},
         )
+
+    def _alike(self, path: str) -> str:
+        """The path below the root, or one that is called alike and exists."""
+        found = alike(self.root / path)
+        inside = found.is_relative_to(self.root)
+        return (found.relative_to(self.root) if inside else found).as_posix()
 
     def _key(self, index: int) -> str:
         path = PurePosixPath(self._images[index]).with_suffix("")

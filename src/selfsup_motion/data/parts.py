@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from selfsup_motion.data.files import split_by_name
@@ -37,6 +39,27 @@ def part_named(name: str) -> Part | None:
     """The part that a folder, a list or a column's value stands for: "Training" is "train"."""
     match = _match(name)
     return None if match is None else _part(match)
+
+
+def alike(path: Path) -> Path:
+    """The path, if it exists; else the only one whose folders are called alike, if there is one.
+
+    Alike are names that differ in upper and lower case, or stand for the same part: `Training` and
+    `train`.
+    """
+    if path.exists() or path.parent == path:
+        return path
+    parent = alike(path.parent)
+    if not parent.is_dir():
+        return path
+    names = sorted(os.listdir(parent))
+    part = part_named(path.name)
+    same = [name for name in names if name.casefold() == path.name.casefold()]
+    same = same or [name for name in names if part and part_named(name) == part]
+    if len(same) != 1:
+        return path
+    log.info("%s is taken for %s, which does not exist.", parent / same[0], path)
+    return parent / same[0]
 
 
 def _match(name: str) -> re.Match[str] | None:

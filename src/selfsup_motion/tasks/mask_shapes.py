@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from selfsup_motion.data.left_out import EntryError
 from selfsup_motion.data.pictures import read_bytes
 from selfsup_motion.errors import UserError
 
@@ -155,6 +156,7 @@ def _points(path: Path, where: str, value: Any) -> NDArray[np.float64]:
 def _coco(
     path: Path, content: dict[str, Any], frame: str | None, numbers: ShapeNumbers
 ) -> NDArray[np.uint8]:
+    from selfsup_motion.data.coco_values import segmentation
     from selfsup_motion.ops.rle import decode_masks, from_polygons
 
     image = _image(path, content.get("images"), frame)
@@ -174,35 +176,16 @@ def _coco(
             continue
         label = names.get(annotation.get("category_id"), "object")
         met[label] = met.get(label, 0) + 1
-        shape = annotation.get("segmentation")
         try:
-            if isinstance(shape, dict):
-                rle = _run_lengths(shape, size)
-            elif isinstance(shape, list) and shape:
-                rings = [_points(path, where, np.reshape(ring, (-1, 2))) for ring in shape]
-                if min(map(len, rings)) < 3:
-                    raise ValueError("a polygon of fewer than three corners")
-                rle = from_polygons([ring.ravel().tolist() for ring in rings], size)
-            else:
-                raise ValueError("no segmentation")
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}: {where} cannot be drawn: {error}.") from error
+            mask = segmentation(annotation.get("segmentation"), size)
+        except EntryError as error:
+            raise UserError(f"{path}: {where} {error}.") from error
+        if isinstance(mask, str):
+            rle = {"size": list(size), "counts": mask}
+        else:
+            rle = from_polygons([ring.tolist() for ring in mask], size)
         ids[decode_masks([rle], size)[0]] = numbers.id_of(label, met[label], path)
     return ids
-
-
-def _run_lengths(shape: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    from selfsup_motion.ops.rle import from_counts, pixels_covered
-
-    counts = shape.get("counts")
-    if not isinstance(counts, (str, list)) or list(shape.get("size") or []) != list(size):
-        raise ValueError(f"run lengths that are not of {size[1]}x{size[0]} pixels")
-    covered = pixels_covered(counts) if isinstance(counts, str) else sum(counts)
-    if covered != size[0] * size[1]:
-        raise ValueError(f"run lengths that do not fill {size[1]}x{size[0]} pixels")
-    if isinstance(counts, list):
-        return from_counts(counts, size)
-    return {"size": list(size), "counts": counts}
 
 
 def _image(path: Path, images: Any, frame: str | None) -> dict[str, Any]:
