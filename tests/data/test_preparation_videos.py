@@ -96,6 +96,25 @@ def test_missing_and_damaged_indices_are_one_sentence(tmp_path: Path, content: A
         VideoFolder(tmp_path, index=tmp_path / "index.npz")
 
 
+def test_a_flipped_bit_in_an_index_is_one_sentence_or_changes_nothing(tmp_path) -> None:
+    path = tmp_path / "x.npz"
+    names = PathList(["a/one.mp4", "b.mp4"])
+    numbers = np.array([3, 4])
+    VideoIndex(names, numbers, np.array([25.0, 30.0]), np.array([[8, 9], [9, 8]]), {}).save(path)
+    data, refused = path.read_bytes(), 0
+    for bit in range(0, 8 * len(data), 13):
+        copy = bytearray(data)
+        copy[bit // 8] ^= 1 << bit % 8
+        try:
+            index = VideoIndex.parse(bytes(copy), "x")
+        except UserError:
+            refused += 1
+        else:
+            assert list(index.keys) == list(names)
+            assert index.num_frames.tolist() == numbers.tolist()
+    assert refused > len(data) / 4
+
+
 def test_paths_that_are_no_text_survive_the_index(tmp_path: Path) -> None:
     name = b"caf\xe9.mp4".decode("utf-8", "surrogateescape")
     index = VideoIndex.of([VideoInfo(name, 3, None, 4, 5)])

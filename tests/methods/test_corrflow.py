@@ -18,6 +18,7 @@ from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.channel_dropout import ChannelDropout
+from selfsup_motion.methods.color_files import read_centroids, write_centroids
 from selfsup_motion.methods.corrflow import CorrFlow
 from selfsup_motion.methods.corrflow_following import (
     Unlearned,
@@ -261,6 +262,18 @@ def test_centroids_come_from_a_file_or_a_list(tmp_path):
             method(centroids=str(path))
     with pytest.raises(UserError, match=r"absent\.json"):
         method(centroids=str(tmp_path / "absent.json"))
+
+
+def test_colours_that_were_damaged_are_refused(tmp_path):
+    path = tmp_path / "colors.json"
+    write_centroids(path, [[0, 0], [30, -20], [-5, 60]])
+    whole = path.read_text()
+    assert read_centroids(path) == [[0, 0], [30, -20], [-5, 60]]
+    path.write_text(whole.replace("-20", "-60"))  # one bit
+    with pytest.raises(UserError, match=r"remove crc32 from the file; else it is damaged"):
+        method(centroids=str(path))
+    path.write_text(json.dumps({"centroids": json.loads(path.read_text())["centroids"]}))
+    assert read_centroids(path)[1] == [30, -60]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -135,7 +136,11 @@ class VideoIndex(Sequence[VideoInfo]):
                     arrays["size"],
                     {n.removeprefix("more_"): arrays[n] for n in arrays if n.startswith("more_")},
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        # the last three: what zipfile raises where a bit of its table of contents is wrong
+        except (
+            OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile,
+            NotImplementedError, RuntimeError, zlib.error,
+        ) as error:  # fmt: skip
             raise UserError(
                 f"{name} is no index, or damaged ({error}): make it again with "
                 "`python -m selfsup_motion.prepare`."

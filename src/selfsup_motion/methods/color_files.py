@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,26 +13,39 @@ from selfsup_motion.ops.color import LabQuantizer
 Centroids = Sequence[Sequence[float]]
 """(K, 2) a and b of Lab."""
 
+_SUM = "crc32"
+
 
 def write_centroids(path: Path, centroids: Centroids) -> None:
     """Write a new file, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [[round(float(value), 4) for value in row] for row in centroids]
-    path.write_text(json.dumps({"centroids": rows}, indent=1) + "\n")
+    content = {"centroids": rows, _SUM: _checksum(rows)}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_centroids(path: str | Path) -> Centroids:
     """Read a file.
 
     Raises:
-        UserError: it is missing or holds something else.
+        UserError: it is missing, damaged, or holds something else.
     """
     try:
-        rows: Centroids = json.loads(Path(path).read_text())["centroids"]
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows: Centroids = content["centroids"]
         LabQuantizer(rows)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"method.centroids={path}: not a file of colours, make one with `python -m "
             f"selfsup_motion.fit_colors` ({type(error).__name__}: {error})."
         ) from error
+    if content.get(_SUM) not in (None, _checksum(rows)):
+        raise UserError(
+            f"method.centroids={path}: its numbers are not those that were written. If you changed "
+            f"them, remove {_SUM} from the file; else it is damaged, make it again."
+        )
     return rows
+
+
+def _checksum(rows: Centroids) -> int:
+    return zlib.crc32(json.dumps(rows).encode())
