@@ -343,9 +343,10 @@ def test_annotations_of_coco_are_objects(tmp_path):
          "is a polygon of 2 points, which has no area"),
         ({"shapes": [polygon("a", ["x", 2])], "imageHeight": 9, "imageWidth": 9}, "has no points"),
         ({"images": [{"id": 1, "height": 9, "width": 9}],
-          "annotations": [{"image_id": 1, "segmentation": [[1, 2, 3, 4]]}]}, "cannot be drawn"),
+          "annotations": [{"image_id": 1, "segmentation": [[1, 2, 3, 4]]}]},
+         "has a broken polygon"),
         ({"images": [{"id": 1, "height": 9, "width": 9}], "annotations":
-          [{"image_id": 1, "segmentation": {"size": [9, 9], "counts": [3, 4]}}]}, "do not fill"),
+          [{"image_id": 1, "segmentation": {"size": [9, 9], "counts": [3, 4]}}]}, "do not fit"),
     ],
 )  # fmt: skip
 def test_json_that_is_no_mask_is_refused(tmp_path, content, expected):
