@@ -41,7 +41,13 @@ def prepare(cfg: DictConfig) -> None:
 
     bad = ", ".join(f"{count} {reason}" for reason, count in outcome.bad.most_common())
     kept = f" ({outcome.kept} were done before)" if outcome.kept else ""
-    lines = [
+    lines = []
+    if outcome.spoilt:
+        lines.append(
+            f"{outcome.spoilt} of those done before were missing or cut off in the output and "
+            "have been done again."
+        )
+    lines += [
         f"Did {outcome.done}{kept}; in all {outcome.good} good, {outcome.bad.total()} bad"
         + (f": {bad}" if bad else "")
     ]

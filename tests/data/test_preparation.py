@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -91,6 +92,17 @@ def test_new_and_changed_units_are_done_by_the_next_run(tmp_path: Path) -> None:
 
     outcome = run(root, tmp_path / "out")
     assert (outcome.done, outcome.kept) == (2, 11)
+    assert complete(root, tmp_path / "out")
+
+
+def test_what_is_gone_or_cut_off_is_done_again(tmp_path: Path) -> None:
+    root = make_texts(tmp_path / "in")
+    run(root, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "u03")
+    next((tmp_path / "out" / "u05").iterdir()).unlink()
+
+    outcome = run(root, tmp_path / "out")
+    assert (outcome.done, outcome.kept, outcome.spoilt) == (2, 10, 2)
     assert complete(root, tmp_path / "out")
 
 

@@ -164,6 +164,47 @@ def shards(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.parametrize("job", ["frames", "shards", "flow"])
+def test_results_that_are_cut_off_or_gone_are_made_again(tmp_path: Path, job: str) -> None:
+    for name in ("one.mp4", "two.mp4"):
+        write_video(tmp_path / "in" / name, num_frames=3)
+    options: dict[str, Any] = {"root": tmp_path / "in", "output": tmp_path / "out"}
+    if job == "shards":
+        options |= {"videos_per_shard": 1, "flow": None}
+    prepare(job, **options)
+
+    def made() -> dict[Path, bytes]:
+        files = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in files if ".prepare" not in path.parts}
+
+    whole = made()
+    victim = max(path for path in whole if path.suffix in (".jpg", ".tar", ".flowz"))
+    for spoil in (lambda path: path.write_bytes(whole[path][:-1]), Path.unlink):
+        spoil(victim)
+        outcome = prepare(job, **options)
+        assert (outcome.done, outcome.kept, outcome.spoilt) == (1, 1, 1)
+        assert made() == whole
+    assert prepare(job, **options).kept == 2
+
+
+def test_a_video_beside_a_folder_of_its_name_keeps_apart_from_it(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a/b.mp4", "a/b/c.mp4"):
+        write_video(tmp_path / "in" / name, num_frames=3)
+    prepare("frames", root=tmp_path / "in", output=tmp_path / "out")
+    source = FrameFolder(tmp_path / "out", layout="folders", lists=["frames.csv"])
+    found = {source.info(i).key: source.info(i).num_frames for i in range(len(source))}
+    assert found == {"a.mp4": 3, "a/b.mp4": 3, "a/b/c": 3}
+
+
+def test_flow_of_folders_in_one_another_is_refused(tmp_path: Path) -> None:
+    for place in ("x", "x/y"):
+        for t in range(2):
+            (tmp_path / "in" / place).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "in" / place / f"{t}.png"), np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(UserError, match=r"has frames in x and in x/y: move those of x to"):
+        prepare("flow", root=tmp_path / "in", output=tmp_path / "out", input="frames")
+
+
 def test_shards_hold_the_same_samples_as_the_videos(videos: Path, shards: Path) -> None:
     files = VideoFolder(videos, short_side=48, flow="dis", flow_preset="medium")
     packed = ClipShards(str(shards), flow="dis", flow_preset="medium")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup_motion.data.preparation.atomic import new_folder, write_text
+from selfsup_motion.atomic import folder_size, new_folder, write_text
 from selfsup_motion.errors import ClipReadError
 
 
@@ -42,6 +42,9 @@ class CopyTexts:
             for place, letter in enumerate(text):
                 (draft / str(place)).write_text(letter)
         return {"letters": len(text)}
+
+    def is_whole(self, unit: str, result: Mapping[str, Any]) -> bool:
+        return folder_size(self.output / unit)[0] == result["letters"]
 
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         total = sum(result["letters"] for result in results.values())

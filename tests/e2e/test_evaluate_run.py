@@ -43,9 +43,14 @@ def test_toy_masks_are_followed_better_by_colour_than_by_standing_still(evaluate
     assert len(list(Path("lab_color/results").glob("*/*.png"))) == 16
 
 
-def test_toy_joints_are_scored(evaluate, folder):
-    size = ("data.size=64", "task.size=[64,64]", "data.difficulty.puppet=1")
-    assert evaluate("task=jhmdb", *TOY, *size, "encoder=color_patches", "paths.output_dir=run") == 0
+TOY_JOINTS = (
+    "task=jhmdb", *TOY, "data.size=64", "task.size=[64,64]", "data.difficulty.puppet=1",
+    "encoder=color_patches",
+)  # fmt: skip
+
+
+def test_toy_joints_are_scored_and_taken_over_if_whole(evaluate, folder, capsys):
+    assert evaluate(*TOY_JOINTS, "paths.output_dir=run") == 0
     found = metrics("run")
     assert len(found) == 10
     assert found["PCK_instance@0.1"] <= found["PCK_instance@0.5"] <= 100
@@ -55,6 +60,21 @@ def test_toy_joints_are_scored(evaluate, folder):
     assert cells.shape == (2, 13, 5)
     expected = np.where(points[0] < 0, -1, points[0] / 4).transpose(2, 1, 0)
     np.testing.assert_allclose(cells, expected)
+
+    # a result that is cut off, or of another length, is not taken over
+    first, second = sorted(Path("run/points").glob("*.npy"))
+    whole, stamp = first.read_bytes(), second.stat().st_mtime_ns
+    first.write_bytes(whole[: len(whole) // 2])
+    capsys.readouterr()
+    assert evaluate(*TOY_JOINTS, "resume=run") == 0
+    assert f"{first} is damaged: computed again." in capsys.readouterr().out
+    assert first.read_bytes() == whole
+    assert second.stat().st_mtime_ns == stamp
+    np.save(first, points[0][:2])
+    assert evaluate(*TOY_JOINTS, "resume=run") == 0
+    assert first.read_bytes() == whole
+    assert metrics("run") == found
+    assert not list(Path("run").rglob("*.tmp"))
 
 
 def test_davis_layout_gives_files_for_the_official_tool(evaluate, folder, capsys):
@@ -103,6 +123,18 @@ def test_resumed_run_keeps_what_is_finished(evaluate, folder, capsys):
     assert metrics("run") == before
     assert Path("run/results/cat/00001.png").stat().st_mtime_ns == stamp
     assert Path("run/results/dog/00003.png").is_file()
+    assert not Path("run/.drafts").exists()
+    capsys.readouterr()
+    whole = Path("run/results/dog/00003.png").read_bytes()
+    for spoil in (lambda path: path.write_bytes(whole[:-30]), Path.unlink):
+        spoil(Path("run/results/dog/00003.png"))
+        assert evaluate(*DAVIS, "resume=run") == 0
+        assert (
+            "run/results/dog is damaged or incomplete: computed again." in capsys.readouterr().out
+        )
+        assert metrics("run") == before
+        assert Path("run/results/dog/00003.png").read_bytes() == whole
+        assert Path("run/results/cat/00001.png").stat().st_mtime_ns == stamp
     assert evaluate(*DAVIS, "resume=run", "propagator.radius=3") == 2
     assert "resume=run: its run had another propagator and task" in capsys.readouterr().err
 

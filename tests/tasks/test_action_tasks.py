@@ -310,7 +310,7 @@ class MeanColour(nn.Module):
         return torch.cat([x, 255 - x], 1)
 
 
-def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path):
+def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path, caplog):
     for action, level in (("dark", 20), ("light", 200)):
         for index in range(4):
             write_video(tmp_path / action / f"{index}.mp4", 10, level + index)
@@ -344,6 +344,15 @@ def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path):
         task.run(MeanColour(), out, reuse=True, progress=lambda *now: seen.append(now)) == metrics
     )
     assert not seen
+    file = out / "features_test.npz"
+    for spoilt in (file.read_bytes()[:-50], (out / "features_train.npz").read_bytes(), b""):
+        file.write_bytes(spoilt)
+        caplog.clear()
+        seen.clear()
+        again = task.run(MeanColour(), out, reuse=True, progress=lambda *now: seen.append(now))
+        assert again == metrics
+        assert len(seen) == len(parts[1].names)
+        assert caplog.messages[0] == f"{file} is damaged, or of other videos: computed again."
 
 
 def test_real_actions_are_read(shared):

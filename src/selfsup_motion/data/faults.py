@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import io
 import logging
 import os
@@ -86,25 +88,52 @@ class BadVideos:
 class BadFilesTable:
     """A csv file of bad files, appended to as they are met: it survives the end of the run.
 
-    Several ranks, and several sessions of a run, share one file; each file is listed once.
+    Several ranks, and several sessions of a run, share one file; each bad file is listed once for
+    training and once for validation.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._listed: set[tuple[str, ...]] = set()
+        self._looked_at = 0
+        """Bytes of the table whose rows are in `_listed`."""
 
     def add(self, name: str, fault: Fault) -> None:
-        """Append a line, unless it is there."""
-        row = _csv_line(name, shown(fault.file), fault.reason, fault.message)
+        """Append a line, unless the file is listed."""
+        row = (name, shown(fault.file), fault.reason, fault.message)
         self.path.parent.mkdir(parents=True, exist_ok=True)  # another node may not share the disk
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            with open(handle, "rb", closefd=False) as stream:
-                listed = stream.read()
-            if row not in listed:
-                header = b"" if listed else _csv_line("set", "file", "reason", "message")
-                os.write(handle, header + row)  # in one piece, also beside other ranks
+            # looking and writing belong together: another process may be at the same place
+            with contextlib.suppress(OSError):  # some network disks have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            self._look(handle)
+            if _identity(row) not in self._listed:
+                header = b"" if self._looked_at else _csv_line(*_HEADER)
+                os.write(handle, header + _csv_line(*row))
         finally:
-            os.close(handle)
+            os.close(handle)  # and with it the lock
+
+    def _look(self, handle: int) -> None:
+        """Take note of what has been added since the last look."""
+        size = os.fstat(handle).st_size
+        if size < self._looked_at:  # another table
+            self._listed, self._looked_at = set(), 0
+        added = os.pread(handle, size - self._looked_at, self._looked_at)
+        whole = added[: added.rfind(b"\n") + 1]
+        if len(whole) < len(added):  # a disk that was full has cut the last line
+            os.ftruncate(handle, self._looked_at + len(whole))
+        text = io.StringIO(whole.decode("utf-8", "replace"), newline="")
+        self._listed.update(_identity(tuple(row)) for row in csv.reader(text) if row)
+        self._looked_at += len(whole)
+
+
+_HEADER = ("set", "file", "reason", "message")
+
+
+def _identity(row: tuple[str, ...]) -> tuple[str, ...]:
+    """What is to be listed once: the file, or all of the row if it names none."""
+    return row[:2] if len(row) > 1 and row[1] else row
 
 
 def _csv_line(*values: str) -> bytes:

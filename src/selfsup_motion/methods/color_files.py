@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from selfsup_motion.atomic import write_text
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.color import LabQuantizer
 
@@ -18,10 +19,9 @@ _SUM = "crc32"
 
 def write_centroids(path: Path, centroids: Centroids) -> None:
     """Write a new file, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [[round(float(value), 4) for value in row] for row in centroids]
     content = {"centroids": rows, _SUM: _checksum(rows)}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_centroids(path: str | Path) -> Centroids:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import logging
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from selfsup_motion.atomic import new_file
 from selfsup_motion.errors import UserError
 from selfsup_motion.file_names import register_handler
 from selfsup_motion.tasks.action_videos import ActionSet, ClipViews
@@ -23,6 +28,8 @@ from selfsup_motion.tasks.feature_scores import (
     top_scores,
 )
 from selfsup_motion.tasks.few_shot import FewShot
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 """Called with (videos done, videos in all, what is being done)."""
@@ -110,16 +117,19 @@ class Actions:
         total, parts, done = len(self.train.names) + len(self.test.names), {}, 0
         for name, part in (("train", self.train), ("test", self.test)):
             file = folder / f"features_{name}.npz"
-            if not (reuse and file.is_file()):
+            known = _stored_features(file, part.labels) if reuse else None
+            if known is None:
                 features = []
                 for index, video in enumerate(part.names):
                     clips = torch.from_numpy(part.views(index, self.view))
                     features.append(clip_encoder(clips.to(device)).cpu().numpy())
                     if progress:
                         progress(done + index + 1, total, video)
-                _save(file, np.stack(features), part.labels)
+                known = np.stack(features)
+                with new_file(file) as draft, draft.open("wb") as stream:
+                    np.savez(stream, features=known, labels=part.labels)
             done += len(part.names)
-            parts[name] = _load(file)
+            parts[name] = torch.from_numpy(known), torch.from_numpy(part.labels)
         return self._score(parts["train"], parts["test"], folder)
 
     def _score(
@@ -164,14 +174,16 @@ class Actions:
                 writer.writerow((video, names[int(truth[i])], *answers, nearest))
 
 
-def _save(file: Path, features: np.ndarray, labels: np.ndarray) -> None:
-    """Under its name only when it is complete."""
-    part = file.with_name(f".{file.name}")
-    with part.open("wb") as stream:
-        np.savez(stream, features=features, labels=labels)
-    part.replace(file)
-
-
-def _load(file: Path) -> tuple[Tensor, Tensor]:
-    with np.load(file) as arrays:
-        return torch.from_numpy(arrays["features"]), torch.from_numpy(arrays["labels"])
+def _stored_features(file: Path, labels: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """The (N, views, C) features of an earlier run; None if there are none that are whole."""
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            features, known = arrays["features"], arrays["labels"]
+        if features.ndim == 3 and len(features) == len(labels) and np.array_equal(known, labels):
+            return np.asarray(features, np.float32)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        pass
+    log.warning("%s is damaged, or of other videos: computed again.", file)
+    return None

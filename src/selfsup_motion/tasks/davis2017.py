@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from torch import nn
 
+from selfsup_motion.atomic import new_folder
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_masks
@@ -95,7 +96,7 @@ class Davis2017:
         scores = DavisScores(self.official_ids)
         for video in videos:
             results = folder / "results" / video.name
-            if not (reuse and results.is_dir()):
+            if not (reuse and _is_whole(results, video)):
                 for time in self._track(frame_encoder, video, folder):
                     if progress:
                         progress(done + time + 1, total, video.name)
@@ -121,17 +122,30 @@ class Davis2017:
 
     def _track(self, encoder: FrameEncoder, video: LabelledVideo, folder: Path) -> Iterator[int]:
         """Write the result of a video; yields the number of each frame that is done."""
-        first = first_mask(video)
-        final = folder / "results" / video.name
-        partial = final.with_name(f".{video.name}.part")  # complete once it has its name
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        first, drafts = first_mask(video), folder / ".drafts"
+        shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
         masks = follow_masks(encoder, self.propagator, checked(video, first), first)
-        for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
-            write_mask(partial / f"{name}.png", ids)
-            yield time
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+        try:
+            with new_folder(folder / "results" / video.name, drafts) as draft:
+                for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
+                    write_mask(draft / f"{name}.png", ids)
+                    yield time
+        finally:
+            shutil.rmtree(drafts, ignore_errors=True)
+
+
+def _is_whole(results: Path, video: LabelledVideo) -> bool:
+    """Whether an earlier run has left a readable mask of each frame."""
+    if not results.is_dir():
+        return False
+    size = first_mask(video).shape
+    try:
+        if all(read_ids(results / f"{name}.png").shape == size for name in video.frame_names):
+            return True
+    except UserError:
+        pass
+    log.warning("%s is damaged or incomplete: computed again.", results)
+    return False
 
 
 def _announce(videos: Sequence[LabelledVideo]) -> None:

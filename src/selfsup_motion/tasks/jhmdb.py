@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from torch import nn
 
+from selfsup_motion.atomic import new_file
 from selfsup_motion.errors import UserError
 from selfsup_motion.file_names import register_handler
 from selfsup_motion.ops.draw import Image
@@ -104,11 +105,11 @@ class Jhmdb:
                 log.warning("%s: left out, the first frame shows no joint.", video.name)
                 continue
             stored = folder / "points" / f"{video.name}.npy"
-            if not (reuse and stored.is_file()):
+            points = _stored_points(stored, known.shape) if reuse else None
+            if points is None:
                 points = self._track(frame_encoder, video, known)
-                stored.parent.mkdir(parents=True, exist_ok=True)
-                np.save(stored, points)
-            points = np.load(stored)
+                with new_file(stored) as draft, draft.open("wb") as stream:
+                    np.save(stream, points)
             self._dump(points, video, frame_encoder.stride, folder / f"predictions/{number}.dat")
             truth[video.name], found[video.name] = known, points
             if progress:
@@ -169,6 +170,20 @@ class Jhmdb:
         sequences = [[name, *values] for name, values in per_clip.items()]
         _write(folder / "per_sequence.csv", ["sequence", *metrics], sequences)
         return metrics
+
+
+def _stored_points(path: Path, shape: tuple[int, ...]) -> Points | None:
+    """The result of an earlier run; None if there is none that is whole."""
+    if not path.is_file():
+        return None
+    try:
+        points = np.load(path, allow_pickle=False)
+        if points.shape == shape and np.isfinite(points).all():
+            return np.asarray(points, np.float64)
+    except (OSError, ValueError, EOFError, TypeError):
+        pass
+    log.warning("%s is damaged: computed again.", path)
+    return None
 
 
 def _resized(frame: Frame, size: tuple[int, int]) -> Frame:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import os
 from argparse import Namespace
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from selfsup_motion.atomic import new_file, write_text
 from selfsup_motion.errors import UserError
 
 
@@ -78,20 +80,19 @@ class CSVMetrics(Logger):
             return
         self._started = True
         if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as stream:
-                reader = csv.DictReader(stream)
-                rows = [{k: v for k, v in row.items() if v} for row in reader]
-                self._columns = list(reader.fieldnames or self._columns)
+            text = self.path.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]  # a disk that was full has cut the last line
+            reader = csv.DictReader(io.StringIO(whole, newline=""))
+            rows = [{k: v for k, v in row.items() if v} for row in reader]
+            self._columns = list(reader.fieldnames or self._columns)
             self._rows = {int(r["step"]): r for r in rows if int(r["step"]) <= self._resume_step}
         self._rewrite()
 
     def _rewrite(self) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
+        with new_file(self.path) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, self._columns)
             writer.writeheader()
             writer.writerows(self._rows.values())
-        temporary.replace(self.path)
 
 
 def wandb_logger(
@@ -159,4 +160,4 @@ def tensorboard_logger(folder: str, resume_step: int = 0) -> TensorBoardLogger:
 
 @rank_zero_only
 def _remember(file: Path, run_id: str) -> None:
-    file.write_text(f"{run_id}\n")
+    write_text(file, f"{run_id}\n")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from selfsup_motion.atomic import folder_size, new_folder, write_text
 from selfsup_motion.data.flow_store import NAME, describe_store, pair_file
-from selfsup_motion.data.preparation.atomic import new_folder, write_text
 from selfsup_motion.data.preparation.estimators import (
     EstimatorName,
     batched,
@@ -102,10 +102,22 @@ class StoreFlow:
                 f"prepare.root={self.root} holds frames itself: give the folder that holds the "
                 "frame folders, and move its own images out."
             )
+        self._check_nesting()
         self._places = {key: place for place, key in enumerate(self._input.keys)}
         self._estimator = make_estimator(
             flow, preset=flow_preset, check=flow_check, weights=flow_weights, batch_size=flow_batch
         )
+
+    def _check_nesting(self) -> None:
+        """Flow of a folder is replaced as a whole, and would take that of its subfolders along."""
+        keys = set(self._input.keys)
+        for key in sorted(keys):
+            outer = next((str(p) for p in PurePosixPath(key).parents if str(p) in keys), None)
+            if outer is not None:
+                raise UserError(
+                    f"prepare.root={self.root} has frames in {outer} and in {key}: move those of "
+                    f"{outer} to a folder of their own."
+                )
 
     def settings(self) -> dict[str, Any]:
         """What the results depend on."""
@@ -149,7 +161,13 @@ class StoreFlow:
                         write_flow(file, flow, valid)
                     except ValueError as error:
                         raise ClipReadError(f"{unit}: {error}.") from error
-        return {"frames": len(names), "files": reel.files}
+        size = folder_size(self.output / unit)
+        return {"frames": len(names), "files": reel.files, "size": size}
+
+    def is_whole(self, unit: str, result: Mapping[str, Any]) -> bool:
+        """Whether all flow of the video is there."""
+        size = folder_size(self.output / unit)
+        return bool(size == result.get("size", size))
 
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         """Write what there is, and of frames the list of pairs."""

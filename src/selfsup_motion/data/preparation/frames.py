@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from selfsup_motion.atomic import folder_size, new_folder, write_text
 from selfsup_motion.data.files import find_files
-from selfsup_motion.data.preparation.atomic import new_folder, write_text
 from selfsup_motion.data.preparation.index import file_stamp
 from selfsup_motion.data.preparation.videos import (
     check_pictures,
@@ -88,7 +88,13 @@ class ExtractFrames:
             for place, image in enumerate(decoded(video, numbers, self.short_side)):
                 (draft / f"{place:06d}.jpg").write_bytes(jpeg(image, self.quality))
         video.close()
-        return {"folder": folder, "num_frames": len(numbers)}
+        size = folder_size(self.output / folder)
+        return {"folder": folder, "num_frames": len(numbers), "size": size}
+
+    def is_whole(self, unit: str, result: Mapping[str, Any]) -> bool:
+        """Whether the folder has all its images."""
+        size = folder_size(self.output / str(result["folder"]))
+        return bool(size == result.get("size", size))
 
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         """Write the list of folders."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from selfsup_motion.atomic import new_file
 from selfsup_motion.data.files import find_files
 from selfsup_motion.data.index import NAME, VideoIndex
-from selfsup_motion.data.preparation.atomic import new_file
 from selfsup_motion.data.preparation.videos import decoded, open_video
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError
@@ -82,6 +82,10 @@ class IndexVideos:
             "height": table.height,
             "width": table.width,
         }
+
+    def is_whole(self, unit: str, result: Mapping[str, Any]) -> bool:
+        """A video leaves no file of its own."""
+        return True
 
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         """Write the index."""

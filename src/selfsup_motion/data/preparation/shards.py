@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsup_motion.atomic import new_file
 from selfsup_motion.data.flow_estimation import FlowName
 from selfsup_motion.data.index import NAME, VideoIndex
-from selfsup_motion.data.preparation.atomic import new_file
 from selfsup_motion.data.preparation.estimators import make_estimator, with_flow
 from selfsup_motion.data.preparation.inputs import Flow, Image, InputName, Reel, find_input
 from selfsup_motion.data.preparation.videos import check_pictures, jpeg, picture_settings
@@ -149,7 +149,16 @@ class PackShards:
                     tar.rewind(start)
                     bad[self._input.keys[index]] = {"reason": error.reason, "message": str(error)}
             tar.end()
-        return {"good": len(videos), "videos": videos, "bad": bad}
+        size = final.stat().st_size
+        return {"good": len(videos), "videos": videos, "bad": bad, "size": size}
+
+    def is_whole(self, unit: str, result: Mapping[str, Any]) -> bool:
+        """Whether the shard is there and as long as it was."""
+        final = self.output / f"{unit}.tar"
+        if not final.is_file():
+            return False
+        size = final.stat().st_size
+        return bool(size == result.get("size", size))
 
     def _pack(self, index: int, tar: _Tar) -> dict[str, Any]:
         """Append one video; what the index says about it."""

@@ -21,12 +21,16 @@ _ROUNDING = 1e-6  # seconds
 
 
 def folder_names(videos: Sequence[str]) -> dict[str, str]:
-    """A folder name for each video: its path without extension, unless two would share it."""
+    """A folder name for each video: its path without extension, unless two would share it or it
+    has videos itself (`a.mp4` beside `a/b.mp4`), whose folders would lie in it."""
     stems = Counter(str(PurePosixPath(video).with_suffix("")) for video in videos)
+    folders = {str(parent) for video in videos for parent in PurePosixPath(video).parents}
+    files = frozenset(videos)
     names = {}
     for video in videos:
         stem = str(PurePosixPath(video).with_suffix(""))
-        names[video] = stem if stems[stem] == 1 and stem not in videos else video
+        alone = stems[stem] == 1 and stem not in files and stem not in folders
+        names[video] = stem if alone else video
     return names
 
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from selfsup_motion.atomic import write_text
 from selfsup_motion.data.preparation import pool
-from selfsup_motion.data.preparation.atomic import write_text
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.file_names import shown
 
@@ -62,6 +62,10 @@ class Job(Protocol):
         """
         ...
 
+    def is_whole(self, unit: str, result: Mapping[str, Any]) -> bool:
+        """Whether what an earlier run wrote for a unit is still there and has its size."""
+        ...
+
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         """Write the final files from the results of the good units, in the order of the units.
 
@@ -78,6 +82,7 @@ class Outcome:
     Attributes:
         done: units done by this run.
         kept: units of this shard that earlier runs had done.
+        spoilt: units done again because what earlier runs had written is missing or cut off.
         elsewhere: units of other shards still to be done.
         good: good units known so far, of all shards.
         bad: number of bad files by reason, of all shards.
@@ -87,6 +92,7 @@ class Outcome:
 
     done: int = 0
     kept: int = 0
+    spoilt: int = 0
     elsewhere: int = 0
     good: int = 0
     bad: Counter[str] = field(default_factory=Counter)
@@ -145,8 +151,9 @@ class Work:
                 drafts.mkdir()
                 records = _records(state)
                 mine = units[self.shard - 1 :: self.num_shards]
-                todo = [unit for unit in mine if not self._is_done(job, unit, records)]
-                outcome = Outcome(kept=len(mine) - len(todo))
+                outcome = Outcome()
+                todo = [unit for unit in mine if not self._is_done(job, unit, records, outcome)]
+                outcome.kept = len(mine) - len(todo)
                 bad = 0
                 progress(0, len(todo), bad)
                 process = _Process(job, drafts)
@@ -165,11 +172,18 @@ class Work:
             raise UserError(f"{error.filename or job.output}: {error.strerror}.") from error
         return outcome
 
-    def _is_done(self, job: Job, unit: str, records: Mapping[str, dict[str, Any]]) -> bool:
+    def _is_done(
+        self, job: Job, unit: str, records: Mapping[str, dict[str, Any]], outcome: Outcome
+    ) -> bool:
         record = records.get(unit)
         if record is None or (self.retry and "reason" in record):
             return False
-        return bool(record.get("stamp") == _stamp(job, unit))
+        if record.get("stamp") != _stamp(job, unit):
+            return False
+        if "result" in record and not job.is_whole(unit, record["result"]):
+            outcome.spoilt += 1
+            return False
+        return True
 
     def _finish(self, job: Job, units: list[str], state: Path, outcome: Outcome) -> None:
         records = _records(state)

@@ -1,4 +1,7 @@
-"""Files and folders that appear complete or not at all, whenever the process is killed."""
+"""Files and folders that appear complete or not at all, whenever the process is killed.
+
+All results that a later run takes over are written so.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,16 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text file."""
     with new_file(path) as draft:
         draft.write_text(text, encoding="utf-8", errors=register_handler())
+
+
+def folder_size(path: Path) -> list[int]:
+    """Number of files directly in a folder and their bytes together; of no folder, zeros."""
+    try:
+        with os.scandir(path) as entries:
+            sizes = [entry.stat().st_size for entry in entries]
+    except OSError:
+        return [0, 0]
+    return [len(sizes), sum(sizes)]
 
 
 @contextmanager
