@@ -3,20 +3,21 @@
 Only Hydra is imported before the config is composed: `--help` and typing errors cost no seconds.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir, option_list
+from selfsup_motion.utils.output_folder import OutputFolder, claimed, configured_path, unused
 
 _TYPES = {
     "name": str,
@@ -33,6 +34,7 @@ _TYPES = {
 # what may differ between a run and its continuation
 _FREE = ("resume", "paths", "device", "overlay")
 _OVERLAY_FPS = 12.0
+_LOG = "evaluate.log"
 
 
 def evaluate(cfg: DictConfig) -> float | None:
@@ -68,7 +70,7 @@ def evaluate(cfg: DictConfig) -> float | None:
     from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
-    from selfsup_motion.utils.console import logging_to, quieten, show
+    from selfsup_motion.utils.console import quieten, show
     from selfsup_motion.utils.report import finite
 
     quieten()
@@ -83,27 +85,37 @@ def evaluate(cfg: DictConfig) -> float | None:
         key=cfg.checkpoint_key,
     )
     task = build(cfg.task, "task")
-    folder = _open_folder(cfg, config)
-    with logging_to(folder / "evaluate.log"):
-        show(f"{weights_line(encoder)}\nWriting to {folder}", folder / "evaluate.log")
+    used = weights_used(encoder)
+    if used is not None and cfg.checkpoint == "auto":
+        config["checkpoint"] = str(used.path)  # the newest run may be another one tomorrow
+    # what is resumed must come from the same weights, wherever they are
+    config["weights"] = used and {**used.summary(), "path": None}
+    output = _choose_folder(cfg, config)
+    folder, log = output.path, output.path / _LOG
+    resumes = cfg.resume is not None
+    with (
+        claimed(output, used=resumes, advice=_advice, useful=_has_results),
+        _telling_what_stays(folder),
+        _logging_to(folder, config),
+    ):
+        show(f"{weights_line(encoder)}\nWriting to {folder}", log)
         with Bar() as bar:
             metrics = finite(
-                task.run(
-                    encoder, folder, device=device, reuse=cfg.resume is not None, progress=bar.show
-                )
+                task.run(encoder, folder, device=device, reuse=resumes, progress=bar.show)
             )
         if cfg.overlay:
             _draw(task, folder)
-    summary = {
-        "task": config["name"],
-        "encoder": type(encoder).__name__,
-        "checkpoint": config["checkpoint"],
-        "weights": used.summary() if (used := weights_used(encoder)) else None,
-        "metrics": metrics,
-        **_costs(started),
-        "seed": config["seed"],
-    }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        summary = {
+            "task": config["name"],
+            "encoder": type(encoder).__name__,
+            "checkpoint": config["checkpoint"],
+            "weights": used.summary() if used else None,
+            "metrics": metrics,
+            **_costs(started),
+            "seed": config["seed"],
+        }
+        text = json.dumps(summary, indent=2) + "\n"
+        (folder / "summary.json").write_text(text, encoding="utf-8")
     _tell(metrics, folder)
     return metrics.get(cfg.headline)
 
@@ -170,38 +182,77 @@ def _lacks_labels(cfg: DictConfig) -> bool:
     return False
 
 
-def _open_folder(cfg: DictConfig, config: dict[str, Any]) -> Path:
-    """The run folder, with its `config.yaml`."""
-    folder = Path(cfg.paths.output_dir)
-    if cfg.resume is not None:
-        folder = Path(cfg.resume)
-        if not (folder / "config.yaml").is_file():
-            raise UserError(
-                f"resume={folder}: not a run folder of evaluate, it has no config.yaml."
-            )
-        stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        assert isinstance(stored, dict)
-        changed = [key for key in config if key not in _FREE and stored.get(key) != config[key]]
-        if changed:
-            raise UserError(
-                f"resume={folder}: its run had another {' and '.join(changed)} (see its "
-                "config.yaml); start a new run for these settings."
-            )
-    elif HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        folder /= str(HydraConfig.get().job.num)
-    if cfg.resume is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+def _choose_folder(cfg: DictConfig, config: dict[str, Any]) -> OutputFolder:
+    """The folder to write to: a new one, or that of the run that is resumed.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    path, timestamped = configured_path(cfg)
+    if cfg.resume is None:
+        return OutputFolder(unused(path, timestamped, _advice))
+    folder = Path(cfg.resume)
+    if not timestamped and folder.resolve() != path.resolve():
         raise UserError(
-            f"paths.output_dir={folder} already holds something and is left as it is: go on there "
-            f"with resume={folder}, or choose another folder."
+            f"resume={folder} goes on in that folder, but paths.output_dir={path} names another: "
+            "leave one out."
         )
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"resume={folder}: not a run folder of evaluate, it has no config.yaml.")
+    stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    assert isinstance(stored, dict)
+    stored.setdefault("weights", config["weights"])  # folders of earlier versions lack them
+    changed = [key for key in config if key not in _FREE and stored.get(key) != config[key]]
+    if changed:
+        raise UserError(
+            f"resume={folder}: its run had another {' and '.join(changed)} (see its "
+            "config.yaml); start a new run for these settings."
+        )
+    return OutputFolder(folder)
+
+
+def _advice(folder: Path) -> str:
+    return f"go on there with resume={folder},"
+
+
+@contextlib.contextmanager
+def _logging_to(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+    """Write `config.yaml`, and the log of the block."""
+    from selfsup_motion.utils.console import logging_to
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
     except OSError as error:
         raise UserError(
             f"paths.output_dir={folder}: cannot be written ({error.strerror}); choose another one."
         ) from error
-    return folder
+    with logging_to(folder / _LOG):
+        yield
+
+
+@contextlib.contextmanager
+def _telling_what_stays(folder: Path) -> Iterator[None]:
+    """If the block does not come to its end, say how to go on."""
+    from selfsup_motion.utils.console import console
+
+    try:
+        yield
+    except BaseException:
+        if _has_results(folder):
+            console.print(
+                f"What is finished stays in {folder}; go on with resume={folder}", markup=False
+            )
+        raise
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether a folder holds results that a resumed run takes over; unfinished ones are hidden."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return any(
+        not any(part.startswith(".") for part in file.parts)
+        and str(file) not in ("config.yaml", _LOG)
+        for file in files
+    )
 
 
 def _draw(task: Any, folder: Path) -> None:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir
+from selfsup_motion.utils.output_folder import output_folder
 
 _TYPES = {
     "name": str,
@@ -57,21 +58,23 @@ def propagate(cfg: DictConfig) -> None:
     )
     if cfg.checkpoint is not None:
         console.print(weights_line(encoder), markup=False)
-    folder = Path(cfg.paths.output_dir)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(
-            f"paths.output_dir={folder} already holds something and is left as it is: choose "
-            "another folder."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"paths.output_dir={folder}: cannot be written ({error.strerror}); choose another one."
-        ) from error
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-    with logging_to(folder / "propagate.log"), Bar() as bar:
-        job.run(encoder, folder, device=device, progress=bar.show)
+    done = 0
+
+    def show(frames: int, total: int, name: str) -> None:
+        nonlocal done
+        done = frames
+        bar.show(frames, total, name)
+
+    # what was found so far is worth keeping; the first frame was given
+    with output_folder(cfg, useful=lambda folder: done > 1) as folder, Bar() as bar:
+        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+        try:
+            with logging_to(folder / "propagate.log"):
+                job.run(encoder, folder, device=device, progress=show)
+        except BaseException:
+            if done > 1:
+                console.print(f"The first {done} frames stay in {folder}", markup=False)
+            raise
     for name in ("masks", "points.json", "overlay.mp4"):
         if (folder / name).exists():
             console.print(f"{name:<12} {folder / name}", markup=False)

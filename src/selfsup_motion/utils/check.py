@@ -15,6 +15,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.utils.config import missing_values, user_key
 from selfsup_motion.utils.diagnose import nearest
 
+_SEED = 2**32 - 1  # the largest that NumPy's global generator takes
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 TOP_LEVEL: dict[str, Any] = {
@@ -197,6 +198,8 @@ def _check_value(cfg: DictConfig, key: str, value: Any, annotation: Any) -> None
             else plain
         )
         raise UserError(f"{user_key(cfg, key)}={given}: expected {describe(annotation)}.")
+    if key.rpartition(".")[2] == "seed" and isinstance(plain, int) and not 0 <= plain <= _SEED:
+        raise UserError(f"{user_key(cfg, key)}={plain}: expected a whole number from 0 to {_SEED}.")
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

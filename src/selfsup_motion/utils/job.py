@@ -1,14 +1,11 @@
 """Commands that make something of one picture: a job, an output folder, a progress bar."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from selfsup_motion.errors import UserError
+from selfsup_motion.utils.output_folder import output_folder
 
 _TOP_LEVEL = {"name": str, "paths.output_dir": str}
 
@@ -21,7 +18,7 @@ def register_stem() -> None:
 def run_job(cfg: DictConfig, unit: str) -> None:
     """Check the config, build `cfg.job`, run it into `paths.output_dir`, print what it did.
 
-    A job that fails leaves no folder behind.
+    A job that does not come to its end leaves no folder behind.
 
     Args:
         cfg: with `job`, `paths.output_dir` and what they refer to.
@@ -39,11 +36,6 @@ def run_job(cfg: DictConfig, unit: str) -> None:
     quieten()
     check_config(cfg, _TOP_LEVEL)
     job = build(cfg.job, "job")
-    folder = Path(cfg.paths.output_dir)
-    hydra_config = HydraConfig.get()
-    if hydra_config.mode == RunMode.MULTIRUN:
-        folder /= str(hydra_config.job.num)
-    created = _open(folder)
     bar = Progress(
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
@@ -57,29 +49,10 @@ def run_job(cfg: DictConfig, unit: str) -> None:
     def show(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
 
-    try:
+    with output_folder(cfg) as folder, bar:
         _save_config(cfg, folder)
-        with bar:
-            lines: list[str] = job.run(folder, show)
-    except BaseException:
-        shutil.rmtree(created)
-        raise
+        lines: list[str] = job.run(folder, show)
     console.print("\n".join(lines), markup=False)
-
-
-def _open(folder: Path) -> Path:
-    """Make the folder; returns the topmost one that was made."""
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(
-                f"paths.output_dir={folder} already holds something and is left as it is: choose "
-                "another folder."
-            )
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"paths.output_dir={folder}: {error.strerror}.") from error
-    return missing[-1] if missing else folder
 
 
 def _save_config(cfg: DictConfig, folder: Path) -> None:

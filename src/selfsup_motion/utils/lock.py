@@ -1,4 +1,4 @@
-"""A run folder belongs to one training at a time."""
+"""A run folder belongs to one process at a time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ except ImportError:  # Windows has no such locks
 
 from selfsup_motion.errors import UserError
 
+LOCK = ".lock"
+"""Name of the file in a folder that its lock is on."""
+
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 
@@ -28,29 +31,38 @@ class FolderLock:
     def __init__(self) -> None:
         self._file: int | None = None
 
-    def claim(self, folder: Path) -> None:
+    def claim(self, folder: Path, doing: str = "training") -> None:
         """Claim a folder.
+
+        Args:
+            folder: which exists.
+            doing: what this process does there, for the others.
 
         Raises:
             UserError: another process has it.
-            OSError: the folder cannot be written.
+            OSError: the folder cannot be written, or is gone.
         """
         if fcntl is None:
             return
-        file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(file, 200).decode(errors="replace").strip() or "another process"
-            os.close(file)
-            if error.errno not in _HELD:
-                return
-            raise UserError(
-                f"paths.output_dir={folder}: {holder} is training there; wait until it has ended, "
-                "or choose another folder."
-            ) from error
+        path = folder / LOCK
+        while True:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                told = os.read(file, 200).decode(errors="replace").strip()
+                os.close(file)
+                if error.errno not in _HELD:
+                    return
+                raise UserError(
+                    f"paths.output_dir={folder}: {told or 'another process is working'} there; "
+                    "wait until it has ended, or choose another folder."
+                ) from error
+            if _is_same_file(file, path):
+                break
+            os.close(file)  # its holder has removed it before it let go: not a lock any more
         os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        os.write(file, f"process {os.getpid()} on {socket.gethostname()} is {doing}\n".encode())
         self._file = file
 
     def release(self) -> None:
@@ -58,3 +70,12 @@ class FolderLock:
         if self._file is not None:
             os.close(self._file)
         self._file = None
+
+
+def _is_same_file(file: int, path: Path) -> bool:
+    opened = os.fstat(file)
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)

@@ -123,12 +123,20 @@ class WatchRanks(pl.Callback):
 
     Otherwise it would wait for the dead in the next collective operation, and Lightning's own
     watch kills it without a word.
+
+    Args:
+        before: called right before this process ends.
     """
+
+    def __init__(self, before: Callable[[], object]) -> None:
+        self.before = before
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Begins."""
         if children := _children(trainer):
-            threading.Thread(target=_watch, args=(children,), daemon=True, name="ranks").start()
+            threading.Thread(
+                target=_watch, args=(children, self.before), daemon=True, name="ranks"
+            ).start()
 
 
 def end_children(trainer: pl.Trainer, seconds: float = 0.0) -> None:
@@ -206,21 +214,24 @@ def _children(trainer: pl.Trainer) -> list[subprocess.Popen[bytes]]:
     return list(getattr(trainer.strategy.launcher, "procs", []))
 
 
-def _watch(children: list[subprocess.Popen[bytes]]) -> None:
+def _watch(children: list[subprocess.Popen[bytes]], before: Callable[[], object]) -> None:
     while any(child.poll() is None for child in children):
         dead = [(rank, c.returncode) for rank, c in enumerate(children, 1) if c.poll()]
         if dead:
-            _give_up(children, *dead[0])
+            _give_up(children, *dead[0], before)
         time.sleep(_LOOK_EVERY)
     dead = [(rank, c.returncode) for rank, c in enumerate(children, 1) if c.returncode]
     if dead:
-        _give_up(children, *dead[0])
+        _give_up(children, *dead[0], before)
 
 
-def _give_up(children: list[subprocess.Popen[bytes]], rank: int, status: int) -> None:
+def _give_up(
+    children: list[subprocess.Popen[bytes]], rank: int, status: int, before: Callable[[], object]
+) -> None:
     for child in children:
         if child.poll() is None:
             child.kill()
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     print(f"Rank {rank} {how}, so this run ends.", file=sys.stderr, flush=True)
+    before()
     os._exit(status if status > 0 else 128 - status)

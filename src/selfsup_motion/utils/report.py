@@ -72,11 +72,11 @@ def summarise(
     started: os.times_result,
     origin: Mapping[str, Any],
 ) -> None:
-    """Write `summary.json`, unless the run folder is gone or another rank's.
+    """Write `summary.json`, unless that is another rank's.
 
     Times, rate and memory are of this session, which began at `started`; `origin` is told as it is.
     """
-    if run.log_file is None or not run.folder.exists():
+    if run.log_file is None:
         return
     now = os.times()
     last = run.folder / "checkpoints" / "last.ckpt"
@@ -150,12 +150,7 @@ def closing(run: Run, trainer: pl.Trainer, method: pl.LightningModule) -> None:
     metrics = finite({name: float(value) for name, value in trainer.callback_metrics.items()})
     for name, value in untrained_metrics(trainer).items():
         metrics[f"untrained/{name.removeprefix('val/')}"] = value
-    names, rows = method.report(metrics)  # type: ignore[operator]
-    table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0))
-    for index, name in enumerate(names):
-        table.add_column(name, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
+    table = _table(method, metrics)
     places = Table.grid(padding=(0, 2))
     for path in figures:
         places.add_row("figure", str(path))
@@ -174,8 +169,24 @@ def closing(run: Run, trainer: pl.Trainer, method: pl.LightningModule) -> None:
         show(part, run.log_file)
 
 
-def metric(trainer: pl.Trainer, name: str | None) -> float | None:
-    """The value that a sweeper gets back.
+def _table(method: pl.LightningModule, metrics: dict[str, float]) -> Table | str:
+    """The method's closing table, or why there is none."""
+    if not any(name.startswith("val/") for name in metrics):
+        return "There was no validation, so there is nothing to compare."
+    try:
+        names, rows = method.report(metrics)  # type: ignore[operator]
+    except KeyError as error:
+        return f"No table: the validation did not measure {error.args[0]}."
+    table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0))
+    for index, name in enumerate(names):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def metric(trainer: pl.Trainer, name: str | None, *, validated: bool) -> float | None:
+    """The value that a sweeper gets back; None without a validation, which would have told it.
 
     Raises:
         UserError: the run has logged no metric of that name.
@@ -183,6 +194,8 @@ def metric(trainer: pl.Trainer, name: str | None) -> float | None:
     if name is None:
         return None
     if name not in trainer.callback_metrics:
+        if not validated:
+            return None
         known = ", ".join(sorted(trainer.callback_metrics))
         raise UserError(f"optimized_metric={name}: not logged, there are {known}.")
     return float(trainer.callback_metrics[name])

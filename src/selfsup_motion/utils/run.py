@@ -2,14 +2,12 @@
 
 import logging
 import shlex
-import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -19,7 +17,12 @@ from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.utils.arguments import readable, split
 from selfsup_motion.utils.config import keys
 from selfsup_motion.utils.ema import KEY as EMA_KEY
-from selfsup_motion.utils.lock import FolderLock
+from selfsup_motion.utils.output_folder import (
+    OutputFolder,
+    configured_path,
+    job_number,
+    unused,
+)
 from selfsup_motion.utils.ranks import from_first, is_rank_zero
 
 log = logging.getLogger(__name__)
@@ -37,7 +40,6 @@ class Run:
         checkpoint: file to start from, None for a fresh start.
         state: the content of `checkpoint`.
         continues: whether `folder` holds an earlier session of this run.
-        created: topmost folder that `open` made.
         notes: what happened while planning, for the log.
     """
 
@@ -48,9 +50,10 @@ class Run:
     checkpoint: Path | None = None
     state: dict[str, Any] = field(default_factory=dict)
     continues: bool = False
-    created: Path | None = None
     notes: list[str] = field(default_factory=list)
-    _lock: FolderLock = field(default_factory=FolderLock)
+    _output: OutputFolder | None = None
+    _renamed: dict[Path, Path] = field(default_factory=dict)
+    _before: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def restarts(self) -> int:
@@ -102,10 +105,27 @@ class Run:
             ["python", "-m", f"selfsup_motion.{self.command}", *flags, *kept, *resume]
         )
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this process writes to the folder."""
+        return self._output is not None
+
+    def has_done_nothing(self, step: int) -> bool:
+        """Whether this session, which is at `step`, has neither made a step nor saved anything."""
+        return step <= self.resume_step and self._checkpoints() == self._before
+
     def discard(self) -> None:
-        """Remove what `open` made, so that the same command can be tried again."""
-        if self.created is not None:
-            shutil.rmtree(self.created)
+        """Undo `open`, so that the same command can be tried again: a folder that it made goes with
+        all that this session wrote there, one of an earlier session is as it was left."""
+        if self._output is None:
+            return
+        if self.continues:
+            for file, kept in self._renamed.items():
+                kept.replace(file)
+            self._output.release(keep_lock=True)
+        else:
+            self._output.discard()
+        self._output = None
 
     def goodbye(self, step: int) -> str:
         """What an interrupted session tells, empty on ranks that stay silent."""
@@ -143,14 +163,10 @@ class Run:
         """Make sure that the checkpoint belongs to this method.
 
         Raises:
-            CheckpointError: another method, or weights of another shape.
+            CheckpointError: weights of another shape, or no average of them.
         """
         if self.checkpoint is None:
             return
-        theirs = self.state[KEY]["config"].get("method", {}).get("_target_")
-        ours = self.config["method"]["_target_"]
-        if theirs != ours:
-            raise CheckpointError(f"resume={self.checkpoint}: it holds a {theirs}, not a {ours}.")
         check_weights(method, self.state["state_dict"], self.checkpoint)
         if EMA_KEY in self.state and not self.config["callbacks"].get("ema"):
             raise CheckpointError(
@@ -167,15 +183,15 @@ class Run:
         """
         if not is_rank_zero():
             return
-        missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        output = OutputFolder(self.folder)
+        output.claim("training", used=self.continues, advice=_advice)
+        self._output, self._before = output, self._checkpoints()
         try:
-            (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            self.created = missing[-1] if missing else None
-            self._lock.claim(self.folder)
+            (self.folder / "checkpoints").mkdir(exist_ok=True)
             for name, content in (("config", self.config), ("overrides", self.overrides)):
                 file = self.folder / f"{name}.yaml"
                 if file.exists():
-                    file.rename(_free(file))
+                    self._renamed[file] = file.rename(_free(file))
                 file.write_text(OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf-8")
         except OSError as error:
             raise UserError(
@@ -185,7 +201,14 @@ class Run:
 
     def close(self) -> None:
         """Let others go on in the folder."""
-        self._lock.release()
+        if self._output is not None:
+            self._output.release(keep_lock=True)
+        self._output = None
+
+    def _checkpoints(self) -> dict[Path, tuple[int, int]]:
+        """The checkpoints that the folder has, with size and time."""
+        stats = {file: file.stat() for file in (self.folder / "checkpoints").glob("*.ckpt")}
+        return {file: (stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
 
 
 def plan(cfg: DictConfig, command: str = "train") -> Run:
@@ -200,17 +223,14 @@ def plan(cfg: DictConfig, command: str = "train") -> Run:
         UserError: the folder already holds something and `resume` does not ask to go on there.
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    hydra_config = HydraConfig.get()
-    multirun = hydra_config.mode == RunMode.MULTIRUN
-    job = str(hydra_config.job.num) if multirun else ""
-    folder = Path(config["paths"]["output_dir"]) / job
-    run = Run(folder, config, list(hydra_config.overrides.task), command)
+    folder, timestamped = configured_path(cfg)
+    run = Run(folder, config, list(HydraConfig.get().overrides.task), command)
 
     def decide() -> dict[str, Any]:
-        _decide(run, cfg)
+        _decide(run, timestamped)
         return run.decision
 
-    decision = from_first(decide, int(config["trainer"].get("num_nodes", 1)), job)
+    decision = from_first(decide, int(config["trainer"].get("num_nodes", 1)), job_number())
     run.folder, run.continues = Path(decision["folder"]), decision["continues"]
     if run.checkpoint is None and decision["checkpoint"] is not None:  # another rank has looked
         run.checkpoint = Path(decision["checkpoint"])
@@ -218,20 +238,19 @@ def plan(cfg: DictConfig, command: str = "train") -> Run:
     return run
 
 
-def _decide(run: Run, cfg: DictConfig) -> None:
-    # `${now:...}` in the unresolved value: the folder is this run's own
-    timestamped = "${now:" in str(OmegaConf.to_container(cfg.paths)["output_dir"])  # type: ignore[index,call-overload]
+def _decide(run: Run, timestamped: bool) -> None:
     resume = run.config["resume"]
     if resume == "auto":
-        _resume_newest(run, run.folder.parent if timestamped else run.folder)
+        _resume_newest(run, timestamped)
     elif resume is not None:
         _resume_from(run, Path(resume), timestamped)
     if run.checkpoint is not None:
+        _check_method(run)
         run.notes.append(f"Resuming {run.checkpoint} at step {run.resume_step}.")
         if changed := _changed(run.state[KEY]["config"], run.config):
             run.notes.append(f"Changed since then: {', '.join(changed)}.")
     if not run.continues:
-        _refuse_used(run, timestamped)
+        run.folder = unused(run.folder, timestamped, _advice)
 
 
 def _resume_from(run: Run, source: Path, timestamped: bool) -> None:
@@ -252,7 +271,34 @@ def _resume_from(run: Run, source: Path, timestamped: bool) -> None:
     run.checkpoint, run.state = source, read_checkpoint(source)
 
 
-def _resume_newest(run: Run, below: Path) -> None:
+def _check_method(run: Run) -> None:
+    """Make sure that the checkpoint is one of the same method and, in its own folder, experiment.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    ours, theirs = run.config, run.state[KEY]["config"]
+    source = f"resume={run.config['resume']}: {run.checkpoint}"
+    wanted = ours["method"]["_target_"]
+    if (found := (theirs.get("method") or {}).get("_target_")) != wanted:
+        raise CheckpointError(f"{source}: it holds a {found}, not a {wanted}.")
+    if run.continues and (other := _experiment(run.state)) != ours["experiment"]:
+        raise CheckpointError(f"{source} {_other_experiment(run, other)}")
+
+
+def _other_experiment(run: Run, found: str) -> str:
+    return (
+        f"is of experiment={found}, not of experiment={run.config['experiment']}: choose another "
+        "paths.output_dir, or start a new run from that file with resume=<file>."
+    )
+
+
+def _experiment(state: dict[str, Any]) -> str:
+    return str(state[KEY].get("experiment") or state[KEY]["config"].get("experiment"))
+
+
+def _resume_newest(run: Run, timestamped: bool) -> None:
+    below = run.folder.parent if timestamped else run.folder
     files = [file for file in below.rglob("*.ckpt") if not file.name.startswith(".")]
     times = {file: file.stat().st_mtime_ns for file in files}
     newest: dict[Path, int] = {}
@@ -263,34 +309,37 @@ def _resume_newest(run: Run, below: Path) -> None:
         # of one run its `last.ckpt`, also if it was killed between writing the best and the last
         return newest[file.parent], str(file.parent), file.name == "last.ckpt", times[file]
 
+    others: list[str] = []
     for file in sorted(files, key=order, reverse=True):
         try:
             state = read_checkpoint(file)
         except CheckpointError as error:
             run.notes.append(f"resume=auto: {error} Trying an older one.")
             continue
+        if (experiment := _experiment(state)) != run.config["experiment"]:
+            others.append(f"resume=auto: {file} {_other_experiment(run, experiment)}")
+            continue
         run.checkpoint, run.state = file, state
         run.folder, run.continues = file.parent.parent, True
         return
+    if others and not timestamped:
+        raise CheckpointError(others[0])
     run.notes.append(f"resume=auto: no checkpoint below {below}, starting from the beginning.")
     # stopped before its first checkpoint: the next try of the same job takes the folder over
-    run.continues = not files and (run.folder / "config.yaml").exists()
+    run.continues = not files and _configured_experiment(run.folder) == run.config["experiment"]
 
 
-def _refuse_used(run: Run, timestamped: bool) -> None:
-    folder, number = run.folder, 1
-    while timestamped and run.folder.exists():  # started within the same second as another
-        run.folder = folder.with_name(f"{folder.name}_{number}")
-        number += 1
+def _configured_experiment(folder: Path) -> Any:
+    """The experiment of a run folder; None if the folder is none."""
     try:
-        used = run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir()))
-    except OSError as error:
-        raise UserError(f"paths.output_dir={folder}: {error.strerror}.") from error
-    if used:
-        raise UserError(
-            f"paths.output_dir={run.folder} already holds something and is left as it is: go on "
-            f"there with resume={run.folder}, or choose another folder."
-        )
+        config = OmegaConf.load(folder / "config.yaml")
+    except Exception:  # whatever the parser raises
+        return None
+    return config.get("experiment") if isinstance(config, DictConfig) else None
+
+
+def _advice(folder: Path) -> str:
+    return f"go on there with resume={folder},"
 
 
 def _changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

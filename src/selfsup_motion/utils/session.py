@@ -5,9 +5,11 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from selfsup_motion.data.module import ClipDataModule
@@ -18,6 +20,7 @@ from selfsup_motion.utils.check import TOP_LEVEL, check_config
 from selfsup_motion.utils.checkpointing import Provenance
 from selfsup_motion.utils.console import console, logging_to, quieten
 from selfsup_motion.utils.launch import check_devices, compiled, one_job, shares
+from selfsup_motion.utils.lengths import check_lengths, explained, has_no_validation
 from selfsup_motion.utils.meter import Meter
 from selfsup_motion.utils.ranks import WatchRanks, await_death, end_children, lost_peer, plugins
 from selfsup_motion.utils.run import plan
@@ -53,6 +56,12 @@ def session(
     quieten()
     check_config(cfg, top_level)
     check_devices(cfg.trainer)
+    check_lengths(cfg.trainer)
+    if command == "train" and has_no_validation(cfg.trainer) and _is_of_validation(cfg):
+        raise UserError(
+            f"optimized_metric={cfg.optimized_metric}: trainer.limit_val_batches=0 leaves out the "
+            "validation that measures it, give a number of batches or null."
+        )
     run = plan(cfg, command)
     if run.finished:
         console.print(run.finished_text(), markup=False)
@@ -64,10 +73,16 @@ def session(
     datamodule = build(cfg.data.module, "data")
     method = build(cfg.method, "method", **(parts or {}))
     meter = Meter()
+
+    def forget() -> None:
+        """Leave nothing behind of a session in which nothing was done."""
+        if run.has_done_nothing(trainer.global_step):
+            run.discard()
+
     callbacks = [
         SeedEveryBatch(cfg.seed),
         Provenance(run.provenance()),
-        WatchRanks(),
+        WatchRanks(forget),
         *build_all(cfg.callbacks, "callbacks"),
         StopOnSignal(),  # behind the others, whose state of this step it saves
         meter,
@@ -86,44 +101,74 @@ def session(
 
     def give_up() -> str:
         end_children(trainer)
-        return run.last_words()
+        words = run.last_words()
+        forget()
+        return words
 
-    run.open()  # from here on files are written, all of them below run.folder
-    if isinstance(datamodule, ClipDataModule):
-        datamodule.list_bad_files(run.folder / "bad_files.csv")
-    finished = False
+    finished = idle = False
     try:
-        with (
-            logging_to(run.log_file),
-            stoppable(cfg.stop_within, give_up),
-            one_job(run.decision),
-        ):
-            report.opening(run, settings, method, steps)
-            paths = {"folder": str(run.folder), "resume_step": run.resume_step}
-            trainer.loggers = build_all(cfg.logger, "logger", **paths)
-            for logger in trainer.loggers:
-                logger.log_hyperparams(run.config)
-            model = compiled(method) if cfg.compile else method
-            trainer.fit(model, datamodule, ckpt_path=run.checkpoint, weights_only=True)
-            finished = True
-    except (UserError, cli.Interrupted) as error:
-        if trainer.global_step == 0 and not isinstance(error, BadFilesError):
-            run.discard()
+        with stoppable(cfg.stop_within, give_up), one_job(run.decision):
+            run.open()  # from here on files are written, all of them below run.folder
+            if isinstance(datamodule, ClipDataModule):
+                datamodule.list_bad_files(run.folder / "bad_files.csv")
+            with logging_to(run.log_file):
+                report.opening(run, settings, method, steps)
+                paths = {"folder": str(run.folder), "resume_step": run.resume_step}
+                trainer.loggers = build_all(cfg.logger, "logger", **paths)
+                for logger in trainer.loggers:
+                    logger.log_hyperparams(run.config)
+                model = compiled(method) if cfg.compile else method
+                _fit(trainer, model, datamodule, run.checkpoint, cfg.trainer)
+                if run.has_done_nothing(trainer.global_step):
+                    raise UserError(
+                        "Training ended before its first step: trainer.max_time, max_epochs or "
+                        "limit_train_batches leaves no time for one."
+                    )
+                finished = True
+    except BaseException as error:
+        idle = run.has_done_nothing(trainer.global_step)
+        if isinstance(error, BadFilesError):
+            idle &= run.continues  # a list of the bad files is worth keeping
         if isinstance(error, cli.Interrupted) and error.saved:
             error.message = run.goodbye(trainer.global_step)
             if error.signum == REQUEUE and run.log_file is not None:
                 error.message += f"\n{requeue()}"
-        raise
-    except RuntimeError as error:
         if lost_peer(error):
             await_death(trainer)
         raise
     finally:
-        report.summarise(
-            run, trainer, meter, finished=finished, started=started, origin=origin or {}
-        )
+        if run.is_open and not idle:
+            report.summarise(
+                run, trainer, meter, finished=finished, started=started, origin=origin or {}
+            )
         report.end_loggers(trainer.loggers, run, finished=finished)
         end_children(trainer, seconds=10 if finished else 2)
+        if idle:
+            run.discard()
         run.close()
     report.closing(run, trainer, method)
-    return report.metric(trainer, cfg.optimized_metric)
+    return report.metric(
+        trainer, cfg.optimized_metric, validated=not has_no_validation(cfg.trainer)
+    )
+
+
+def _fit(
+    trainer: pl.Trainer,
+    method: pl.LightningModule,
+    data: pl.LightningDataModule,
+    checkpoint: Path | None,
+    settings: DictConfig,
+) -> None:
+    """Train.
+
+    Raises:
+        UserError: Lightning finds that its settings do not go together.
+    """
+    try:
+        trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
+    except MisconfigurationException as error:
+        raise UserError(explained(str(error), settings)) from error
+
+
+def _is_of_validation(cfg: DictConfig) -> bool:
+    return str(cfg.optimized_metric).startswith("val/")
