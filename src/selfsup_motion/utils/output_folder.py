@@ -54,6 +54,8 @@ class OutputFolder:
         Raises:
             UserError: another process has the folder, it holds something, or cannot be written.
         """
+        if not used:
+            check_unused(self.path, advice)
         try:
             with _held_signals():
                 self._open(doing)
@@ -79,8 +81,6 @@ class OutputFolder:
             return
         with _held_signals():
             _empty(self.path)
-            with contextlib.suppress(OSError):
-                (self.path / LOCK).unlink()  # the last: until here nobody else can claim it
             self._give_back()
 
     def release(self, *, keep_lock: bool = False) -> None:
@@ -107,6 +107,9 @@ class OutputFolder:
         self._claimed = True
 
     def _give_back(self) -> None:
+        if self._claimed:  # the lock goes last: until here nobody else can claim the folder
+            with contextlib.suppress(OSError):
+                (self.path / LOCK).unlink()
         remove_empty(self.made)
         self.made = []
         self._lock.release()
