@@ -99,7 +99,10 @@ class Run:
     def resume_command(self) -> str:
         """The command that goes on with this run."""
         kept = [o for o in self.overrides if not o.startswith(("resume=", "paths.output_dir="))]
-        flags = [flag for flag in split(sys.argv[1:])[0] if flag.startswith("--config-")]
+        try:
+            flags = [flag for flag in split(sys.argv[1:])[0] if flag.startswith("--config-")]
+        except UserError:  # called from Python: these are the flags of another program
+            flags = []
         resume = readable([f"resume={self.folder}"])
         return shlex.join(
             ["python", "-m", f"selfsup_motion.{self.command}", *flags, *kept, *resume]
