@@ -13,7 +13,7 @@ PYTEST  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n auto --maxprocesses 8 --d
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-train: $(READY)  ## train CMP on the embedded toy world; other runs: make train ARGS="experiment=cmp data=videos data.root=..."
+train: $(READY)  ## train CMP on the built-in toy world; other runs: make train ARGS="experiment=cmp data=videos data.root=..."
 	@$(PYTHON) -m selfsup_motion.train $(or $(ARGS),experiment=cmp)
 
 test: $(READY)  ## the tests, a few minutes; ARGS="tests/ops -k flow" narrows them
