@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir
+from selfsup_motion.utils.output_folder import folder_of
 
 _TYPES = {
     "clusters": int,
@@ -49,7 +50,7 @@ def fit(cfg: DictConfig) -> None:
     if output.exists():
         raise UserError(f"{output}: exists already, choose another output or remove it.")
     source, sampler = (build(node, "data") for node in cfg.data.module.values())
-    with Bar() as bar:
+    with folder_of(output, "output"), Bar() as bar:
         centroids = fit_colors(
             source,
             sampler,
@@ -59,7 +60,9 @@ def fit(cfg: DictConfig) -> None:
             seed=cfg.seed,
             progress=bar.show,
         )
-    write_centroids(output, centroids.tolist())
+        while output.exists():  # made by another in the meantime
+            output = output.with_stem(f"{output.stem}_1")
+        write_centroids(output, centroids.tolist())
     console.print(f"Train with method.centroids={output}", markup=False)
 
 

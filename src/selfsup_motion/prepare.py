@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir, options
+from selfsup_motion.utils.output_folder import ending_on_sigterm
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -35,7 +36,7 @@ def prepare(cfg: DictConfig) -> None:
     check_config(cfg, {})
     job = build(cfg.prepare.job, "prepare")
     work = build(cfg.prepare.work, "prepare")
-    with _Bar() as bar:
+    with ending_on_sigterm(), _Bar() as bar:
         outcome = work.run(job, bar.show)
     from selfsup_motion.utils.console import console
 

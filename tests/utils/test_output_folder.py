@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.folders import make_folders
 from selfsup_motion.utils import output_folder as module
 from selfsup_motion.utils.cli import Interrupted
 from selfsup_motion.utils.config import compose
-from selfsup_motion.utils.output_folder import OutputFolder, claimed, make_folders, output_folder
+from selfsup_motion.utils.output_folder import OutputFolder, claimed, output_folder
 
 OTHER = "outputs/train/cmp/B/checkpoints/last.ckpt"
 

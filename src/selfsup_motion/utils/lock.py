@@ -73,9 +73,7 @@ class FolderLock:
 
 
 def _is_same_file(file: int, path: Path) -> bool:
-    opened = os.fstat(file)
     try:
-        named = path.stat()
+        return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
         return False
-    return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.folders import make_folders, remove_empty
 from selfsup_motion.utils.cli import Interrupted
 from selfsup_motion.utils.lock import LOCK, FolderLock
 
@@ -225,37 +226,31 @@ def check_unused(folder: Path, advice: Advice | None = None) -> None:
         )
 
 
-def make_folders(folder: Path) -> list[Path]:
-    """Make a folder and those above it.
+@contextlib.contextmanager
+def folder_of(file: Path, key: str) -> Iterator[None]:
+    """The folder of a file that the block writes in the end; removed again if it does not, and the
+    folder was made for it and is empty.
 
-    Returns:
-        Those that this call has made, the deepest last.
+    Args:
+        file: which does not exist yet.
+        key: of the config that names it.
 
     Raises:
-        OSError: one of them cannot be made; those that were made are removed again.
+        UserError: the folder cannot be made.
+        Interrupted: SIGTERM.
     """
-    made: list[Path] = []
-    for path in reversed((folder, *folder.parents)):
-        if path.is_dir():
-            continue
+    try:
+        made = make_folders(file.parent)
+    except OSError as error:
+        raise UserError(
+            f"{key}={file}: cannot be written ({error.strerror}), choose another place."
+        ) from error
+    with ending_on_sigterm():
         try:
-            path.mkdir()
-            made.append(path)
-        except OSError:
-            if path.is_dir():  # another process was faster
-                continue
+            yield
+        except BaseException:
             remove_empty(made)
             raise
-    return made
-
-
-def remove_empty(folders: Sequence[Path]) -> None:
-    """Remove folders, the last one first, as long as they are empty."""
-    for folder in reversed(folders):
-        try:
-            folder.rmdir()
-        except OSError:
-            return
 
 
 @contextlib.contextmanager

@@ -133,7 +133,8 @@ class _Worker:
 def _serve(
     connection: Connection, process: Callable[[str], Record], close: Sequence[int], parent: int
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everyone: the parent ends us
+    for number in (signal.SIGINT, signal.SIGTERM):  # may reach everyone: the parent ends us
+        signal.signal(number, signal.SIG_IGN)
     for descriptor in close:
         os.close(descriptor)
     # 0, not 1: in a forked child, 1 makes OpenCV join the parent's pool threads, which hangs

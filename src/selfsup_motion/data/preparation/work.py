@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from selfsup_motion.atomic import write_text
 from selfsup_motion.data.preparation import pool
+from selfsup_motion.data.preparation.occupied import occupied
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.file_names import shown
 
@@ -144,32 +145,38 @@ class Work:
         units = job.units()
         state = job.output / ".prepare"
         try:
-            _begin(state, job.settings())
-            drafts = state / f"drafts-{self.shard}-of-{self.num_shards}"
-            with _journal(state / f"{self.shard}-of-{self.num_shards}.jsonl") as (append, handle):
-                shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
-                drafts.mkdir()
-                records = _records(state)
-                mine = units[self.shard - 1 :: self.num_shards]
-                outcome = Outcome()
-                todo = [unit for unit in mine if not self._is_done(job, unit, records, outcome)]
-                outcome.kept = len(mine) - len(todo)
-                bad = 0
-                progress(0, len(todo), bad)
-                process = _Process(job, drafts)
-                for unit, record in pool.run(
-                    process, todo, self.num_workers, self.time_limit, close=[handle]
-                ):
-                    # a worker that died over a unit could not tell the stamp
-                    defaults = {"unit": unit, "stamp": _stamp(job, unit), "time": time.time()}
-                    append({**defaults, **record})
-                    outcome.done += 1
-                    bad += "reason" in record
-                    progress(outcome.done, len(todo), bad)
-                shutil.rmtree(drafts, ignore_errors=True)
-            self._finish(job, units, state, outcome)
+            with occupied(state) as lock:
+                return self._run(job, units, state, lock, progress)
         except OSError as error:
             raise UserError(f"{error.filename or job.output}: {error.strerror}.") from error
+
+    def _run(
+        self, job: Job, units: list[str], state: Path, lock: int, progress: Progress
+    ) -> Outcome:
+        _begin(state, job.settings())
+        outcome = Outcome()
+        drafts = state / f"drafts-{self.shard}-of-{self.num_shards}"
+        with _journal(state / f"{self.shard}-of-{self.num_shards}.jsonl") as (append, handle):
+            shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
+            drafts.mkdir()
+            records = _records(state)
+            mine = units[self.shard - 1 :: self.num_shards]
+            todo = [unit for unit in mine if not self._is_done(job, unit, records, outcome)]
+            outcome.kept = len(mine) - len(todo)
+            bad = 0
+            progress(0, len(todo), bad)
+            process = _Process(job, drafts)
+            for unit, record in pool.run(
+                process, todo, self.num_workers, self.time_limit, close=[handle, lock]
+            ):
+                # a worker that died over a unit could not tell the stamp
+                defaults = {"unit": unit, "stamp": _stamp(job, unit), "time": time.time()}
+                append({**defaults, **record})
+                outcome.done += 1
+                bad += "reason" in record
+                progress(outcome.done, len(todo), bad)
+            shutil.rmtree(drafts, ignore_errors=True)
+        self._finish(job, units, state, outcome)
         return outcome
 
     def _is_done(
@@ -233,7 +240,6 @@ def _stamp(job: Job, unit: str) -> list[int]:
 
 def _begin(state: Path, settings: dict[str, Any]) -> None:
     """Write the settings down, or compare them with those of the earlier runs."""
-    state.mkdir(parents=True, exist_ok=True)
     file = state / "settings.json"
     text = json.dumps(settings, indent=2, sort_keys=True)
     if not file.exists():
