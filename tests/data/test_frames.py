@@ -74,6 +74,7 @@ def test_pairs_come_with_their_stored_flow(tmp_path: Path, kind: str, error: flo
         clip = source.read(index, [0, 1])
         assert clip.frames.mean(axis=(1, 2, 3)) == pytest.approx([grey(index), grey(index + 1)])
         assert clip.flow is not None
+        assert clip.flow_origin == "stored"  # nobody has said how it was made
         np.testing.assert_allclose(clip.flow[0], make_flow(index), atol=error)
         assert clip.key == info.key
 

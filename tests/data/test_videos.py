@@ -117,6 +117,7 @@ def test_flow_leads_from_each_frame_to_the_next(tmp_path: Path) -> None:
     clip = folder_of(tmp_path, flow="dis", flow_preset="medium").read(0, [2, 3, 5])
 
     assert clip.flow is not None
+    assert clip.flow_origin == "estimated"
     assert clip.valid is not None
     assert clip.flow.shape == (2, 2, 64, 96)
     # the stripes move left, 3 pixels a frame

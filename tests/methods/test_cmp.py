@@ -14,6 +14,7 @@ from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmp import BASELINES, CMP
+from selfsup_motion.methods.cmp_figures import flow_name
 from selfsup_motion.methods.cmp_view import CMPView
 from selfsup_motion.methods.schedules import cosine
 from selfsup_motion.models.alexnet import AlexNetEncoder
@@ -216,6 +217,35 @@ def test_figures_show_guidance_prediction_truth_and_baseline():
     height, width = picture.shape[:2]
     assert width > 3 * height / 4  # four columns, four items
     assert picture.std() > 10
+
+
+def test_flow_is_called_what_it_is():
+    made, module = method(), data()
+    trainer().validate(made, module, verbose=False)
+    batch = next(iter(module.val_dataloader()))
+    assert batch["flow_origin"] == ["true"] * 4
+    values = {f"val/epe_{name}": 1.0 for name in BASELINES} | {"val/epe": 1.0}
+    assert made.report(values)[0][0] == "end-point error in px"
+    for origins, told in (
+        ({"estimated"}, "estimated flow"), ({"true", "stored"}, "stored or true flow"),
+    ):  # fmt: skip
+        made._origins = origins
+        assert made.report(values)[0][0] == f"end-point error in px, against {told}"
+    assert [flow_name(o) for o in (["true"], ["stored"], ["true", "stored"], [])] == [
+        "true motion", "stored motion", "stored or true motion", "motion",
+    ]  # fmt: skip
+
+
+def test_figures_tell_unknown_motion_from_none():
+    batch = first_batch()
+    batch["valid"][:] = True
+    plain = method().eval().figures(batch)["motion"]
+    batch["valid"][:, :32] = False
+    picture = method().eval().figures(batch)["motion"]
+    column = slice(2 * (256 + 4), 2 * (256 + 4) + 256)  # the given motion
+    upper = picture[22 : 22 + 128, column]
+    assert len(np.unique(upper)) == 2
+    assert (picture[22 : 22 + 128, : column.start] == plain[22 : 22 + 128, : column.start]).all()
 
 
 def test_report_puts_the_network_beside_the_baselines():

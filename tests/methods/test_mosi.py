@@ -13,7 +13,7 @@ from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.sampling import RandomClips, UniformClips
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.mosi import MoSI, axis_confusion, wrong_sign
+from selfsup_motion.methods.mosi import MoSI, _in_turn, axis_confusion, wrong_sign
 from selfsup_motion.methods.mosi_view import MoSIView
 from selfsup_motion.methods.param_groups import decayed
 from selfsup_motion.methods.schedules import cosine_with_rise
@@ -199,6 +199,19 @@ def test_the_published_flip_makes_the_sign_of_x_unlearnable():
     assert ["the most with the published flip", "77.8%"] in rows
     _, rows = made.report({"val/accuracy": 0.5, "untrained/accuracy": 0.12})
     assert rows[2:4] == [["untrained network", "12.0%"], ["MoSI network", "50.0%"]]
+
+
+def test_pictures_show_different_images():
+    made = method()
+    batch = batch_of(made, val_videos=4)
+    images, clips = batch["motion"].shape
+    chosen = _in_turn(batch)
+    assert chosen["motion"].shape == (9, 1)
+    assert chosen["motion"].flatten().tolist() == [
+        int(batch["motion"][i % images, i]) for i in range(clips)
+    ]
+    assert images > 1
+    assert not torch.equal(chosen["image"][0], chosen["image"][1])
 
 
 def test_what_cannot_be_told_is_left_out():

@@ -25,6 +25,17 @@ def test_panel_puts_every_tile_in_its_place():
             assert count >= 72
 
 
+def test_captions_stand_below_the_pictures_and_end_within_their_width():
+    tiles = [[np.zeros((20, 90, 3), np.uint8)] * 2] * 2
+    plain, told = panel(tiles, ["a", "b"]), panel(tiles, ["a", "b"], [["", "x" * 80]] * 2)
+    assert told.shape[0] > plain.shape[0]
+    assert told.shape[1] == plain.shape[1]
+    first = 22 + 20  # below title and picture
+    assert (told[first : first + 16, :92] == 255).all()
+    assert (told[first : first + 16, 96:] < 128).any()
+    panel(tiles, ["a", "b"], [["Vidéo – 1", "…"]] * 2)  # letters that the font lacks
+
+
 def test_panel_refuses_tiles_of_unequal_size():
     with pytest.raises(ValueError, match="8x9"):
         panel([[np.zeros((8, 9, 3), np.uint8), np.zeros((9, 9, 3), np.uint8)]], ["a", "b"])

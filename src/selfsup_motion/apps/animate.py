@@ -23,7 +23,8 @@ from selfsup_motion.apps.weights import Weights, load_weights
 from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.draw import draw_arrows
-from selfsup_motion.ops.flow import flow_to_color, write_flow
+from selfsup_motion.ops.flow import write_flow
+from selfsup_motion.ops.flow_pictures import below, flow_legend, flow_picture
 
 Progress = Callable[[int, int], None]
 """(frames done, of all)."""
@@ -159,7 +160,10 @@ def _on(photo: Tensor, flow: Tensor) -> Tensor:
 def _write_motion(folder: Path, photo: Tensor, arrows: ArrowSet, flow: Tensor) -> list[str]:
     field = flow.cpu()
     write_flow(folder / "flow.flo", field.numpy())
-    save_picture(folder / "flow.png", flow_to_color(field).permute(1, 2, 0).numpy())
+    longest = max(float(field.norm(dim=0).max()), 1.0)
+    colours = flow_picture(field.numpy(), scale=longest)
+    legend = flow_legend([f"full colour: {longest:.0f} px"])
+    save_picture(folder / "flow.png", below(colours, legend))
     save_picture(folder / "arrows.png", _drawing(photo, arrows))
     (folder / "arrows.json").write_text(json.dumps({"arrows": arrows.as_rows()}) + "\n")
     return [

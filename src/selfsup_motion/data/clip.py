@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+FlowOrigin = Literal["true", "estimated", "stored"]
+"""Where flow comes from: ground truth, an estimator, or files that do not say."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Clip:
     valid: NDArray[np.bool_] | None = None
     """(T-1, H, W) bool, or as many as `flow`: where it can be trusted (visible in both frames).
     None: everywhere."""
+    flow_origin: FlowOrigin = "stored"
+    """How far `flow` can be called the motion."""
     labels: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     """Further ground truth, if the source has it: `masks` (T, H, W), `keypoints` (T, K, 3),
     `action` (), …"""

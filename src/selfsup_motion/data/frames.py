@@ -207,7 +207,13 @@ class FrameFolder(ThreadLocal):
             flow, valid = self._estimator()(stacked)
         times = None if self.fps is None else np.asarray(decoded, np.float64) / self.fps
         return Clip(
-            frames=stacked.transpose(0, 3, 1, 2), key=key, times=times, flow=flow, valid=valid
+            frames=stacked.transpose(0, 3, 1, 2),
+            key=key,
+            times=times,
+            flow=flow,
+            # of pairs it is the user's own; else estimated, here or by prepare=flow
+            flow_origin="stored" if self._stored and self._store is None else "estimated",
+            valid=valid,
         )
 
     def _pairs(

@@ -41,7 +41,8 @@ class ClipDataModule(pl.LightningDataModule):
     is the same for any number of workers, for any number of ranks that divides the batch, and after
     a resume at any step. Validation sees every clip once, always with the same randomness.
 
-    A batch is what the view makes, stacked along a new first dimension, and `key`: list[str].
+    A batch is what the view makes, stacked along a new first dimension, and `key`: list[str]; with
+    `flow` in it, also `flow_origin`: list[str], see `Clip`.
     """
 
     def __init__(
@@ -217,6 +218,7 @@ class ClipDataModule(pl.LightningDataModule):
             flow, valid = self._raft(batch["image"], batch["next_image"])
             view = cast(DeferredFlow, self._views[not self.trainer.training])
             batch = view.finish(batch, flow, valid)
+            batch["flow_origin"] = ["estimated"] * len(flow)
         # Lightning calls one of the two hooks, and it is this one
         augmented: Batch = self.trainer.lightning_module.on_after_batch_transfer(
             batch, dataloader_idx

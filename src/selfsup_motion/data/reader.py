@@ -26,7 +26,8 @@ View = Callable[[Clip, np.random.Generator], dict[str, Tensor]]
 """Makes a sample of fixed shapes from a clip; or of any shape, if it has a method `collate` that
 makes a batch of a list of samples."""
 Batch = dict[str, Any]
-"""Tensors stacked along a new first dimension, and `key`: list[str]."""
+"""Tensors stacked along a new first dimension, `key`: list[str], and beside `flow`,
+`flow_origin`: list[str] (see `Clip`)."""
 Draw = tuple[int, int]
 """(epoch, index) of a sample."""
 
@@ -125,7 +126,7 @@ class ClipReader:
 
     def sample(
         self, epoch: int, index: int, tried: list[tuple[int, Fault | None]]
-    ) -> tuple[str, dict[str, Tensor]] | None:
+    ) -> tuple[str, dict[str, Any]] | None:
         """Make one sample, with `replace` from another video if its own is unreadable.
 
         The replacement is drawn from the sample's own randomness: it is the same at every run.
@@ -155,7 +156,10 @@ class ClipReader:
                 tried.append((video, Fault(error.file, error.reason, str(error))))
             else:
                 tried.append((video, None))
-                return clip.key, self.view(clip, rng)
+                sample: dict[str, Any] = self.view(clip, rng)
+                if "flow" in sample:  # for people: what the flow can be called
+                    sample = {**sample, "flow_origin": clip.flow_origin}
+                return clip.key, sample
             if not self.replace:
                 return None
             if len(failures) >= min(MAX_TRIES, len(self.source)):

@@ -184,6 +184,7 @@ class ClipShards(ThreadLocal):
             key=info.key,
             times=None if table.times is None else table.times[np.asarray(shown)],
             flow=flow,
+            flow_origin="stored" if self._stored else "estimated",
             valid=valid,
         )
 

@@ -235,6 +235,7 @@ class VideoFolder(ThreadLocal):
             key=self._paths[index],
             times=times,
             flow=flow,
+            flow_origin="estimated",  # here, or by prepare=flow
             valid=valid,
             labels=self._labels(index),
         )

@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.cmp_figures import flow_name, motion_panel
 from selfsup_motion.methods.cmp_propagate import Points, propagate
 from selfsup_motion.methods.cmp_rigid import FewPointCurves
 from selfsup_motion.methods.ranks import rank_weight
@@ -28,8 +29,6 @@ from selfsup_motion.methods.schedules import every_step
 from selfsup_motion.methods.validation import is_partial
 from selfsup_motion.models.resnet import published_init_
 from selfsup_motion.ops.dominant_motion import dominant_motion
-from selfsup_motion.ops.draw import draw_arrows, panel
-from selfsup_motion.ops.flow_color import flow_to_color
 from selfsup_motion.ops.interpolate import edge_aware_interpolation, nearest_interpolation
 from selfsup_motion.ops.motion_code import MotionCode
 
@@ -117,6 +116,7 @@ class CMP(pl.LightningModule):
         self.few_points = FewPointCurves()
         self._baseline_values: dict[str, float] = {}
         self._guided = False
+        self._origins: set[str] = set()
 
     def forward(self, image: Tensor, points: Tensor, vectors: Tensor, point_mask: Tensor) -> Tensor:
         """Score the motion of every pixel.
@@ -214,6 +214,7 @@ class CMP(pl.LightningModule):
         self.few_points.forget()
         self._baseline_values = {}
         self._guided = False
+        self._origins = set()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Classify the motion of every valid pixel (section 3.3)."""
@@ -236,6 +237,7 @@ class CMP(pl.LightningModule):
         moving = valid & ((flow - dominant_motion(flow, valid)).norm(dim=1) > MOVING)
         self.val_loss.update(self.motion_code.loss(scores, flow, valid), valid.sum())
         self._guided |= bool(batch["point_mask"].any())
+        self._origins |= set(batch.get("flow_origin", ()))
         predictions = {"network": self.decode(scores, flow.shape[-2:])}
         if not self._baseline_values:
             predictions |= self._baselines(batch)
@@ -277,31 +279,12 @@ class CMP(pl.LightningModule):
 
     @torch.no_grad()
     def figures(self, batch: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
-        """Draw up to six items: guidance, prediction, truth, and edge-aware interpolation."""
+        """Draw up to six items: guidance, prediction, the given flow, edge-aware interpolation."""
         batch = {k: v[:6] for k, v in batch.items()}
-        size = batch["flow"].shape[-2:]
-        predicted = self.decode(self(*_inputs(batch)), size).cpu()
-        interpolated = self._baselines(batch)["edge_aware"].cpu()
-        truth, valid = batch["flow"].cpu(), batch["valid"].cpu()
-        magnify = max(1, round(224 / min(size)))
-        rows = []
-        for i in range(len(truth)):
-            used = batch["point_mask"][i].cpu().numpy()
-            arrows = draw_arrows(
-                batch["image"][i].permute(1, 2, 0).cpu().numpy(),
-                batch["points"][i].cpu().numpy()[used],
-                batch["vectors"][i].cpu().numpy()[used],
-                magnify=magnify,
-            )
-            # one colour scale a row, or the columns could not be compared
-            scale = float(truth[i].norm(dim=0).max().clamp(min=2.0))
-            tiles = [predicted[i], truth[i] * valid[i], interpolated[i]]
-            coloured = [flow_to_color(t, scale).permute(1, 2, 0).numpy() for t in tiles]
-            enlarged = [t.repeat(magnify, 0).repeat(magnify, 1) for t in coloured]
-            rows.append([arrows, *enlarged])
-        titles = ["image and guidance", "predicted motion", "true motion", "edge-aware interp."]
+        predicted = self.decode(self(*_inputs(batch)), batch["flow"].shape[-2:])
+        motion = motion_panel(batch, predicted, self._baselines(batch)["edge_aware"])
         curves = self.few_points.figure()
-        return {"motion": panel(rows, titles)} | ({} if curves is None else {"few_points": curves})
+        return {"motion": motion} | ({} if curves is None else {"few_points": curves})
 
     def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
         """Tabulate the end-point errors beside those of the baselines.
@@ -327,7 +310,10 @@ class CMP(pl.LightningModule):
         ]
         if any(gains):
             rows.append(["against the best baseline", *gains])
-        return ["end-point error in px", *parts.values()], rows
+        error = "end-point error in px"
+        if self._origins - {"true"}:
+            error += f", against {flow_name(sorted(self._origins), 'flow')}"
+        return [error, *parts.values()], rows
 
     def _predict(self, *inputs: Tensor) -> Tensor:
         height, width = inputs[0].shape[-2:]

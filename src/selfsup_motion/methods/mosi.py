@@ -258,9 +258,9 @@ class MoSI(pl.LightningModule):
 
     @torch.no_grad()
     def figures(self, batch: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
-        """Draw the clips of one image, each with its motion and its evidence, and the confusion."""
-        one = {k: v[:1] for k, v in batch.items()}
-        clips, motion = (x.flatten(0, 1) for x in self.clips(one, self.val_motion))
+        """Draw clips of the motions, each of another image if there are as many, with its motion
+        and its evidence, and the confusion."""
+        clips, motion = (x.flatten(0, 1) for x in self.clips(_in_turn(batch), self.val_motion))
         features = self.encoder(clips)
         predicted = self.predict(self.head(features))
         maps = motion_map(features, self.evidence[predicted])
@@ -271,7 +271,7 @@ class MoSI(pl.LightningModule):
         frames = frames.permute(0, 2, 3, 4, 1).cpu()  # (N, T, H, W, 3)
         truth, names = self._truth(motion), self.answer_names
         rows = []
-        for i in range(min(len(clips), 12)):
+        for i in range(len(clips)):
             times = np.linspace(0, clips.shape[2] - 1, 4).round().astype(int)
             strip = [frames[i, t].numpy() for t in times]
             middle = clips.shape[2] // 2
@@ -328,6 +328,18 @@ class MoSI(pl.LightningModule):
     def _mean(self, name: str) -> Tensor:
         mean: Tensor = self.means[name].compute()  # type: ignore[operator]
         return mean
+
+
+def _in_turn(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Up to twelve clips of a batch, one of each motion: the first of the first image, the second
+    of the second, ..., as a batch of images with one clip each."""
+    images, clips = batch["motion"].shape
+    clip = torch.arange(min(clips, 12), device=batch["motion"].device)
+    return {
+        name: value[clip % images] if name == "image" else value[clip % images, clip][:, None]
+        for name, value in batch.items()
+        if isinstance(value, Tensor)
+    }
 
 
 def axis_confusion(matrix: Tensor, classes: MotionClasses, axis: Literal["x", "y"]) -> Tensor:

@@ -12,6 +12,8 @@ Image = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB."""
 
 _TITLE_HEIGHT = 22
+_CAPTION_HEIGHT = 18
+_INK = (30, 30, 30)
 _GAP = 4
 
 
@@ -51,12 +53,17 @@ def draw_arrows(
     return canvas
 
 
-def panel(rows: Sequence[Sequence[Image]], titles: Sequence[str]) -> Image:
+def panel(
+    rows: Sequence[Sequence[Image]],
+    titles: Sequence[str],
+    captions: Sequence[Sequence[str]] | None = None,
+) -> Image:
     """Tile pictures under column titles.
 
     Args:
         rows: pictures of one size, as many in each row as there are titles.
         titles: one a column.
+        captions: a text below each picture, its end if it is too long; None: none.
 
     Returns:
         (H, W, 3) uint8.
@@ -68,16 +75,34 @@ def panel(rows: Sequence[Sequence[Image]], titles: Sequence[str]) -> Image:
                 f"panel needs rows of {len(titles)} pictures of {height}x{width}, got "
                 f"{[tile.shape for tile in row]}"
             )
-    total_height = _TITLE_HEIGHT + len(rows) * (height + _GAP)
+    step = height + _GAP + (0 if captions is None else _CAPTION_HEIGHT)
+    total_height = _TITLE_HEIGHT + len(rows) * step
     total_width = len(titles) * (width + _GAP) - _GAP
-    canvas = np.full((total_height, total_width, 3), 255, np.uint8)
+    canvas: Image = np.full((total_height, total_width, 3), 255, np.uint8)
     for column, title in enumerate(titles):
         left = column * (width + _GAP)
-        cv2.putText(
-            canvas, title, (left + 3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1,
-            cv2.LINE_AA,
-        )  # fmt: skip
+        _write(canvas, title, (left + 3, 15))
         for line, row in enumerate(rows):
-            top = _TITLE_HEIGHT + line * (height + _GAP)
+            top = _TITLE_HEIGHT + line * step
             canvas[top : top + height, left : left + width] = row[column]
+            if captions is not None:
+                text = _fitting(captions[line][column], width - 6)
+                _write(canvas, text, (left + 3, top + height + 14))
     return canvas
+
+
+def _fitting(text: str, width: int) -> str:
+    """The end of a text that fits into so many pixels, in letters that the font has."""
+    text = text.encode("ascii", "replace").decode()
+    short = text
+    while short and _width(short if short == text else f"..{short}") > width:
+        short = short[1:]
+    return short if short == text else f"..{short}"
+
+
+def _write(canvas: Image, text: str, place: tuple[int, int]) -> None:
+    cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
+
+
+def _width(text: str) -> int:
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0])

@@ -117,6 +117,7 @@ class ToyWorld:
             key=info.key,
             times=np.asarray(frame_indices, np.float64) / FPS,
             flow=flow.astype(np.float32, copy=False),
+            flow_origin="true",
             valid=np.array([m.valid for m in motions], bool).reshape(-1, height, width),
             labels={
                 "occlusion": np.array([m.occluded for m in motions], bool).reshape(
