@@ -35,6 +35,9 @@ _TYPES = {
 _FREE = ("resume", "paths", "device", "overlay")
 _OVERLAY_FPS = 12.0
 _LOG = "evaluate.log"
+_SHOWN = {"raw_color": "raw colour"}
+_MOST_COLUMNS, _COLUMNS = 7, 5
+"""Metrics in a row of the closing table; of a longer list, in each of several rows."""
 
 
 def evaluate(cfg: DictConfig) -> float | None:
@@ -67,6 +70,7 @@ def evaluate(cfg: DictConfig) -> float | None:
 
     from selfsup_motion.checkpoints import weights_used
     from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder, weights_line
+    from selfsup_motion.tasks.propagation_choice import name_preset
     from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
@@ -85,6 +89,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         key=cfg.checkpoint_key,
     )
     task = build(cfg.task, "task")
+    name_preset(task)
     used = weights_used(encoder)
     if used is not None and cfg.checkpoint == "auto":
         config["checkpoint"] = str(used.path)  # the newest run may be another one tomorrow
@@ -110,13 +115,14 @@ def evaluate(cfg: DictConfig) -> float | None:
             "encoder": type(encoder).__name__,
             "checkpoint": config["checkpoint"],
             "weights": used.summary() if used else None,
+            **_beside(task),
             "metrics": metrics,
             **_costs(started),
             "seed": config["seed"],
         }
         text = json.dumps(summary, indent=2) + "\n"
         (folder / "summary.json").write_text(text, encoding="utf-8")
-    _tell(metrics, folder)
+    _tell(metrics, folder, type(encoder).__name__, getattr(task, "beside", {}))
     return metrics.get(cfg.headline)
 
 
@@ -291,16 +297,39 @@ def _costs(started: os.times_result) -> dict[str, Any]:
     }
 
 
-def _tell(metrics: dict[str, float], folder: Path) -> None:
+def _beside(task: Any) -> dict[str, Any]:
+    """What followed the labels, and what did so beside it, for `summary.json`."""
+    propagation = getattr(task, "propagation", None)
+    if propagation is None:
+        return {}
+    return {"propagator": propagation.summary(), "baselines": task.beside}
+
+
+def _tell(
+    metrics: dict[str, float],
+    folder: Path,
+    encoder: str,
+    baselines: dict[str, dict[str, float]],
+) -> None:
     from rich.table import Table
 
     from selfsup_motion.utils.console import console
 
-    table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:.3f}")
-    if metrics:
+    rows = {encoder: metrics, **{_SHOWN.get(name, name): row for name, row in baselines.items()}}
+    names = list(metrics)
+    if metrics and not baselines:
+        table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
+        for name in names:
+            table.add_row(name, f"{metrics[name]:.3f}")
         console.print(table)
+    elif metrics:
+        columns = _COLUMNS if len(names) > _MOST_COLUMNS else _MOST_COLUMNS
+        for start in range(0, len(names), columns):
+            part = names[start : start + columns]
+            table = Table(*["", *part], box=None, header_style="bold", padding=(0, 3, 0, 0))
+            for label, row in rows.items():
+                table.add_row(label, *[f"{row[name]:.3f}" for name in part])
+            console.print(table)
     else:
         console.print("Nothing could be scored; the results are written.", markup=False)
     console.print(f"summary  {folder / 'summary.json'}", markup=False)

@@ -38,6 +38,7 @@ def propagate(cfg: DictConfig) -> None:
     cfg.name = Path(cfg.video).stem
 
     from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder, weights_line
+    from selfsup_motion.tasks.propagation_choice import name_preset
     from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
@@ -46,6 +47,7 @@ def propagate(cfg: DictConfig) -> None:
     quieten()
     check_config(cfg, _TYPES)
     job = build(cfg.job, "propagate")
+    name_preset(job)
     device = choose_device(cfg.device)
     if cfg.checkpoint is None:
         console.print(

@@ -113,6 +113,62 @@ def test_the_weights_used_are_told_and_stand_in_the_summary(
     assert json.loads(Path("none/summary.json").read_text())["weights"] is None
 
 
+def summary(folder: str) -> dict:
+    return json.loads(Path(folder, "summary.json").read_text())
+
+
+def test_the_propagation_is_told_and_what_it_has_to_beat_stands_beside(
+    evaluate, folder, capsys, cmp_checkpoint
+):
+    write_davis(folder / "davis", count=5)
+    run = (*DAVIS[:2], "device=cpu", f"checkpoint={cmp_checkpoint}", "paths.output_dir=run")
+    assert evaluate(*run) == 0
+    told = capsys.readouterr().out
+    assert "Propagation: cosine, which fits the encoder (frame 0, the last 5 frames;" in told
+    rows = {line.split("  ")[0]: line.split()[-7:] for line in told.splitlines() if line}
+    found = summary("run")
+    assert found["propagator"]["name"] == "cosine"
+    assert found["propagator"]["top_k"] == 10
+    assert set(found["baselines"]) == {"identity", "raw_color"}
+    assert rows["ResNetEncoder"] == [f"{v:.3f}" for v in found["metrics"].values()]
+    assert rows["raw colour"] == [f"{v:.3f}" for v in found["baselines"]["raw_color"].values()]
+    # under the same protocol: what these encoders score by themselves
+    for name, encoder in (("identity", "identity"), ("raw_color", "lab_color")):
+        assert evaluate(*DAVIS[:2], f"encoder={encoder}", f"paths.output_dir={name}") == 0
+        assert found["baselines"][name] == metrics(name)
+        for table in ("per_sequence.csv", "per_frame.csv"):
+            ours = Path("run/baselines", name, table).read_text()
+            assert ours == Path(name, table).read_text()
+    assert summary("raw_color")["propagator"]["name"] == "color"
+    assert set(summary("raw_color")["baselines"]) == {"identity"}
+    # a resumed run has them already
+    path = Path("run/baselines/raw_color/results/cat/00002.png")
+    stamp = path.stat().st_mtime_ns
+    assert evaluate(*run[:-1], "resume=run") == 0
+    assert path.stat().st_mtime_ns == stamp
+    assert summary("run")["baselines"] == found["baselines"]
+    capsys.readouterr()
+    named = ("propagator=crw", "task.baselines=[]", "paths.output_dir=named")
+    assert evaluate(*run[:-1], *named) == 0
+    assert "Propagation: crw (frame 0, the last 20 frames;" in capsys.readouterr().out
+    assert summary("named")["propagator"]["name"] == "crw"
+    assert summary("named")["baselines"] == {}
+
+
+def test_joints_are_followed_beside_baselines(evaluate, folder, capsys):
+    size = ("data.size=64", "task.size=[64,64]", "data.difficulty.puppet=1")
+    run = ("encoder=resnet10", "encoder.width=8", "encoder.out_channels=8")
+    arguments = ("task=jhmdb", *TOY, *size)
+    assert evaluate(*arguments, *run, "paths.output_dir=run") == 0
+    told = capsys.readouterr().out
+    assert "Propagation: crw_jhmdb, which fits the encoder" in told
+    assert told.count("raw colour  ") == 2, "a table for each five of the ten metrics"
+    found = summary("run")
+    for name, encoder in (("identity", "identity"), ("raw_color", "lab_color")):
+        assert evaluate(*arguments, f"encoder={encoder}", f"paths.output_dir={name}") == 0
+        assert found["baselines"][name] == metrics(name)
+
+
 def test_resumed_run_keeps_what_is_finished(evaluate, folder, capsys):
     write_davis(folder / "davis")
     assert evaluate(*DAVIS, "paths.output_dir=run") == 0
@@ -308,6 +364,9 @@ def test_wrong_file_is_named_in_one_sentence(evaluate, folder, capsys, kind, exp
         ([*DAVIS, "device=cuda"], "device=cuda: there is no CUDA device"),
         (["task=jhmdb", "data=davis2017", *DAVIS[1:]], "cat: has no keypoints"),
         ([*DAVIS, "task.attributes=no.yaml"], "no.yaml: cannot be read as YAML"),
+        ([*DAVIS[:2], "encoder=r3d8"], "SmallResNet3d is one of clips"),
+        (["task=jhmdb", "data=toy", "encoder=r3d8"], "SmallResNet3d is one of clips"),
+        ([*DAVIS, "task.baselines=[random]"], "task.baselines=['random']: expected"),
     ],
 )  # fmt: skip
 def test_mistake_is_one_sentence(evaluate, folder, capsys, monkeypatch, arguments, expected):

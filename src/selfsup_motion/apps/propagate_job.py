@@ -15,11 +15,13 @@ from selfsup_motion.apps.film import film
 from selfsup_motion.apps.propagate_input import FrameStream, open_frames
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.overlay import draw_masks, draw_points
-from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
+from selfsup_motion.tasks.followers import Follower, judged
+from selfsup_motion.tasks.frame_encoder import Precision
 from selfsup_motion.tasks.mask_files import VOID, MaskReader, palette, write_mask
 from selfsup_motion.tasks.mask_reading import describe_objects, doubt
 from selfsup_motion.tasks.point_files import PointWriter, read_point_list
 from selfsup_motion.tasks.propagation import LabelPropagator
+from selfsup_motion.tasks.propagation_choice import FittingPropagator
 from selfsup_motion.tasks.sequences import Frame
 from selfsup_motion.tasks.tracking import follow_masks, follow_points
 
@@ -53,7 +55,7 @@ class Propagate:
         video: str,
         mask: str | None,
         points: str | None,
-        propagator: LabelPropagator,
+        propagator: LabelPropagator | FittingPropagator,
         layer: str | None,
         precision: Precision,
         sigma: float,
@@ -92,16 +94,17 @@ class Propagate:
         Raises:
             UserError: frames, mask or points do not fit together.
         """
-        try:
-            frame_encoder = FrameEncoder(encoder, self.layer, self.precision).to(device)
-        except ValueError as error:
-            raise UserError(f"layer: {error}.") from error
+        follower = judged(
+            encoder, self.propagator,
+            layer=self.layer, precision=self.precision, device=device, folder=folder, key="layer",
+        )  # fmt: skip
+        log.info("Propagation: %s.", follower.propagation)
         with ExitStack() as stack:
             drawn = None
             follow = self._masks if self.mask is not None else self._points
             if self.overlay:
                 drawn = stack.enter_context(film(folder / "overlay.mp4", self.stream.fps))
-            pictures = follow(frame_encoder, folder, stack)
+            pictures = follow(follower, stack)
             for done, (name, picture) in enumerate(zip(self.names, pictures, strict=False), 1):
                 if drawn is not None:
                     drawn.add(picture())
@@ -109,9 +112,10 @@ class Propagate:
                     progress(done, len(self.names), name)
 
     def _masks(
-        self, encoder: FrameEncoder, folder: Path, stack: ExitStack
+        self, follower: Follower, stack: ExitStack
     ) -> Iterator[Callable[[], NDArray[np.uint8]]]:
         """Write the masks; yields what draws each."""
+        folder, propagator = follower.folder, follower.propagation.propagator
         path = Path(str(self.mask))
         colours = palette()
         reader = MaskReader([path], self.names[0])
@@ -125,21 +129,22 @@ class Propagate:
         log.info("Following %s.", describe_objects(mask, reader.object_names))
         (folder / "masks").mkdir()
         last: list[Frame] = []
-        found = follow_masks(encoder, self.propagator, self._frames(last, mask, path), mask)
+        found = follow_masks(follower.encoder, propagator, self._frames(last, mask, path), mask)
         for name, ids in zip(self.names, found, strict=False):
             write_mask(folder / "masks" / f"{name}.png", ids)
             yield lambda ids=ids: draw_masks(_upright(last[0]), ids, colours)  # type: ignore[misc]
 
     def _points(
-        self, encoder: FrameEncoder, folder: Path, stack: ExitStack
+        self, follower: Follower, stack: ExitStack
     ) -> Iterator[Callable[[], NDArray[np.uint8]]]:
         """Write the points; yields what draws each frame's."""
+        folder, propagator = follower.folder, follower.propagation.propagator
         path = Path(str(self.points))
         names, points = read_point_list(path)
         writer = stack.enter_context(PointWriter(folder / "points.json", names))
         last: list[Frame] = []
         frames = self._frames(last, None, path, points)
-        found = follow_points(encoder, self.propagator, frames, points, self.sigma)
+        found = follow_points(follower.encoder, propagator, frames, points, self.sigma)
         for _, row in zip(self.names, found, strict=False):
             writer.write(row)
             yield lambda row=row: draw_points(_upright(last[0]), row)  # type: ignore[misc]

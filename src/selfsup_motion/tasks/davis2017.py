@@ -17,11 +17,13 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_masks
 from selfsup_motion.tasks.davis import VOID
-from selfsup_motion.tasks.davis_scoring import DavisScores
-from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
+from selfsup_motion.tasks.davis_scoring import DavisScores, Prediction
+from selfsup_motion.tasks.followers import Baseline, Follower, baselines, judged
+from selfsup_motion.tasks.frame_encoder import Precision
 from selfsup_motion.tasks.mask_files import Ids, palette, read_ids, write_mask
 from selfsup_motion.tasks.mask_reading import doubt, objects_of
 from selfsup_motion.tasks.propagation import LabelPropagator
+from selfsup_motion.tasks.propagation_choice import FittingPropagator, Propagation
 from selfsup_motion.tasks.sequences import Frame, LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.tracking import follow_masks
 
@@ -38,11 +40,16 @@ class Davis2017:
         source: videos with masks.
         sequences: names of those to work on; None: all.
         propagator: copies the labels.
+        baselines: what is scored beside the encoder, see `followers.baselines`.
         layer: of the encoder; None: its output.
         precision: of the encoder, "32", "bf16" or "16".
         attributes: YAML file with the attributes of each sequence, a mapping
             `{dog: [FM, OCC], …}` or DAVIS-2016's `db_info.yaml`; adds `per_attribute.csv`.
         official_ids: count objects as the official toolkit, see `DavisScores`.
+
+    Attributes:
+        propagation: what `run` has followed with.
+        beside: metrics of the baselines, after `run`.
     """
 
     def __init__(
@@ -50,13 +57,16 @@ class Davis2017:
         *,
         source: LabelledVideos,
         sequences: Sequence[str] | None,
-        propagator: LabelPropagator,
+        propagator: LabelPropagator | FittingPropagator,
+        baselines: Sequence[Baseline],
         layer: str | None,
         precision: Precision,
         attributes: str | None,
         official_ids: bool,
     ) -> None:
-        self.source, self.propagator = source, propagator
+        self.source, self.propagator, self.baselines = source, propagator, baselines
+        self.propagation: Propagation | None = None
+        self.beside: dict[str, dict[str, float]] = {}
         self.names = chosen(source, sequences)
         self.layer, self.precision = layer, precision
         self.official_ids = official_ids
@@ -75,7 +85,8 @@ class Davis2017:
 
         Args:
             encoder: see `FrameEncoder`.
-            folder: gets `results/<sequence>/00000.png` and the tables of `DavisEvaluator`.
+            folder: gets `results/<sequence>/00000.png` and the tables of `DavisEvaluator`, and the
+                same in `baselines/<name>`.
             device: to compute on.
             reuse: take over the sequences whose results the folder has.
             progress: is told where the work stands.
@@ -86,28 +97,35 @@ class Davis2017:
         Raises:
             UserError: a file is missing or wrong.
         """
-        try:
-            frame_encoder = FrameEncoder(encoder, self.layer, self.precision).to(device)
-        except ValueError as error:
-            raise UserError(f"task.layer: {error}.") from error
+        result = judged(
+            encoder, self.propagator,
+            layer=self.layer, precision=self.precision, device=device, folder=folder,
+        )  # fmt: skip
+        followers = [result, *baselines(self.baselines, result)]
+        self.propagation = result.propagation
+        log.info("Propagation: %s.", self.propagation)
         videos = [self.source.open(name) for name in self.names]
         _announce(videos)
-        total, done = sum(len(video.frame_names) for video in videos), 0
+        passes = [follower for follower in followers if follower.name == "" or not follower.stays]
+        total, done = len(passes) * sum(len(video.frame_names) for video in videos), 0
         scores = DavisScores(self.official_ids)
         for video in videos:
-            results = folder / "results" / video.name
-            if not (reuse and _is_whole(results, video)):
-                for time in self._track(frame_encoder, video, folder):
-                    if progress:
-                        progress(done + time + 1, total, video.name)
-            done += len(video.frame_names)
-            scores.add(video, {"": _stored(video, results)})
+            for follower in passes:
+                results = follower.folder / "results" / video.name
+                if not (reuse and _is_whole(results, video)):
+                    for time in _track(follower, video):
+                        if progress:
+                            progress(done + time + 1, total, video.name)
+                done += len(video.frame_names)
+            scores.add(video, {follower.name: _masks(follower, video) for follower in followers})
         scores.tell()
-        if not scores.evaluators:
-            return {}
-        evaluator = scores.evaluators[""]
-        evaluator.write(folder, self.attributes)
-        return evaluator.summary()
+        for follower in followers:
+            if follower.name in scores.evaluators:
+                follower.folder.mkdir(parents=True, exist_ok=True)
+                scores.evaluators[follower.name].write(follower.folder, self.attributes)
+        metrics = {name: evaluator.summary() for name, evaluator in scores.evaluators.items()}
+        self.beside = {name: values for name, values in metrics.items() if name}
+        return metrics.get("", {})
 
     def tracked(self, folder: Path) -> list[str]:
         """Names of the sequences whose results `folder` has."""
@@ -120,18 +138,20 @@ class Davis2017:
             ids = read_ids(folder / "results" / name / f"{frame_name}.png")
             yield draw_masks(np.ascontiguousarray(frame.transpose(1, 2, 0)), ids, colours)
 
-    def _track(self, encoder: FrameEncoder, video: LabelledVideo, folder: Path) -> Iterator[int]:
-        """Write the result of a video; yields the number of each frame that is done."""
-        first, drafts = first_mask(video), folder / ".drafts"
-        shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
-        masks = follow_masks(encoder, self.propagator, checked(video, first), first)
-        try:
-            with new_folder(folder / "results" / video.name, drafts) as draft:
-                for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
-                    write_mask(draft / f"{name}.png", ids)
-                    yield time
-        finally:
-            shutil.rmtree(drafts, ignore_errors=True)
+
+def _track(follower: Follower, video: LabelledVideo) -> Iterator[int]:
+    """Write the result of a video; yields the number of each frame that is done."""
+    first, drafts = first_mask(video), follower.folder / ".drafts"
+    shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
+    propagator = follower.propagation.propagator
+    masks = follow_masks(follower.encoder, propagator, checked(video, first), first)
+    try:
+        with new_folder(follower.folder / "results" / video.name, drafts) as draft:
+            for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
+                write_mask(draft / f"{name}.png", ids)
+                yield time
+    finally:
+        shutil.rmtree(drafts, ignore_errors=True)
 
 
 def _is_whole(results: Path, video: LabelledVideo) -> bool:
@@ -213,6 +233,10 @@ def read_attributes(path: Path) -> dict[str, list[str]]:
     return {str(name): [str(v) for v in values] for name, values in content.items()}
 
 
-def _stored(video: LabelledVideo, results: Path) -> Callable[[int], Ids]:
-    """The masks of a folder of results."""
+def _masks(follower: Follower, video: LabelledVideo) -> Prediction:
+    """The masks that a follower has found."""
+    if follower.name and follower.stays:
+        first = first_mask(video)
+        return lambda frame: first
+    results = follower.folder / "results" / video.name
     return lambda frame: read_ids(results / f"{video.frame_names[frame]}.png")

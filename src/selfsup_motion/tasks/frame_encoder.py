@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.errors import UserError
 from selfsup_motion.models.convolution import Conv3x3
 
 Precision = Literal["32", "bf16", "16"]
@@ -109,6 +110,7 @@ class FrameEncoder(nn.Module):
         out_channels: of the features.
 
     Raises:
+        UserError: an encoder of clips.
         ValueError: the encoder declares no normalisation, has no such layer, or its output is no
             feature map.
     """
@@ -117,6 +119,11 @@ class FrameEncoder(nn.Module):
         self, encoder: nn.Module, layer: str | None = None, precision: Precision = "32"
     ) -> None:
         super().__init__()
+        if hasattr(encoder, "time_stride"):
+            raise UserError(
+                "Frames are compared by an encoder of images (encoder=resnet18, …, or a run of "
+                f"CorrFlow or CMP); {type(encoder).__name__} is one of clips."
+            )
         mean, std = input_statistics(encoder)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)

@@ -17,9 +17,11 @@ from selfsup_motion.file_names import register_handler
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_points
 from selfsup_motion.tasks.davis2017 import Progress
-from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
+from selfsup_motion.tasks.followers import Baseline, Follower, baselines, judged
+from selfsup_motion.tasks.frame_encoder import Precision
 from selfsup_motion.tasks.keypoints import Normaliser, Points, normalised_errors, pck
 from selfsup_motion.tasks.propagation import LabelPropagator
+from selfsup_motion.tasks.propagation_choice import FittingPropagator, Propagation
 from selfsup_motion.tasks.sequences import Frame, LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.tracking import follow_points
 
@@ -36,11 +38,16 @@ class Jhmdb:
         source: videos with keypoints.
         sequences: names of those to work on; None: all.
         propagator: copies the labels.
+        baselines: what is scored beside the encoder, see `followers.baselines`.
         layer: of the encoder; None: its output.
         precision: of the encoder, "32", "bf16" or "16".
         size: (height, width) that frames are resized to, whatever their proportions; None: they
             keep their size.
         sigma: of the dots, in cells.
+
+    Attributes:
+        propagation: what `run` has followed with.
+        beside: metrics of the baselines, after `run`.
     """
 
     def __init__(
@@ -48,7 +55,8 @@ class Jhmdb:
         *,
         source: LabelledVideos,
         sequences: Sequence[str] | None,
-        propagator: LabelPropagator,
+        propagator: LabelPropagator | FittingPropagator,
+        baselines: Sequence[Baseline],
         layer: str | None,
         precision: Precision,
         size: tuple[int, int] | None,
@@ -56,7 +64,9 @@ class Jhmdb:
     ) -> None:
         if sigma <= 0 or (size is not None and min(size) < 8):
             raise ValueError(f"sigma must be positive and size at least 8, got {sigma}, {size}")
-        self.source, self.propagator = source, propagator
+        self.source, self.propagator, self.baselines = source, propagator, baselines
+        self.propagation: Propagation | None = None
+        self.beside: dict[str, dict[str, float]] = {}
         self.names = chosen(source, sequences)
         self.layer, self.precision = layer, precision
         self.size, self.sigma = size, sigma
@@ -76,7 +86,7 @@ class Jhmdb:
             encoder: see `FrameEncoder`.
             folder: gets `predictions/<n>.dat`, pickles of (2, K, T) in cells that CRW's
                 `eval_pck.py` reads, `points/<sequence>.npy`, (T, K, 2) in pixels, `pck.csv` and
-                `per_sequence.csv`.
+                `per_sequence.csv`, and the same in `baselines/<name>`.
             device: to compute on.
             reuse: take over the sequences whose results the folder has.
             progress: is told where the work stands.
@@ -87,15 +97,19 @@ class Jhmdb:
         Raises:
             UserError: a file is missing or wrong.
         """
-        try:
-            frame_encoder = FrameEncoder(encoder, self.layer, self.precision).to(device)
-        except ValueError as error:
-            raise UserError(f"task.layer: {error}.") from error
+        result = judged(
+            encoder, self.propagator,
+            layer=self.layer, precision=self.precision, device=device, folder=folder,
+        )  # fmt: skip
+        followers = [result, *baselines(self.baselines, result)]
+        self.propagation = result.propagation
+        log.info("Propagation: %s.", self.propagation)
         videos = [self.source.open(name) for name in self.names]
         total, done = sum(len(video.frame_names) for video in videos), 0
         truth: dict[str, Points] = {}
-        found: dict[str, Points] = {}
-        (folder / "predictions").mkdir(parents=True, exist_ok=True)
+        found: dict[str, dict[str, Points]] = {follower.name: {} for follower in followers}
+        for follower in followers:
+            (follower.folder / "predictions").mkdir(parents=True, exist_ok=True)
         for number, video in enumerate(videos):
             known = video.keypoints()
             if known is None:
@@ -104,17 +118,22 @@ class Jhmdb:
             if not np.isfinite(known[0]).any():
                 log.warning("%s: left out, the first frame shows no joint.", video.name)
                 continue
-            stored = folder / "points" / f"{video.name}.npy"
-            points = _stored_points(stored, known.shape) if reuse else None
-            if points is None:
-                points = self._track(frame_encoder, video, known)
-                with new_file(stored) as draft, draft.open("wb") as stream:
-                    np.save(stream, points)
-            self._dump(points, video, frame_encoder.stride, folder / f"predictions/{number}.dat")
-            truth[video.name], found[video.name] = known, points
+            for follower in followers:
+                stored = follower.folder / "points" / f"{video.name}.npy"
+                points = _stored_points(stored, known.shape) if reuse else None
+                if points is None:
+                    points = self._track(follower, video, known)
+                    with new_file(stored) as draft, draft.open("wb") as stream:
+                        np.save(stream, points)
+                dump = follower.folder / f"predictions/{number}.dat"
+                self._dump(points, video, follower.encoder.stride, dump)
+                found[follower.name][video.name] = points
+            truth[video.name] = known
             if progress:
                 progress(done, total, video.name)
-        return self._score(found, truth, folder)
+        metrics = {f.name: self._score(found[f.name], truth, f.folder) for f in followers}
+        self.beside = {name: values for name, values in metrics.items() if name and values}
+        return metrics[""]
 
     def tracked(self, folder: Path) -> list[str]:
         """Names of the sequences whose results `folder` has."""
@@ -126,7 +145,7 @@ class Jhmdb:
         for frame, row in zip(self.source.open(name).frames(), points, strict=True):
             yield draw_points(np.ascontiguousarray(frame.transpose(1, 2, 0)), row)
 
-    def _track(self, encoder: FrameEncoder, video: LabelledVideo, known: Points) -> Points:
+    def _track(self, follower: Follower, video: LabelledVideo, known: Points) -> Points:
         """(T, K, 2) in pixels of the video."""
         scale = np.ones(2)
         frames = video.frames()
@@ -134,7 +153,9 @@ class Jhmdb:
             height, width = next(video.frames()).shape[1:]
             scale = np.array([self.size[1] / width, self.size[0] / height])
             frames = (_resized(frame, self.size) for frame in frames)
-        tracks = follow_points(encoder, self.propagator, frames, known[0] * scale, self.sigma)
+        tracks = follow_points(
+            follower.encoder, follower.propagation.propagator, frames, known[0] * scale, self.sigma
+        )
         rows = [np.where(row < 0, -1.0, row / scale) for row in tracks]
         points = np.stack(rows)
         points[0] = np.where(np.isfinite(known[0]), known[0], -1)

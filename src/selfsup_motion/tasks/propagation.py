@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -83,6 +83,10 @@ class LabelPropagator:
             themselves, as CorrFlow's published code: between objects 1 and 3 lies object 2.
         storage: "32" or "16" bits for the features and labels that are kept.
 
+    Attributes:
+        settings: the arguments by their names.
+        name: of the preset that they are from, for messages.
+
     Raises:
         ValueError: an argument is out of range, or two do not go together.
     """
@@ -107,6 +111,16 @@ class LabelPropagator:
         label_resize: LabelResize,
         storage: Literal["32", "16"],
     ) -> None:
+        self.name: str | None = None
+        self.settings: dict[str, Any] = {
+            "long_term": list(long_term),
+            "recent": recent if isinstance(recent, int) else list(recent),
+            "repeat_first": repeat_first, "radius": radius, "window": window,
+            "long_term_radius": long_term_radius, "far_gap": far_gap, "far_radius": far_radius,
+            "similarity": similarity, "temperature": temperature, "top_k": top_k,
+            "top_k_per": top_k_per, "border": border, "hard": hard, "label_resize": label_resize,
+            "storage": storage,
+        }  # fmt: skip
         offsets = range(1, recent + 1) if isinstance(recent, int) else recent
         self.long_term, self.recent = tuple(sorted(set(long_term))), tuple(sorted(set(offsets)))
         self.repeat_first = repeat_first
@@ -123,6 +137,21 @@ class LabelPropagator:
         self._frames: dict[int, _Frame] = {}
         self._time = 0
         self._waiting: Tensor | None = None
+
+    def __str__(self) -> str:
+        """In words."""
+        frames = [f"frame {t}" for t in self.long_term]
+        last = len(self.recent)
+        if self.recent == tuple(range(1, last + 1)):
+            frames += [f"the last {last} frames" if last > 1 else "the previous frame"]
+        else:
+            frames += [f"t - {offset}" for offset in self.recent]
+        best = "" if self.top_k is None else f", the {self.top_k} best"
+        labels = "hard" if self.hard else "soft"
+        return (
+            f"{', '.join(frames)}; radius {self.radius}; {self.similarity}, temperature "
+            f"{self.temperature:g}{best}; {labels} labels"
+        )
 
     def start(self, features: Tensor, labels: Tensor) -> None:
         """Begin a video, forgetting any other.

@@ -22,7 +22,7 @@ _BAND_BYTES = 32 << 20
 
 def follow_masks(
     encoder: FrameEncoder,
-    propagator: LabelPropagator,
+    propagator: LabelPropagator | None,
     frames: Iterable[Frame],
     mask: NDArray[np.uint8],
 ) -> Iterator[NDArray[np.uint8]]:
@@ -30,7 +30,7 @@ def follow_masks(
 
     Args:
         encoder: makes the features.
-        propagator: copies the labels.
+        propagator: copies the labels; not needed for `NoMotion`, whose labels stay in their place.
         frames: (3, H, W) uint8 RGB, read one at a time.
         mask: (H, W) uint8 of the first frame: any ids, 0 is the background.
 
@@ -43,31 +43,32 @@ def follow_masks(
     ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     ids = np.union1d([0], ids).astype(np.uint8)
     size = mask.shape[0], mask.shape[1]
-    resize, count, stride = propagator.label_resize, len(ids), encoder.stride
+    count, stride = len(ids), encoder.stride
+    propagator = _needed(propagator, encoder)
     for time, frame in enumerate(frames):
         if frame.shape[1:] != size:
             raise ValueError(f"frame {time} is {frame.shape[1:]}, the mask {size} pixels")
         if time == 0:
             yield mask
-            if isinstance(encoder.encoder, NoMotion):
+            if propagator is None:
                 continue
             index = torch.from_numpy(np.searchsorted(ids, mask)).to(encoder.device)
-            cells = labels_to_cells(index, count, stride, resize)
+            cells = labels_to_cells(index, count, stride, propagator.label_resize)
             propagator.start(encoder(_batch(frame))[0], cells)
-        elif isinstance(encoder.encoder, NoMotion):
+        elif propagator is None:
             yield mask
         else:
             soft = propagator.step(encoder(_batch(frame))[0])
             index = cells_to_labels(soft, stride)[: size[0], : size[1]]
             if propagator.hard:
-                soft = labels_to_cells(index, count, stride, resize)
+                soft = labels_to_cells(index, count, stride, propagator.label_resize)
             propagator.store(soft)
             yield ids[index.cpu().numpy()]
 
 
 def follow_points(
     encoder: FrameEncoder,
-    propagator: LabelPropagator,
+    propagator: LabelPropagator | None,
     frames: Iterable[Frame],
     points: Points,
     sigma: float,
@@ -76,7 +77,7 @@ def follow_points(
 
     Args:
         encoder: makes the features.
-        propagator: copies the labels.
+        propagator: as of `follow_masks`.
         frames: (3, H, W) uint8 RGB, read one at a time.
         points: (K, 2) x, y in pixels of the first frame; nan: not there.
         sigma: of the dots that stand for points, in cells of the features.
@@ -87,15 +88,16 @@ def follow_points(
     """
     stride = encoder.stride
     given = np.where(np.isfinite(points), points, -1.0)
+    propagator = _needed(propagator, encoder)
     for time, frame in enumerate(frames):
         if time == 0:
             yield given
-            if isinstance(encoder.encoder, NoMotion):
+            if propagator is None:
                 continue
             features = encoder(_batch(frame))[0]
             size = features.shape[1], features.shape[2]
             propagator.start(features, gaussian_maps(points / stride, size, sigma))
-        elif isinstance(encoder.encoder, NoMotion):
+        elif propagator is None:
             yield given
         else:
             soft = propagator.step(encoder(_batch(frame))[0])
@@ -158,6 +160,15 @@ def _best(soft: Tensor) -> Tensor:
         index.masked_fill_(soft[label] > best, label)
         best = torch.maximum(best, soft[label])
     return index
+
+
+def _needed(propagator: LabelPropagator | None, encoder: FrameEncoder) -> LabelPropagator | None:
+    """The propagator; None if the labels stay in their place."""
+    if isinstance(encoder.encoder, NoMotion):
+        return None
+    if propagator is None:
+        raise ValueError(f"{type(encoder.encoder).__name__} needs a propagator")
+    return propagator
 
 
 def _batch(frame: Frame) -> Tensor:

@@ -1,0 +1,101 @@
+"""What follows labels in a benchmark: the encoder that is judged, and what it has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.models.color_encoder import LabColor, NoMotion
+from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
+from selfsup_motion.tasks.propagation import LabelPropagator
+from selfsup_motion.tasks.propagation_choice import (
+    FittingPropagator,
+    Propagation,
+    composed,
+    fitted,
+    settings_of,
+)
+from selfsup_motion.utils.build import build
+
+Baseline = Literal["identity", "raw_color"]
+
+
+@dataclass(frozen=True)
+class Follower:
+    """An encoder with its propagation.
+
+    Attributes:
+        name: "" for the one that is judged, else the baseline's.
+        encoder: makes the features.
+        propagation: copies the labels.
+        folder: for its results.
+    """
+
+    name: str
+    encoder: FrameEncoder
+    propagation: Propagation
+    folder: Path
+
+    @property
+    def stays(self) -> bool:
+        """Whether it leaves the labels where they are, so that there is nothing to compute."""
+        return self.propagation.propagator is None
+
+
+def judged(
+    encoder: nn.Module,
+    propagator: LabelPropagator | FittingPropagator,
+    *,
+    layer: str | None,
+    precision: Precision,
+    device: str,
+    folder: Path,
+    key: str = "task.layer",
+) -> Follower:
+    """The follower that is judged.
+
+    Args:
+        encoder: see `FrameEncoder`.
+        propagator: see `fitted`.
+        layer: see `FrameEncoder`.
+        precision: see `FrameEncoder`.
+        device: to compute on.
+        folder: for its results.
+        key: of the layer in the config, for messages.
+
+    Raises:
+        UserError: an encoder of clips, without such a layer, or without a normalisation.
+    """
+    try:
+        frames = FrameEncoder(encoder, layer, precision).to(device)
+    except ValueError as error:
+        raise UserError(f"{key}: {error}.") from error
+    return Follower("", frames, fitted(propagator, encoder, layer), folder)
+
+
+def baselines(wanted: Sequence[Baseline], result: Follower) -> list[Follower]:
+    """What a result has to beat, with `baselines/<name>` below its folder for theirs.
+
+    Args:
+        wanted: "identity": the labels of the first frame stay where they are; "raw_color": the
+            colours of the pixels, as `encoder=lab_color`. One that is the result itself is left
+            out.
+        result: what is judged.
+    """
+    found = []
+    encoder, device = result.encoder.encoder, result.encoder.device
+    for name in dict.fromkeys(wanted):
+        folder = result.folder / "baselines" / name
+        if name == "identity" and not isinstance(encoder, NoMotion):
+            found.append(Follower(name, FrameEncoder(NoMotion()), Propagation(None), folder))
+        elif name == "raw_color" and not isinstance(encoder, LabColor):
+            cfg = composed(["encoder=lab_color"])
+            colors = FrameEncoder(build(cfg.encoder, "encoder")).to(device)
+            propagator = LabelPropagator(**settings_of(cfg))
+            found.append(Follower(name, colors, Propagation(propagator), folder))
+    return found
