@@ -36,10 +36,11 @@ def write_video(
     time_base: Fraction = Fraction(1, 25),
     options: dict[str, str] | None = None,
     rotation: int = 0,
+    muxing: dict[str, str] | None = None,
 ) -> Path:
     """Write frames 0, 1, … at `times` (in units of `time_base`)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=muxing or {}) as container:
         stream = container.add_stream(codec, rate=round(1 / time_base) if times is None else 25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.time_base = stream.codec_context.time_base = time_base

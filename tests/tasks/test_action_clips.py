@@ -10,6 +10,7 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
+from selfsup_motion.ops.clip_views import clip_frames
 from selfsup_motion.tasks.action_clips import (
     ActionTestView,
     ActionView,
@@ -130,3 +131,29 @@ def test_videos_in_files_are_a_source(shared):
     assert (clip.frames[1] == clip.frames[2]).all()
     assert clip.labels["action"] == part.labels[0]
     assert clip.key == part.name(0) == info.key
+
+
+def test_clips_of_a_variable_rate_show_what_is_shown_at_their_moments():
+    rng = np.random.default_rng(0)
+    even = np.arange(200) / 15
+    # the same frames, of which those in the middle are missing
+    kept = np.r_[0:60, 120:200]
+    uneven = even[kept]
+    for clips in (1, 4):
+        options = {"length": 16, "stride": 4, "clips": clips}
+        whole = clip_frames(200, 15.0, **options)
+        np.testing.assert_array_equal(clip_frames(200, 15.0, times=even, **options), whole)
+    rate = (len(kept) - 1) / (uneven[-1] - uneven[0])
+    found = clip_frames(len(kept), rate, times=uneven, length=16, stride=4, clips=4)
+    assert (np.diff(found) >= 0).all()
+    moments = uneven[found] - uneven[found[:, :1]]
+    ideal = np.linspace(0, 16 * 4 / 30, 16, endpoint=False)
+    # late by less than a frame where there are frames
+    assert np.abs(moments - ideal)[[0, 3]].max() < 1.5 / 15
+    sampler = RandomActionClips(length=16, stride=4, clips_per_video=1)
+    info = VideoInfo("x", len(kept), rate, 10, 10, lambda: uneven)
+    drawn = np.array([sampler(info, rng, 0) for _ in range(50)])
+    assert drawn.min() == 0
+    assert drawn.max() >= len(kept) - 3
+    spans = uneven[drawn[:, -1]] - uneven[drawn[:, 0]]
+    assert np.median(spans) == pytest.approx(15 * 4 / 30, abs=0.1)

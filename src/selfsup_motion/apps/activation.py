@@ -114,7 +114,13 @@ class Activation:
             fps = file.table.fps or _USUAL_FPS
             count = len(file.table.pts)
             if self.seconds is not None:
-                count = min(count, max(1, round(self.seconds * fps)))
+                times = file.table.uneven_seconds
+                seen = (
+                    round(self.seconds * fps)
+                    if times is None
+                    else int(np.searchsorted(times, self.seconds))
+                )
+                count = min(count, max(1, seen))
             side = self.short_side or trained_side
             answers = [
                 self._answer(method, file, span, side, wanted)
@@ -123,7 +129,9 @@ class Activation:
             self._draw(file, answers, folder, fps, progress)
         finally:
             file.close()
-        _write_answers(folder / "answers.csv", answers, fps)
+        seconds = file.table.seconds
+        moments = np.append(seconds, seconds[-1] + 1 / fps)  # each frame's beginning, and the end
+        _write_answers(folder / "answers.csv", answers, moments)
         names = ("film.mp4", "strip.png", "answers.csv")
         return [
             f"weights  {weights_used(method)}",
@@ -230,10 +238,10 @@ def _enlarged(answer: Answer, size: tuple[int, int], most: float) -> NDArray[np.
     return np.asarray(large[0, 0].numpy(), np.float32)
 
 
-def _write_answers(path: Path, answers: Sequence[Answer], fps: float) -> None:
+def _write_answers(path: Path, answers: Sequence[Answer], moments: NDArray[np.float64]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("first_second", "last_second", "motion", "probability"))
         for answer in answers:
-            first, last = answer.first / fps, answer.last / fps
+            first, last = moments[answer.first], moments[answer.last]
             writer.writerow((f"{first:.3f}", f"{last:.3f}", answer.motion, answer.probability))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.source import Source, VideoInfo, divided_by_name, video_name
@@ -140,7 +141,16 @@ class ConcatSource:
         name, source, place = self._find(index)
         with _told_as(name):
             info = source.info(place)
-        return dataclasses.replace(info, key=f"{name}/{info.key}")
+
+        def look_up_times() -> NDArray[np.float64] | None:
+            with _told_as(name):
+                return info.times
+
+        return dataclasses.replace(
+            info,
+            key=f"{name}/{info.key}",
+            look_up_times=None if info.look_up_times is None else look_up_times,
+        )
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         """Read exactly these frames, with what their source knows; raises `ClipReadError`."""

@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from selfsup_motion.data.frame_times import are_even
 from selfsup_motion.errors import ClipReadError
 from selfsup_motion.file_names import ffmpeg_name
 
@@ -55,6 +57,17 @@ class FrameTable:
     width: int
     counted: bool
     """The time stamps are unusable: `pts` are frame numbers, found by decoding from the start."""
+
+    @cached_property
+    def seconds(self) -> NDArray[np.float64]:
+        """(N,) from the first frame."""
+        seconds: NDArray[np.float64] = (self.pts - self.pts[0]) * self.time_base
+        return seconds
+
+    @cached_property
+    def uneven_seconds(self) -> NDArray[np.float64] | None:
+        """`seconds`; None if the frames are evenly spaced."""
+        return None if are_even(self.seconds, self.time_base) else self.seconds
 
 
 class VideoFile:

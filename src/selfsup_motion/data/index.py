@@ -27,7 +27,8 @@ class VideoIndex(Sequence[VideoInfo]):
         num_frames: (N,) int32.
         fps: (N,) float64, NaN where it is unknown.
         size: (N, 2) int32, height and width in pixels.
-        more: further arrays whose first axis is N.
+        more: further arrays whose first axis is N, for example `uneven`, bool: whether the frames
+            of a video are not evenly spaced.
     """
 
     def __init__(

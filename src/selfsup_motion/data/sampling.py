@@ -6,17 +6,14 @@ A clip sampler is a callable `(info, rng, clip_number) -> frame indices` with th
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.spacing import EvenFrames, Short, Spacing, StampedFrames
 from selfsup_motion.errors import ClipReadError, UserError
-
-Short = Literal["skip", "loop", "hold"]
-"""What becomes of a video shorter than a clip: it is refused, begins again at its first frame, or
-stays at its last one."""
 
 
 class ClipSampler(Protocol):
@@ -46,8 +43,9 @@ class _SpacedClips:
         Args:
             length: frames of a clip.
             stride: every how many frames of the video one is taken; leave it at 1 with `fps`.
-            fps: frames per second of the clip, whatever the video's own rate: the nearest frames
-                are taken, so a rate above the video's repeats frames.
+            fps: frames per second of the clip, whatever the video's own rate, which may vary: the
+                frames nearest to every 1/fps seconds are taken, so a rate above the video's repeats
+                frames.
             clips_per_video: how many clips of each video belong to an epoch.
             short: a video with too few frames for a clip is refused ("skip"; the data path takes
                 another one and counts it), repeated from its beginning ("loop"), or its last frame
@@ -73,8 +71,12 @@ class _SpacedClips:
         self.clips_per_video = clips_per_video
         self.short = short
 
-    def _offsets(self, info: VideoInfo) -> NDArray[np.int64]:
-        """Positions of the clip's frames after its first one, in frames of the video."""
+    def _spacing(self, info: VideoInfo, length: int) -> Spacing:
+        """The clips of this length that a video has.
+
+        Raises:
+            ClipReadError: it does not tell its frame rate.
+        """
         step = float(self.stride)
         if self.fps is not None:
             if info.fps is None:
@@ -83,34 +85,39 @@ class _SpacedClips:
                     file=info.key,
                     reason="no frame rate",
                 )
+            if (times := info.times) is not None:
+                return StampedFrames(times, length, self.fps)
             step = info.fps / self.fps
         # halves always go up: `round` would send them to even numbers and space frames unevenly
-        offsets: NDArray[np.int64] = np.floor(np.arange(self.length) * step + 0.5).astype(np.int64)
-        return offsets
+        offsets: NDArray[np.int64] = np.floor(np.arange(length) * step + 0.5).astype(np.int64)
+        return EvenFrames(info.num_frames, offsets)
 
-    def _starts(self, info: VideoInfo, needed: int) -> int:
-        """How many first frames are possible for something `needed` frames long."""
-        if info.num_frames >= needed:
-            return info.num_frames - needed + 1
+    def _starts(self, info: VideoInfo, spacing: Spacing, clips: int = 1, gap: int = 0) -> int:
+        """How many first frames are possible.
+
+        Args:
+            info: of the video.
+            spacing: of its clips.
+            clips: that must find room behind one another.
+            gap: frames between them.
+
+        Raises:
+            ClipReadError: none, and such videos are to be refused.
+        """
+        if room := spacing.room(clips, gap):
+            return room
         if self.short != "skip" and info.num_frames > 0:
             return 1
-        spacing = (
-            f"{self.fps:g} frames per second (the video has {info.fps:g})"
-            if self.fps is not None and info.fps is not None
-            else f"stride {self.stride}"
-        )
+        rate = f"stride {self.stride}" if self.fps is None else f"{self.fps:g} frames per second"
+        if self.fps is not None and isinstance(spacing, EvenFrames):
+            rate += f" (the video has {info.fps:g})"
+        has, needs = spacing.shortage(clips, gap)
         raise ClipReadError(
-            f"{info.key} has {info.num_frames} frames, a clip of {self.length} frames at {spacing} "
-            f"needs {needed}: use a shorter clip or a smaller spacing, or short=loop or hold.",
+            f"{info.key} {has}, a clip of {self.length} frames at {rate} {needs}: use a shorter "
+            "clip or a smaller spacing, or short=loop or hold.",
             file=info.key,
             reason="too short",
         )
-
-    def _frames(self, info: VideoInfo, positions: NDArray[np.int64]) -> list[int]:
-        """Positions, those behind the end looped or held."""
-        if self.short == "loop":
-            return [int(position) % info.num_frames for position in positions]
-        return [min(int(position), info.num_frames - 1) for position in positions]
 
 
 class RandomClips(_SpacedClips):
@@ -118,9 +125,9 @@ class RandomClips(_SpacedClips):
 
     def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
         """Return `length` frame indices; raises `ClipReadError` if the video is too short."""
-        offsets = self._offsets(info)
-        start = int(rng.integers(self._starts(info, int(offsets[-1]) + 1)))
-        return self._frames(info, start + offsets)
+        spacing = self._spacing(info, self.length)
+        start = int(rng.integers(self._starts(info, spacing)))
+        return spacing.frames(start, self.short)
 
 
 class UniformClips(_SpacedClips):
@@ -131,13 +138,10 @@ class UniformClips(_SpacedClips):
 
     def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
         """Return `length` frame indices; raises `ClipReadError` if the video is too short."""
-        offsets = self._offsets(info)
-        last = self._starts(info, int(offsets[-1]) + 1) - 1
-        if self.clips_per_video == 1:
-            start = last // 2
-        else:
-            start = round(last * clip_number / (self.clips_per_video - 1))
-        return self._frames(info, start + offsets)
+        spacing = self._spacing(info, self.length)
+        starts = self._starts(info, spacing)
+        start = spacing.spread(clip_number, self.clips_per_video, starts)
+        return spacing.frames(start, self.short)
 
 
 class AllClips(_SpacedClips):
@@ -150,11 +154,14 @@ class AllClips(_SpacedClips):
 
     def __call__(self, info: VideoInfo) -> list[list[int]]:
         """Return the clips, `length` frame indices each; raises `ClipReadError` if too short."""
-        offsets = self._offsets(info)
-        needed = int(offsets[-1]) + 1
-        last = self._starts(info, needed) - 1
-        starts = [*range(0, last, needed), last]
-        return [self._frames(info, start + offsets) for start in starts]
+        spacing = self._spacing(info, self.length)
+        last = self._starts(info, spacing) - 1
+        clips: list[list[int]] = []
+        start = 0
+        while start < last:
+            clips.append(spacing.frames(start, self.short))
+            start = clips[-1][-1] + 1
+        return [*clips, spacing.frames(last, self.short)]
 
 
 class SeparateClips(_SpacedClips):
@@ -198,11 +205,7 @@ class SeparateClips(_SpacedClips):
 
     def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
         """Return `length` frame indices; raises `ClipReadError` if the video is too short."""
-        offsets = self._offsets(info)[: self.clip_length]
-        span = int(offsets[-1]) + 1
-        distance = span + self.min_gap
-        slack = self._starts(info, span + (self.clips - 1) * distance) - 1
-        # all placements are equally likely: they are the ways to choose `clips` of slack + clips
-        places = np.sort(rng.choice(slack + self.clips, self.clips, replace=False, shuffle=False))
-        starts = places - np.arange(self.clips) + distance * np.arange(self.clips)
-        return self._frames(info, (starts[:, None] + offsets).ravel())
+        spacing = self._spacing(info, self.clip_length)
+        self._starts(info, spacing, self.clips, self.min_gap)
+        starts = spacing.place(self.clips, self.min_gap, rng, self.short)
+        return [number for start in starts for number in spacing.frames(start, self.short)]

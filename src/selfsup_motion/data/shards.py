@@ -6,7 +6,7 @@ import copy
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.files import place_of
 from selfsup_motion.data.flow_estimation import FlowName, in_workers
+from selfsup_motion.data.frame_times import are_even
 from selfsup_motion.data.index import NAME, VideoIndex
 from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.pictures import decode_image
@@ -149,7 +150,17 @@ class ClipShards(ThreadLocal):
 
     def info(self, index: int) -> VideoInfo:
         """Describe video `index`; opens nothing."""
-        return self._index[index]
+        info = self._index[index]
+        uneven = self._index.more.get("uneven")
+        if uneven is not None and not uneven[index]:
+            return info
+        return replace(info, look_up_times=lambda: self._times(index))
+
+    def _times(self, index: int) -> NDArray[np.float64] | None:
+        """Those of the frames; None if they are evenly spaced or unknown."""
+        times = self._reader().table(index).times
+        # the unit of the time stamps is not stored: milliseconds are the coarsest in use
+        return None if times is None or are_even(times, 1e-3) else times
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         """Read exactly these frames, with flow from each to the next; raises `ClipReadError`.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
 
@@ -16,8 +19,19 @@ class VideoInfo:
     key: str
     num_frames: int
     fps: float | None
+    """Mean rate."""
     height: int
     width: int
+    look_up_times: Callable[[], NDArray[np.float64] | None] | None = field(
+        default=None, compare=False, repr=False
+    )
+    """Finds `times`, which may mean to open the video. None: its frames are evenly spaced."""
+
+    @property
+    def times(self) -> NDArray[np.float64] | None:
+        """(N,) seconds from the first frame, ascending; None if frames are evenly spaced or
+        nothing is known of their times. Raises `ClipReadError`."""
+        return None if self.look_up_times is None else self.look_up_times()
 
 
 @runtime_checkable

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.decoding import TIME_LIMIT, FrameTable, VideoFile
@@ -192,14 +194,18 @@ class VideoFolder(ThreadLocal):
             num_frames, fps, height, width = (
                 known.num_frames, known.fps, known.height, known.width
             )  # fmt: skip
+            flags = self._index.more.get("uneven")
+            uneven = flags is None or bool(flags[index])
         else:
             table = self._handles().table(index)
             first, last = self._span(index, table)
             num_frames, fps, height, width = last - first, table.fps, table.height, table.width
+            uneven = table.uneven_seconds is not None
         if self.short_side is not None:
             scale = self.short_side / min(height, width)
             height, width = round(height * scale), round(width * scale)
-        return VideoInfo(self._paths[index], num_frames, fps, height, width)
+        times = partial(self._times, index) if uneven else None
+        return VideoInfo(self._paths[index], num_frames, fps, height, width, times)
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         """Read exactly these frames, with flow from each to the next; raises `ClipReadError`."""
@@ -211,7 +217,6 @@ class VideoFolder(ThreadLocal):
                 file=self._paths[index],
                 reason="changed",
             )
-        pts = video.table.pts
         first, last = self._span(index, video.table)
         for number in frame_indices:
             if not 0 <= number < last - first:
@@ -229,7 +234,7 @@ class VideoFolder(ThreadLocal):
             flow, valid = self._store.read(self._paths[index], numbers.tolist(), names, size)
         elif self._flow is not None:
             flow, valid = self._handles().flow(frames)
-        times = (pts[numbers] - pts[0]) * video.table.time_base
+        times = video.table.seconds[numbers]
         return Clip(
             frames=frames.transpose(0, 3, 1, 2),
             key=self._paths[index],
@@ -247,6 +252,14 @@ class VideoFolder(ThreadLocal):
             return None
         return "these videos come without: set data.flow to stored or dis"
 
+    def _times(self, index: int) -> NDArray[np.float64] | None:
+        """Those of the frames that count; None if they are evenly spaced."""
+        table = self._handles().table(index)
+        if table.uneven_seconds is None:
+            return None
+        first, last = self._span(index, table)
+        return table.uneven_seconds[first:last]
+
     def _labels(self, index: int) -> dict[str, np.ndarray[Any, Any]]:
         actions = self._list.actions
         return {} if actions is None else {"action": np.array(actions[index])}
@@ -255,8 +268,7 @@ class VideoFolder(ThreadLocal):
         """First frame that counts, and the one behind the last."""
         if self._list.spans is None:
             return 0, len(table.pts)
-        times = (table.pts - table.pts[0]) * table.time_base
-        first, last = np.searchsorted(times, self._list.spans[index], side="left").tolist()
+        first, last = np.searchsorted(table.seconds, self._list.spans[index], side="left").tolist()
         return first, last
 
     def _handles(self) -> VideoHandles:

@@ -7,10 +7,18 @@ import torch
 from numpy.typing import NDArray
 
 _NOMINAL_FPS = 30.0
+_ROUNDING = 1e-6
+"""Seconds."""
 
 
 def clip_frames(
-    num_frames: int, fps: float | None, *, length: int, stride: int, clips: int
+    num_frames: int,
+    fps: float | None,
+    *,
+    length: int,
+    stride: int,
+    clips: int,
+    times: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Frames of clips spread over a video, as in MoSI's published tests.
 
@@ -24,16 +32,24 @@ def clip_frames(
         length: frames of a clip.
         stride: every how many frames of a video of 30 frames per second one is taken.
         clips: how many.
+        times: (num_frames,) seconds of frames that are not evenly spaced, from 0 on, ascending:
+            a clip has the frames that are shown at its moments. None: they are evenly spaced.
 
     Returns:
         (clips, length) frame numbers.
     """
     shares = np.array([0.5]) if clips == 1 else np.arange(clips) / clips
-    return frames_at(shares, num_frames, fps, length=length, stride=stride)
+    return frames_at(shares, num_frames, fps, length=length, stride=stride, times=times)
 
 
 def frames_at(
-    shares: NDArray[np.float64], num_frames: int, fps: float | None, *, length: int, stride: int
+    shares: NDArray[np.float64],
+    num_frames: int,
+    fps: float | None,
+    *,
+    length: int,
+    stride: int,
+    times: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Frames of clips that begin at these shares of what is free; the rest as in `clip_frames`.
 
@@ -43,12 +59,19 @@ def frames_at(
         fps: as there.
         length: as there.
         stride: as there.
+        times: as there.
 
     Returns:
         (clips, length) frame numbers.
     """
     span = length * stride * (fps or _NOMINAL_FPS) / _NOMINAL_FPS
     starts = max(num_frames - span, 0.0) * shares
+    if times is not None and len(times) > 1:
+        # in the frames of a video that shows as many of them in the same time, evenly spaced
+        interval = (times[-1] - times[0]) / (len(times) - 1)
+        moments = np.linspace(starts, starts + span - 1, length, axis=1) * interval
+        shown = np.searchsorted(times - times[0], moments + _ROUNDING, side="right") - 1
+        return np.asarray(shown.clip(0, num_frames - 1), np.int64)
     # float32, as published: at other precisions whole numbers are missed now and then
     frames = [torch.linspace(s, s + span - 1, length).long() for s in starts.tolist()]
     return np.asarray(torch.stack(frames).clamp(0, num_frames - 1).numpy(), np.int64)

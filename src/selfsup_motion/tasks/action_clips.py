@@ -38,7 +38,14 @@ class RandomActionClips:
     def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
         """Return `length` frame numbers; a video that is too short stays at its last frame."""
         share = np.array([rng.random()])
-        frames = frames_at(share, info.num_frames, info.fps, length=self.length, stride=self.stride)
+        frames = frames_at(
+            share,
+            info.num_frames,
+            info.fps,
+            length=self.length,
+            stride=self.stride,
+            times=info.times,
+        )
         return [int(number) for number in frames[0]]
 
 
@@ -57,7 +64,7 @@ class SpreadClips:
 
     def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
         """Return clips · length frame numbers, the same at every call."""
-        numbers = self.views.frames(info.num_frames, info.fps)
+        numbers = self.views.frames(info.num_frames, info.fps, info.times)
         return [int(number) for number in numbers.ravel()]
 
 

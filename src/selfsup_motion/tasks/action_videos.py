@@ -60,10 +60,17 @@ class ClipViews:
         self.length, self.stride, self.clips = length, stride, clips
         self.crops, self.short_side, self.size = crops, short_side, size
 
-    def frames(self, num_frames: int, fps: float | None) -> NDArray[np.int64]:
-        """(clips, length) frame numbers."""
+    def frames(
+        self, num_frames: int, fps: float | None, times: NDArray[np.float64] | None = None
+    ) -> NDArray[np.int64]:
+        """(clips, length) frame numbers, see `clip_frames`."""
         return clip_frames(
-            num_frames, fps, length=self.length, stride=self.stride, clips=self.clips
+            num_frames,
+            fps,
+            length=self.length,
+            stride=self.stride,
+            clips=self.clips,
+            times=times,
         )
 
     def resized(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -149,7 +156,9 @@ class ActionVideos(ThreadLocal):
         size = table.height, table.width
         if self.short_side is not None:
             size = short_side_size(size, self.short_side)
-        return VideoInfo(self.names[index], len(table.pts), table.fps, *size)
+        uneven = table.uneven_seconds
+        times = None if uneven is None else lambda: uneven
+        return VideoInfo(self.names[index], len(table.pts), table.fps, *size, times)
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         """Read exactly these frames; raises `ClipReadError`."""
@@ -165,7 +174,8 @@ class ActionVideos(ThreadLocal):
         name = self.names[index]
         file = VideoFile(self.root / name, name)
         try:
-            numbers = views.frames(len(file.table.pts), file.table.fps)
+            table = file.table
+            numbers = views.frames(len(table.pts), table.fps, table.uneven_seconds)
             frames = file.read(numbers.ravel().tolist(), views.short_side)
         finally:
             file.close()

@@ -81,6 +81,7 @@ class IndexVideos:
             "fps": table.fps,
             "height": table.height,
             "width": table.width,
+            "uneven": table.uneven_seconds is not None,
         }
 
     def is_whole(self, unit: str, result: Mapping[str, Any]) -> bool:
@@ -89,7 +90,12 @@ class IndexVideos:
 
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         """Write the index."""
-        index = VideoIndex.of(VideoInfo(unit, **result) for unit, result in results.items())
+        names = ("num_frames", "fps", "height", "width")
+        infos = [VideoInfo(unit, *(result[n] for n in names)) for unit, result in results.items()]
+        # an earlier version did not look: then whoever needs to know opens the video
+        known = all("uneven" in result for result in results.values())
+        uneven = np.array([result.get("uneven") for result in results.values()], np.bool_)
+        index = VideoIndex.of(infos, {"uneven": uneven} if known else None)
         with new_file(self.output / NAME) as draft:
             index.save(draft)
         frames = int(index.num_frames.sum(dtype="int64"))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from selfsup_motion.data.files import find_files
 from selfsup_motion.data.flow_store import frame_name
 from selfsup_motion.data.frame_order import is_frame
+from selfsup_motion.data.frame_times import are_even
 from selfsup_motion.data.frames import FrameFolder
 from selfsup_motion.data.images import ImageFolder
 from selfsup_motion.data.preparation.videos import (
@@ -40,6 +41,8 @@ class Reel:
     """What stored flow calls each frame."""
     times: list[float] | None
     """Seconds from the start of the video; None: unknown."""
+    uneven: bool
+    """The frames are not evenly spaced."""
     fps: float | None
     images: Iterator[Image]
     """All of one size; raises `ClipReadError`."""
@@ -148,8 +151,8 @@ class Videos:
         key = self.keys[index]
         video = open_video(self._root, key)
         numbers = chosen_frames(video.table, self._fps, key)
-        pts = video.table.pts
-        times = ((pts[numbers] - pts[0]) * video.table.time_base).tolist()
+        times = video.table.seconds[numbers]
+        uneven = not are_even(times, video.table.time_base)
 
         def images() -> Iterator[Image]:
             try:
@@ -158,7 +161,7 @@ class Videos:
                 video.close()
 
         names = [frame_name(number) for number in numbers.tolist()]
-        return Reel(names, times, self._fps or video.table.fps, images())
+        return Reel(names, times.tolist(), uneven, self._fps or video.table.fps, images())
 
 
 class FrameFolders:
@@ -182,7 +185,7 @@ class FrameFolders:
         """List the frames."""
         _, files = self._source.frame_files(index)
         names = [Path(file).stem for file in files]
-        return Reel(names, None, None, self._images(index, len(files)), files)
+        return Reel(names, None, False, None, self._images(index, len(files)), files)
 
     def _images(self, index: int, count: int) -> Iterator[Image]:
         before: tuple[int, ...] | None = None
@@ -219,7 +222,7 @@ class Pairs:
         valid = None if clip.valid is None else clip.valid[0]
         images = iter(clip.frames.transpose(0, 2, 3, 1))
         names = [frame_name(0), frame_name(1)]
-        return Reel(names, None, None, images, flow=[(clip.flow[0], valid)])
+        return Reel(names, None, False, None, images, flow=[(clip.flow[0], valid)])
 
 
 class Images:
@@ -243,7 +246,7 @@ class Images:
     def open(self, index: int) -> Reel:
         """Read the image."""
         frames = self._source.read(index, [0]).frames.transpose(0, 2, 3, 1)
-        return Reel([frame_name(0)], None, None, iter(frames))
+        return Reel([frame_name(0)], None, False, None, iter(frames))
 
 
 def _detected(root: Path, extensions: Sequence[str]) -> Literal["videos", "frames"]:

@@ -180,6 +180,7 @@ class PackShards:
             "fps": reel.fps,
             "height": size[0],
             "width": size[1],
+            "uneven": reel.uneven,
         }
         places = {
             "times": reel.times,
@@ -208,7 +209,12 @@ class PackShards:
                 names = ("key", "num_frames", "fps", "height", "width")
                 infos.append(VideoInfo(**{name: video[name] for name in names}))
         columns = np.array(places, np.int64).reshape(-1, 3)
-        more = {"shard": columns[:, 0], "offset": columns[:, 1], "size": columns[:, 2]}
+        more: dict[str, NDArray[np.generic]] = {
+            "shard": columns[:, 0], "offset": columns[:, 1], "size": columns[:, 2]
+        }  # fmt: skip
+        packed = [video for result in results.values() for video in result["videos"]]
+        if all("uneven" in video for video in packed):  # an earlier version did not look
+            more["uneven"] = np.array([video["uneven"] for video in packed], np.bool_)
         with new_file(self.output / NAME) as draft:
             VideoIndex.of(infos, more).save(draft)
         return [

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.decoding import FrameTable, VideoFile
+from selfsup_motion.data.frame_times import nearest
 from selfsup_motion.errors import ClipReadError, UserError
 
 _BYTES_AT_ONCE = 200_000_000
@@ -47,14 +48,8 @@ def chosen_frames(table: FrameTable, fps: float | None, name: str) -> NDArray[np
         return np.arange(total)
     if table.counted and table.fps is None:
         raise ClipReadError(f"{name} does not tell its frame rate: leave out fps.", file=name)
-    times = (table.pts - table.pts[0]) * table.time_base
-    wanted = np.arange(0.0, times[-1] + _ROUNDING, 1 / fps)
-    after = np.clip(np.searchsorted(times, wanted), 1, max(total - 1, 1))
-    if total == 1:
-        return np.zeros(1, np.int64)
-    earlier = wanted - times[after - 1] <= times[after] - wanted + _ROUNDING
-    nearest = np.where(earlier, after - 1, after)
-    return np.unique(nearest).astype(np.int64)
+    wanted = np.arange(0.0, table.seconds[-1] + _ROUNDING, 1 / fps)
+    return np.unique(nearest(table.seconds, wanted))
 
 
 def decoded(
