@@ -105,6 +105,18 @@ def test_points_of_a_json_are_followed(propagate, folder):
     assert Path("out/overlay.mp4").is_file()
 
 
+def test_lossy_mask_is_one_object_and_the_number_is_told(propagate, capsys):
+    ids = read_mask(Path(MASK))
+    cv2.imwrite("first.jpg", (ids == 1).astype(np.uint8) * 255)
+    arguments = (f"video={FRAMES}", "mask=first.jpg", "paths.output_dir=out", "max_frames=2")
+    assert propagate(*arguments) == 0
+    told = capsys.readouterr().out
+    assert "first.jpg: a lossy or soft mask" in told
+    assert "Following 1 object (1)." in told
+    assert "Propagation: color (frame 0, the previous frame;" in told
+    assert set(np.unique(read_mask(Path("out/masks/00001.png")))) == {0, 1}
+
+
 def test_end_after_so_many_frames(propagate):
     arguments = ("max_frames=2", "paths.output_dir=out")
     assert propagate(f"video={FRAMES}", f"mask={MASK}", *arguments) == 0
@@ -126,6 +138,8 @@ def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
         (["video=text.mp4", f"mask={MASK}"], "text.mp4 cannot be opened"),
         (["video=void", f"mask={MASK}"], "void holds no images"),
         ([f"video={FRAMES}", "mask=no.png"], "no.png does not exist"),
+        ([f"video={FRAMES}", "mask=davis"], "mask=davis: is a folder"),
+        ([f"video={FRAMES}", "encoder=r3d8", f"mask={MASK}"], "SmallResNet3d is one of clips"),
         ([f"video={FRAMES}", "mask=empty.png"], "empty.png: is empty, there is nothing to follow"),
         ([f"video={FRAMES}", "mask=small.png"], "small.png: the mask is 10x10 pixels, the frames"),
         ([f"video={FRAMES}", "mask=photo.png"], "photo.png: expected a value for each object"),

@@ -260,6 +260,8 @@ class TestSequence:
         paths = self.frames(tmp_path, ONE, painted(ONE, (0, 0, 0), (255, 0, 0)))
         with pytest.raises(UserError, match="its masks are of different kinds"):
             MaskReader(paths)
+        with pytest.raises(UserError, match=r"holds images \(00000.png\) and polygons \(m.json\)"):
+            MaskReader([paths[0], labelme(tmp_path, polygon("a", *SQUARE))])
         paths = self.frames(tmp_path, TWO * 100, blurred(ONE * 255))
         with pytest.raises(UserError, match="expected a value for each object"):
             MaskReader(paths)

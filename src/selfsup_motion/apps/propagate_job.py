@@ -118,6 +118,8 @@ class Propagate:
         folder, propagator = follower.folder, follower.propagation.propagator
         path = Path(str(self.mask))
         colours = palette()
+        if path.is_dir():
+            raise UserError(f"mask={path}: is a folder, give the mask of the first frame in it.")
         reader = MaskReader([path], self.names[0])
         mask = reader.read(path)
         void = " but for void (255)" if (mask == VOID).any() else ""

@@ -76,6 +76,12 @@ class MaskReader:
         self._by_colour = False
         self._ids: dict[int, int] = {}
         images = [path for path in paths if path.suffix.lower() != ".json"]
+        if 0 < len(images) < len(paths):
+            drawn = next(path for path in paths if path not in images)
+            raise UserError(
+                f"{paths[0].parent}: holds images ({images[0].name}) and polygons ({drawn.name}), "
+                "whose objects cannot be told to be the same; save all of them alike."
+            )
         for path in paths:
             if path not in images:
                 read_shapes(path, frame, self._numbers)
