@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfsup_motion.checkpoints import KEY, method_name, read_checkpoint
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.run_folders import (
     CHECKPOINTS,
@@ -21,7 +20,7 @@ from selfsup_motion.run_folders import (
 
 log = logging.getLogger(__name__)
 
-_RUNS = Path("outputs")
+RUNS = Path("outputs")
 _SHOWN = 3
 _EXPERIMENTS = {"CMP": "cmp_animate", "CorrFlow": "corrflow", "MoSI": "mosi"}
 """What trains a method in minutes, without files."""
@@ -45,7 +44,7 @@ def chosen_checkpoint(checkpoint: str, method: str) -> Path:
         raise CheckpointError(f"checkpoint={error}") from error
 
 
-def newest_run(method: str, below: Path = _RUNS) -> Path:
+def newest_run(method: str, below: Path = RUNS) -> Path:
     """`best.ckpt`, else `last.ckpt`, of the newest run of a method that is finished.
 
     Debug runs (fast_dev_run, overfit_batches, anything in a folder `debug`) and runs that have not
@@ -60,6 +59,8 @@ def newest_run(method: str, below: Path = _RUNS) -> Path:
     """
     left_out = []
     for folder in newest_first(runs_below(below)):
+        from selfsup_motion.checkpoints import method_name, read_checkpoint  # need PyTorch
+
         run = _read(folder)
         if run is None or method_name(run.config) != method:
             continue
@@ -106,6 +107,8 @@ class _Run:
 
 def _read(folder: Path) -> _Run | None:
     """None if the folder has no checkpoint of ours that can be read."""
+    from selfsup_motion.checkpoints import KEY, read_checkpoint
+
     files = [folder / "checkpoints" / name for name in CHECKPOINTS]
     files = sorted((f for f in files if f.is_file()), key=lambda f: f.stat().st_mtime_ns)
     content = None

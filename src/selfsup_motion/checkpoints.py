@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.official import Format, compose_parts
 from selfsup_motion.run_folders import checkpoint_file
-from selfsup_motion.utils.check import locate
 from selfsup_motion.utils.config import options
 from selfsup_motion.utils.ema import KEY as EMA_KEY
+from selfsup_motion.utils.signatures import locate
 from selfsup_motion.weight_files import read_file
 from selfsup_motion.weight_names import find_network, unwrapped
 

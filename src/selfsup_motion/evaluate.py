@@ -1,6 +1,6 @@
 """Score an encoder: `python -m selfsup_motion.evaluate task=davis2017 data.root=… checkpoint=…`.
 
-Only Hydra is imported before the config is composed: `--help` and typing errors cost no seconds.
+PyTorch is imported when the config is checked and the data are found: mistakes cost no seconds.
 """
 
 import contextlib
@@ -68,17 +68,23 @@ def evaluate(cfg: DictConfig) -> float | None:
         raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
     started = os.times()
 
+    from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.preflight import check_encoder, check_resume, open_sources
+
+    check_config(cfg, _TYPES)
+    check_encoder(cfg, cfg.auto_method)
+    check_resume(cfg.resume)
+    sources = open_sources(cfg, "task", ("source", "train", "test"))
+
     from selfsup_motion.checkpoints import weights_used
     from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder, weights_line
     from selfsup_motion.tasks.propagation_choice import name_preset
     from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
-    from selfsup_motion.utils.check import check_config
     from selfsup_motion.utils.console import quieten, show
     from selfsup_motion.utils.report import finite
 
     quieten()
-    check_config(cfg, _TYPES)
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     device = choose_device(cfg.device)
     encoder = choose_encoder(
@@ -88,7 +94,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         auto_method=cfg.auto_method,
         key=cfg.checkpoint_key,
     )
-    task = build(cfg.task, "task")
+    task = build(cfg.task, "task", **sources)
     name_preset(task)
     used = weights_used(encoder)
     if used is not None and cfg.checkpoint == "auto":
@@ -137,9 +143,27 @@ def _train(cfg: DictConfig) -> float | None:
             f"task={cfg.name} cannot learn from this data set: leave data=… out and set data.root."
         )
 
+    from selfsup_motion.utils.check import TOP_LEVEL, check_config
+    from selfsup_motion.utils.preflight import check_encoder, check_resume, open_sources
+
+    check_config(
+        cfg,
+        {
+            **TOP_LEVEL,
+            "name": str,
+            "headline": str,
+            "checkpoint": str | None,
+            "checkpoint_key": str | None,
+            "auto_method": str,
+        },
+        given={"method": ("encoder",)},
+    )
+    check_encoder(cfg, cfg.auto_method)
+    check_resume(cfg.resume)
+    sources = open_sources(cfg, "data.module", ("source", "val_source"))
+
     from selfsup_motion.checkpoints import encoder_config, load_report, weights_used
     from selfsup_motion.tasks.encoder_choice import choose_encoder, weights_line
-    from selfsup_motion.utils.check import TOP_LEVEL
     from selfsup_motion.utils.console import console
     from selfsup_motion.utils.session import session
 
@@ -163,15 +187,8 @@ def _train(cfg: DictConfig) -> float | None:
     }
     return session(
         cfg,
+        sources,
         command="evaluate",
-        top_level={
-            **TOP_LEVEL,
-            "name": str,
-            "headline": str,
-            "checkpoint": str | None,
-            "checkpoint_key": str | None,
-            "auto_method": str,
-        },
         parts={"encoder": encoder},
         origin=origin,
     )

@@ -31,12 +31,8 @@ def fit(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
-    from selfsup_motion.data.color_clusters import fit_colors
-    from selfsup_motion.methods.color_files import write_centroids
-    from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
-    from selfsup_motion.utils.console import console
 
     with open_dict(cfg.data):
         module = cfg.data.module
@@ -50,6 +46,12 @@ def fit(cfg: DictConfig) -> None:
     if output.exists():
         raise UserError(f"{output}: exists already, choose another output or remove it.")
     source, sampler = (build(node, "data") for node in cfg.data.module.values())
+
+    from selfsup_motion.data.color_clusters import fit_colors
+    from selfsup_motion.methods.color_files import write_centroids
+    from selfsup_motion.utils.bar import Bar
+    from selfsup_motion.utils.console import console
+
     with folder_of(output, "output"), Bar() as bar:
         centroids = fit_colors(
             source,

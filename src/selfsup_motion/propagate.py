@@ -1,6 +1,6 @@
 """Follow a mask through a video: `python -m selfsup_motion.propagate video=in.mp4 mask=first.png`.
 
-Only Hydra is imported before the config is composed: `--help` and typing errors cost no seconds.
+PyTorch is imported when config and files are checked: mistakes cost no seconds.
 """
 
 import sys
@@ -37,15 +37,21 @@ def propagate(cfg: DictConfig) -> None:
         raise UserError("Which video? Add video=<file or folder of frames>.")
     cfg.name = Path(cfg.video).stem
 
+    from selfsup_motion.apps.propagate_input import look
+    from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.preflight import check_encoder
+
+    check_config(cfg, _TYPES)
+    check_encoder(cfg, "CorrFlow")
+    look(cfg.video, cfg.mask, cfg.points)
+
     from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder, weights_line
     from selfsup_motion.tasks.propagation_choice import name_preset
     from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
-    from selfsup_motion.utils.check import check_config
     from selfsup_motion.utils.console import console, logging_to, quieten
 
     quieten()
-    check_config(cfg, _TYPES)
     job = build(cfg.job, "propagate")
     name_preset(job)
     device = choose_device(cfg.device)

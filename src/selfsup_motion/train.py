@@ -1,6 +1,6 @@
 """Train a method: `python -m selfsup_motion.train experiment=cmp`.
 
-Only Hydra is imported before the config is composed: `--help` and typing errors cost no seconds.
+PyTorch is imported when the config is checked and the data are found: mistakes cost no seconds.
 """
 
 import hydra
@@ -27,9 +27,16 @@ def train(cfg: DictConfig) -> float | None:
     if not cfg.experiment:
         raise UserError(f"Which experiment? Add one of these:\n{option_list('experiment')}")
 
+    from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.preflight import check_resume, open_sources
+
+    check_config(cfg)
+    check_resume(cfg.resume)
+    sources = open_sources(cfg, "data.module", ("source", "val_source"))
+
     from selfsup_motion.utils.session import session
 
-    return session(cfg)
+    return session(cfg, sources)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")

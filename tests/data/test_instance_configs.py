@@ -49,7 +49,7 @@ def test_the_composed_task_trains_and_validates(name: str, tmp_path: Path) -> No
         small.append(f"data.root={tmp_path / 'coco'}")
     cfg = compose([f"task={name}", *small], config_name="evaluate")
     OmegaConf.resolve(cfg)
-    check_config(cfg, {})
+    check_config(cfg, {}, {"method": ("encoder",)})
     run = build(
         cfg.trainer,
         "trainer",

@@ -110,7 +110,7 @@ def test_odd_photos_move_too(animate, cmp_checkpoint, size):
         (["image=photo.png", ARROW, "pins=[[30,20]]"], "arrow 1 and pin 1 begin on the same pixel"),
         (["image=photo.png", ARROW, "fps=0"], "must be above zero"),
         (["image=photo.png", ARROW, "loop=round"], "loop=round: expected one of none, back, sea"),
-        (["image=photo.png", ARROW, "formats=[avi]"], "formats=['avi']: expected a list"),
+        (["image=photo.png", ARROW, "formats=[avi]"], "a list of values out of mp4, gif, webp."),
         (["image=photo.png", ARROW, "chekpoint=auto"], "did you mean checkpoint?"),
         (["image=photo.png", ARROW, "checkpoint=no.ckpt"], "checkpoint=no.ckpt: there is no such"),
         (["image=photo.png", ARROW, "checkpoint=other.ckpt"], "do not fit this CMP"),

@@ -350,7 +350,7 @@ def test_wrong_file_is_named_in_one_sentence(evaluate, folder, capsys, kind, exp
         (["task=davis"], "there is no such task, did you mean davis2017?"),
         (["task=davis2017", "encoder=lab_color"], "data.root is not set"),
         (["task=davis2017", "data.root=no", "encoder=lab_color"], "data.root=no: there is no"),
-        (["task=jhmdb", "data.root=no", "encoder=lab_color"], "expected JHMDB's folder"),
+        (["task=jhmdb", "data.root=no", "encoder=lab_color"], "root=no: there is no such folder."),
         (["task=davis2017", "data=toy"], "Which encoder?"),
         ([*DAVIS, "checkpoint=x"], "checkpoint and encoder are both given"),
         (["task=davis2017", "data.root=davis", "checkpoint=x.ckpt"], "x.ckpt: there is no such"),
@@ -363,10 +363,10 @@ def test_wrong_file_is_named_in_one_sentence(evaluate, folder, capsys, kind, exp
         ([*DAVIS, "resume=davis"], "resume=davis: not a run folder of evaluate"),
         ([*DAVIS, "device=cuda"], "device=cuda: there is no CUDA device"),
         (["task=jhmdb", "data=davis2017", *DAVIS[1:]], "cat: has no keypoints"),
-        ([*DAVIS, "task.attributes=no.yaml"], "no.yaml: cannot be read as YAML"),
+        ([*DAVIS, "task.attributes=no.yaml"], "task.attributes=no.yaml: there is no such file."),
         ([*DAVIS[:2], "encoder=r3d8"], "SmallResNet3d is one of clips"),
         (["task=jhmdb", "data=toy", "encoder=r3d8"], "SmallResNet3d is one of clips"),
-        ([*DAVIS, "task.baselines=[random]"], "task.baselines=['random']: expected"),
+        ([*DAVIS, "task.baselines=[random]"], "task.baselines=[random]: expected"),
     ],
 )  # fmt: skip
 def test_mistake_is_one_sentence(evaluate, folder, capsys, monkeypatch, arguments, expected):

@@ -400,7 +400,7 @@ def test_configs_are_complete_and_mean_what_they_are_called(name, stride, layer,
     cfg = compose([f"task={name}", "encoder=resnet18"], config_name="evaluate")
     for key in missing_values(cfg):  # a data set's folder is the user's to give
         OmegaConf.update(cfg, key, "somewhere")
-    check_config(cfg, {"name": str, "headline": str})
+    check_config(cfg, {"name": str, "headline": str}, {"method": ("encoder",)})
     assert cfg.name == name
     assert (cfg.method.stride, cfg.method.layer) == (stride, layer)
     assert ("LinearHead" in cfg.method.head._target_) == linear

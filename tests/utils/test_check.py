@@ -103,7 +103,7 @@ def test_correct_config_passes():
         ({"data__module__sise": 3}, "Unknown key data.module.sise: did you mean data.module.size?"),
         ({"data__module__part": {"_target_": f"{__name__}.Example", "x": 3}}, "data.module.part.x"),
         ({"data__size": "???"}, "data.size is not set: add it to the command line"),
-        ({"data__root": "???"}, "for example data.root=/path/to/folder"),
+        ({"data__own_root": "???"}, "for example data.own_root=/path/to/folder"),
         ({"seed": "abc"}, "seed=abc: expected an integer."),
         ({"print_config": None}, "print_config=null: expected true or false."),
         ({"monitor_mode": "least"}, "monitor_mode=least: expected one of min, max."),

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from selfsup_motion.data.decoding import VideoFile
 from selfsup_motion.errors import UserError
+from selfsup_motion.inputs import FILE, check_exists
 from selfsup_motion.tasks.davis_files import FrameFolderVideo
+from selfsup_motion.tasks.point_files import read_point_list
 from selfsup_motion.tasks.sequences import Frame
 
 _FOLDER_FPS = 25.0
@@ -47,6 +49,30 @@ class FrameStream:
                     f"first {size[1]}x{size[0]}; convert the video to one size."
                 )
             yield image.transpose(2, 0, 1)
+
+
+def look(video: str, mask: str | None, points: str | None, fps: float | None = None) -> FrameStream:
+    """Make sure that there is a video, and one file that says what to follow in it.
+
+    Args:
+        video: file, or folder of frames; an image in it that `mask` names is none of them.
+        mask: file of the first frame's objects; or
+        points: file of its points.
+        fps: see `open_frames`.
+
+    Raises:
+        UserError: something is missing or cannot be read.
+    """
+    if (mask is None) == (points is None):
+        raise UserError(
+            "What is to be followed? Give mask=<indexed PNG of the first frame> or "
+            "points=<JSON of its points>, one of them."
+        )
+    key, file = ("mask", mask) if mask is not None else ("points", points)
+    check_exists(key, str(file), FILE)
+    if points is not None:
+        read_point_list(Path(points))
+    return open_frames(Path(video), fps, [] if mask is None else [Path(mask)])
 
 
 def open_frames(path: Path, fps: float | None, leave_out: Collection[Path] = ()) -> FrameStream:

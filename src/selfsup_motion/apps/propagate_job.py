@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from selfsup_motion.apps.film import film
-from selfsup_motion.apps.propagate_input import FrameStream, open_frames
+from selfsup_motion.apps.propagate_input import FrameStream, look
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.overlay import draw_masks, draw_points
 from selfsup_motion.tasks.followers import Follower, judged
@@ -63,18 +63,11 @@ class Propagate:
         fps: float | None,
         max_frames: int | None,
     ) -> None:
-        if (mask is None) == (points is None):
-            raise UserError(
-                "What is to be followed? Give mask=<indexed PNG of the first frame> or "
-                "points=<JSON of its points>, one of them."
-            )
         if sigma <= 0 or (fps or 1) <= 0 or (max_frames or 1) < 1:
             raise UserError(
                 f"sigma={sigma}, fps={fps}, max_frames={max_frames}: all must be positive."
             )
-        self.stream: FrameStream = open_frames(
-            Path(video), fps, [] if mask is None else [Path(mask)]
-        )
+        self.stream: FrameStream = look(video, mask, points, fps)
         self.mask, self.points = mask, points
         self.propagator, self.layer, self.precision = propagator, layer, precision
         self.sigma, self.overlay = sigma, overlay

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.inputs import ExistingFile
 from selfsup_motion.methods.channel_dropout import ChannelDropout
 from selfsup_motion.methods.color_files import read_centroids
 from selfsup_motion.methods.corrflow_figures import clip_panel
@@ -52,7 +53,7 @@ class CorrFlow(pl.LightningModule):
         *,
         encoder: nn.Module,
         radius: int | None,
-        centroids: str | Sequence[Sequence[float]] | None,
+        centroids: ExistingFile | Sequence[Sequence[float]] | None,
         blend_ids: bool,
         dropout: ChannelDropout,
         truth_probability: tuple[float, float],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 _NOMINAL_FPS = 30.0
@@ -64,6 +63,8 @@ def frames_at(
     Returns:
         (clips, length) frame numbers.
     """
+    import torch  # videos are listed without it
+
     span = length * stride * (fps or _NOMINAL_FPS) / _NOMINAL_FPS
     starts = max(num_frames - span, 0.0) * shares
     if times is not None and len(times) > 1:

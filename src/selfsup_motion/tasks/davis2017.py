@@ -14,6 +14,7 @@ from torch import nn
 
 from selfsup_motion.atomic import new_folder
 from selfsup_motion.errors import UserError
+from selfsup_motion.inputs import ExistingFile
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_masks
 from selfsup_motion.tasks.davis import VOID
@@ -61,7 +62,7 @@ class Davis2017:
         baselines: Sequence[Baseline],
         layer: str | None,
         precision: Precision,
-        attributes: str | None,
+        attributes: ExistingFile | None,
         official_ids: bool,
     ) -> None:
         self.source, self.propagator, self.baselines = source, propagator, baselines

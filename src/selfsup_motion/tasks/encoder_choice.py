@@ -23,33 +23,20 @@ def choose_encoder(
     """The encoder, on the CPU, in evaluation mode; `weights_used` tells which weights it has.
 
     Args:
-        node: config of an encoder; used if there is no checkpoint.
+        node: config of an encoder; used if there is no checkpoint, None if there is one.
         checkpoint: a file or a run folder; "auto": the newest finished run of `auto_method`.
         seed: of the weights if there is no checkpoint.
         auto_method: class of a method.
         key: of the weights in the file, see `load_encoder`.
 
     Raises:
-        UserError: neither or both are given, or the checkpoint cannot be used.
+        UserError: the checkpoint cannot be used.
     """
     if checkpoint is None:
-        if key is not None:
-            raise UserError(
-                f"checkpoint_key={key} names weights in a file: add checkpoint=<file>, or leave it "
-                "out."
-            )
-        if node is None:
-            raise UserError(
-                "Which encoder? Give checkpoint=<file or run folder>, or encoder=<name> for one "
-                "without training (encoder=lab_color)."
-            )
+        assert node is not None
         torch.manual_seed(seed)
         made: nn.Module = build(node, "encoder")
         return made.eval()
-    if node is not None:
-        raise UserError(
-            "checkpoint and encoder are both given: a checkpoint brings its encoder, leave one out."
-        )
     path = chosen_checkpoint(checkpoint, auto_method)
     try:
         return load_encoder(path, key=key)

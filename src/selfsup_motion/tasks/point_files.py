@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from selfsup_motion.data.pictures import read_bytes
 from selfsup_motion.errors import UserError
-from selfsup_motion.tasks.keypoints import Points
+
+if TYPE_CHECKING:
+    from selfsup_motion.tasks.keypoints import Points
 
 
 def read_point_list(path: Path) -> tuple[list[str], Points]:

@@ -24,14 +24,14 @@ def build(node: DictConfig, key: str, **kwargs: Any) -> Any:
         # plain lists and dicts: what ends in a checkpoint must load without OmegaConf
         return instantiate(node, _convert_="all", **kwargs)
     except InstantiationException as error:
-        # costs a second, which what needs no trainer does not have
-        from lightning_fabric.utilities.exceptions import MisconfigurationException
-
         cause = error.__cause__
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
         if isinstance(cause, UserError):
             raise cause from None
+        # imports PyTorch, for which what a user has made wrong above does not wait
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
+
         if isinstance(cause, (ValueError, MisconfigurationException)):
             raise UserError(f"{key}: {cause}") from error
         raise

@@ -1,19 +1,23 @@
 """Compares a composed config with the signatures of what it is going to build."""
 
 import collections.abc
-import importlib
 import inspect
 import os
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils.config import missing_values, user_key
+from selfsup_motion.inputs import FILE, FILE_OR_FOLDER, FOLDER, check_exists
+from selfsup_motion.utils.arguments import as_text, typed
+from selfsup_motion.utils.config import config_dir, missing_values, user_key
 from selfsup_motion.utils.diagnose import nearest
+from selfsup_motion.utils.signatures import signature
 
 _SEED = 2**32 - 1  # the largest that NumPy's global generator takes
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
@@ -34,12 +38,21 @@ TOP_LEVEL: dict[str, Any] = {
 }
 
 
-def check_config(cfg: DictConfig, top_level: Mapping[str, Any] = TOP_LEVEL) -> None:
-    """Every value set, every key known to the constructor it goes to, every type right.
+def check_config(
+    cfg: DictConfig,
+    top_level: Mapping[str, Any] = TOP_LEVEL,
+    given: Mapping[str, Collection[str]] | None = None,
+) -> None:
+    """Every value set, every key known to the constructor it goes to, every type right, every file
+    there that must be.
+
+    Nothing is imported: the constructors' source is read.
 
     Args:
         cfg: the config.
         top_level: types of the keys that go to no constructor.
+        given: arguments that the program adds, by the node that they go to; `logger.*` are the
+            nodes in `logger`.
 
     Raises:
         UserError: with the key that a person sets (`data.batch_size`, not the
@@ -47,34 +60,22 @@ def check_config(cfg: DictConfig, top_level: Mapping[str, Any] = TOP_LEVEL) -> N
     """
     if missing := missing_values(cfg):
         key = missing[0]
-        value = "/path/to/folder" if key.endswith(("root", "dir", "path", "output")) else "<value>"
-        raise UserError(f"{key} is not set: add it to the command line, for example {key}={value}")
+        raise UserError(f"{key} is not set: add it to the command line, for example {example(key)}")
     for key, annotation in top_level.items():
         _check_value(cfg, key, OmegaConf.select(cfg, key), annotation)
-    _check_nodes(cfg, cfg, "")
+    _check_nodes(cfg, cfg, "", {"logger.*": ("folder", "resume_step"), **(given or {})})
 
 
-def locate(target: str) -> Any:
-    """The object that a `_target_` names, imported.
-
-    Raises:
-        UserError: there is no such object.
-    """
-    parts = target.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        try:
-            found: Any = importlib.import_module(".".join(parts[:cut]))
-        except ModuleNotFoundError as error:
-            if error.name and target.startswith(error.name):
-                continue
-            raise
-        try:
-            for name in parts[cut:]:
-                found = getattr(found, name)
-        except AttributeError:
-            break
-        return found
-    raise UserError(f"_target_: {target} cannot be imported.")
+def example(key: str) -> str:
+    """`key=value` as the help of the command has it, else with a word for the value."""
+    command = HydraConfig.get().job.config_name if HydraConfig.initialized() else None
+    file = config_dir() / "hydra" / "help" / f"{command}.yaml"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if found := re.search(rf"(?<= ){re.escape(key)}=[^\s<]+(?=\s)", text):
+        return found[0]
+    if key.endswith(("root", "dir", "path", "output")):
+        return f"{key}=/path/to/folder"
+    return f"{key}=<value>"
 
 
 def matches(value: Any, annotation: Any) -> bool:
@@ -133,16 +134,33 @@ def describe(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(describe(option) for option in args))
     if origin is Literal:
         return "one of " + ", ".join(str(option) for option in args)
+    if origin is typing.Annotated:
+        return describe(args[0])
     if origin is tuple and Ellipsis not in args:
-        return f"a list of {len(args)} values"
+        return f"a list of {len(args)} {_plural(args[0]) if len(set(args)) == 1 else 'values'}"
     kind = origin or annotation
     if inspect.isclass(kind) and issubclass(kind, os.PathLike):
         return "a path"
     if inspect.isclass(kind) and issubclass(kind, Mapping):
         return "a mapping"
     if inspect.isclass(kind) and issubclass(kind, collections.abc.Iterable):
-        return f"a list, each {describe(args[0])}" if args else "a list"
+        return f"a list of {_plural(args[0])}" if args else "a list"
     return f"a {getattr(annotation, '__name__', annotation)}"
+
+
+def _plural(annotation: Any) -> str:
+    """`list[int]` -> 'lists of integers'."""
+    told = describe(annotation)
+    words = {"a text": "texts", "true or false": "true or false", "a path": "paths"}
+    if told in words:
+        return words[told]
+    if told.startswith("one of "):
+        return f"values out of {told.removeprefix('one of ')}"
+    if told.startswith("a list"):
+        return f"lists{told.removeprefix('a list')}"
+    if told.startswith(("a ", "an ")) and " or " not in told:
+        return f"{told.partition(' ')[2]}s"
+    return f"values, each {told}"
 
 
 def _matches_tuple(value: Any, args: tuple[Any, ...]) -> bool:
@@ -155,57 +173,105 @@ def _matches_tuple(value: Any, args: tuple[Any, ...]) -> bool:
     return len(value) == len(args) and all(map(matches, value, args))
 
 
-def _check_nodes(cfg: DictConfig, node: Any, path: str) -> None:
+def _check_nodes(cfg: DictConfig, node: Any, path: str, given: Mapping[str, Any]) -> None:
     if isinstance(node, ListConfig):
         for index, item in enumerate(node):
-            _check_nodes(cfg, item, f"{path}.{index}")
+            _check_nodes(cfg, item, f"{path}.{index}", given)
     if not isinstance(node, DictConfig):
         return
     if isinstance(node.get("_target_"), str):
-        _check_node(cfg, node, path)
+        check_node(cfg, node, path, given.get(path, given.get(f"{path.rpartition('.')[0]}.*", ())))
     for name in map(str, node):
-        _check_nodes(cfg, node[name], f"{path}.{name}" if path else name)
+        _check_nodes(cfg, node[name], f"{path}.{name}" if path else name, given)
 
 
-def _check_node(cfg: DictConfig, node: DictConfig, path: str) -> None:
-    target = locate(node["_target_"])
-    function = target.__init__ if inspect.isclass(target) else target
-    parameters = dict(inspect.signature(target).parameters)
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    hints = _hints(function)
+def check_node(cfg: DictConfig, node: DictConfig, path: str, given: Collection[str] = ()) -> None:
+    """As `check_config`, for a single node of it.
+
+    Args:
+        cfg: the config.
+        node: with a `_target_`.
+        path: of the node.
+        given: arguments that the program adds.
+
+    Raises:
+        UserError: as `check_config`.
+    """
+    takes = signature(node["_target_"])
+    known = takes.names
     for name in map(str, node):
         if name in _HYDRA_KEYS:
             continue
-        if name not in parameters:
-            if takes_all:
+        if name not in known:
+            if takes.takes_all:
                 continue
-            guess = nearest(name, parameters)
-            hint = f"did you mean {path}.{guess}?" if guess else f"it has {', '.join(parameters)}."
+            guess = nearest(name, known)
+            hint = f"did you mean {path}.{guess}?" if guess else f"it has {', '.join(known)}."
             raise UserError(f"Unknown key {path}.{name}: {hint}")
         value = node[name]
         if not (isinstance(value, DictConfig) and "_target_" in value):
-            _check_value(cfg, f"{path}.{name}", value, hints.get(name, Any))
+            _check_value(cfg, f"{path}.{name}", value, takes.annotation(name))
+    lacking = [name for name in takes.required if name not in node and name not in given]
+    if lacking and not node.get("_partial_") and "_args_" not in node:
+        raise UserError(
+            f"{path}: {node['_target_']} needs {', '.join(lacking)}: set "
+            f"{'it' if len(lacking) == 1 else 'them'} beside _target_ in the YAML file, or on the "
+            f"command line: +{path}.{lacking[0]}=<value>"
+        )
 
 
 def _check_value(cfg: DictConfig, key: str, value: Any, annotation: Any) -> None:
     plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     if not matches(plain, annotation):
-        given = (
-            "null"
-            if plain is None
-            else str(plain).lower()
-            if plain is True or plain is False
-            else plain
+        own = user_key(cfg, key)
+        raise UserError(
+            f"{own}={shown(plain)}: expected {describe(annotation)}{_hint(own, plain, annotation)}."
         )
-        raise UserError(f"{user_key(cfg, key)}={given}: expected {describe(annotation)}.")
     if key.rpartition(".")[2] == "seed" and isinstance(plain, int) and not 0 <= plain <= _SEED:
         raise UserError(f"{user_key(cfg, key)}={plain}: expected a whole number from 0 to {_SEED}.")
+    if plain is not None:
+        _check_path(user_key(cfg, key), plain, annotation)
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    function = inspect.unwrap(function)
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError):
-        # Lightning imports some of the names in its annotations for type checkers only
-        return {}
+def shown(value: Any) -> str:
+    """A plain value as it is typed: null, true, [1,2]."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    return str(value)
+
+
+def _hint(key: str, value: Any, annotation: Any) -> str:
+    """What to type instead, where that is clear."""
+    if not isinstance(value, (Mapping, type(None))) and matches([value], annotation):
+        return f", for example {key}=[{shown(value)}]"
+    if isinstance(value, (bool, int, float)) and matches("text", annotation):
+        return f"; if {_typed_value(key, value)} is one, write " + typed(
+            as_text(key, _typed_value(key, value))
+        )
+    return ""
+
+
+def _typed_value(key: str, value: Any) -> str:
+    """A value as it stands on the command line: 007 and 2024_01 are read as numbers."""
+    if HydraConfig.initialized():
+        for override in HydraConfig.get().overrides.task:
+            name, _, text = override.partition("=")
+            if name.lstrip("+") == key:
+                return str(text)
+    return shown(value)
+
+
+def _check_path(key: str, value: Any, annotation: Any) -> None:
+    """Files and folders that a constructor wants to exist, see `inputs`."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated and isinstance(value, str):
+        for kind in {FILE, FOLDER, FILE_OR_FOLDER}.intersection(args[1:]):
+            check_exists(key, value, kind)
+    elif origin in (typing.Union, types.UnionType):
+        fitting = [option for option in args if matches(value, option)]
+        if fitting:
+            _check_path(key, value, fitting[0])

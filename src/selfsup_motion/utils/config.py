@@ -184,7 +184,11 @@ def _size(part: DictConfig) -> int:
 
 def _built(part: DictConfig) -> Any:
     from selfsup_motion.utils.build import build
+    from selfsup_motion.utils.check import check_node
 
+    root = part._get_root()
+    if isinstance(root, DictConfig):  # before what reads videos is imported
+        check_node(root, part, str(part._get_full_key(None)))
     return build(part, "data")
 
 

@@ -16,7 +16,6 @@ from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.errors import BadFilesError, UserError
 from selfsup_motion.utils import cli, learning_rate, report
 from selfsup_motion.utils.build import build, build_all
-from selfsup_motion.utils.check import TOP_LEVEL, check_config
 from selfsup_motion.utils.checkpointing import Provenance
 from selfsup_motion.utils.console import console, logging_to, quieten
 from selfsup_motion.utils.launch import check_devices, compiled, one_job, shares
@@ -30,18 +29,18 @@ from selfsup_motion.utils.signals import REQUEUE, StopOnSignal, requeue, stoppab
 
 def session(
     cfg: DictConfig,
+    sources: Mapping[str, Any],
     *,
     command: str = "train",
-    top_level: Mapping[str, Any] = TOP_LEVEL,
     parts: Mapping[str, Any] | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> float | None:
     """Train `cfg.method` on `cfg.data.module`.
 
     Args:
-        cfg: the composed config, not resolved.
+        cfg: the composed and checked config, not resolved.
+        sources: arguments of `cfg.data.module` that are built already.
         command: of this package, for the command line that goes on with the run.
-        top_level: see `check_config`.
         parts: arguments of the method's constructor that are no plain values.
         origin: plain values that `summary.json` tells besides.
 
@@ -54,7 +53,6 @@ def session(
     """
     started = os.times()
     quieten()
-    check_config(cfg, top_level)
     check_devices(cfg.trainer)
     check_lengths(cfg.trainer)
     if command == "train" and has_no_validation(cfg.trainer) and _is_of_validation(cfg):
@@ -70,7 +68,7 @@ def session(
     settings = report.config_table(cfg)  # building resolves the references in cfg
     cfg, rate = learning_rate.scale(cfg)
     pl.seed_everything(cfg.seed, verbose=False)
-    datamodule = build(cfg.data.module, "data")
+    datamodule = build(cfg.data.module, "data", **sources)
     method = build(cfg.method, "method", **(parts or {}))
     meter = Meter()
 

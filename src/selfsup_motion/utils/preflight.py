@@ -1,0 +1,88 @@
+"""What is looked at before PyTorch and Lightning are imported, which takes seconds."""
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from selfsup_motion.checkpoint_choice import RUNS, chosen_checkpoint
+from selfsup_motion.errors import UserError
+from selfsup_motion.inputs import FILE_OR_FOLDER, check_exists
+from selfsup_motion.run_folders import runs_below
+from selfsup_motion.utils.build import build
+from selfsup_motion.utils.config import user_key
+
+
+def open_sources(cfg: DictConfig, path: str, names: Collection[str]) -> dict[str, Any]:
+    """Open the data sets that a node is going to be built with.
+
+    Args:
+        cfg: the config; it is not changed.
+        path: of the node.
+        names: of its arguments that are data sets; those that it does not have are left out.
+
+    Returns:
+        The data sets by argument, for `build`.
+
+    Raises:
+        UserError: as the data sets: a folder or list that is not there, nothing in it, ….
+    """
+    # a copy: to build a node resolves what it refers to
+    node = OmegaConf.select(copy.deepcopy(cfg), path)
+    parts = {name: part for name in names if _is_node(part := node.get(name))}
+    for name, part in parts.items():  # before what reads pictures and videos is imported
+        root = part.get("root")
+        if isinstance(root, str) and "://" not in root:
+            check_exists(user_key(cfg, f"{path}.{name}.root"), root, FILE_OR_FOLDER, "folder")
+    return {name: build(part, "data") for name, part in parts.items()}
+
+
+def _is_node(part: Any) -> bool:
+    return isinstance(part, DictConfig) and "_target_" in part
+
+
+def check_encoder(cfg: DictConfig, auto_method: str) -> None:
+    """Make sure that `encoder` or `checkpoint` is given, and that there is such a checkpoint.
+
+    Raises:
+        UserError: none of them is given, or both, or there is no such checkpoint.
+    """
+    node, checkpoint = cfg.get("encoder"), cfg.checkpoint
+    if node is None and checkpoint is None:
+        raise UserError(
+            "Which encoder? Give checkpoint=<file or run folder>, or encoder=<name> for one "
+            "without training (encoder=lab_color)."
+        )
+    if node is not None and checkpoint is not None:
+        raise UserError(
+            "checkpoint and encoder are both given: a checkpoint brings its encoder, leave one out."
+        )
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, auto_method)
+    elif cfg.checkpoint_key is not None:
+        raise UserError(
+            f"checkpoint_key={cfg.checkpoint_key} names weights in a file: add checkpoint=<file>, "
+            "or leave it out."
+        )
+
+
+def check_resume(resume: str | None) -> None:
+    """Make sure that what `resume=` names exists.
+
+    Raises:
+        UserError: it does not.
+    """
+    if resume not in (None, "auto"):
+        check_exists("resume", str(resume), FILE_OR_FOLDER, "run folder or checkpoint")
+
+
+def check_checkpoint(checkpoint: str, auto_method: str) -> None:
+    """Make sure that `checkpoint=` names a file or a run folder. Which of several runs "auto" is,
+    only PyTorch can tell.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    if checkpoint != "auto" or next(runs_below(RUNS), None) is None:
+        chosen_checkpoint(checkpoint, auto_method)
