@@ -81,7 +81,7 @@ def test_an_editors_byte_order_mark_is_read_over(file, tmp_path):
     (tmp_path / "arrows.json").write_text("[[1, 2, 3, 4]]", encoding="utf-8-sig")
     assert arrow_sets("arrows.json", [], SIZE)
     (tmp_path / "arrows.json").write_text("[[1, 2, 3, 4]]", encoding="utf-16")
-    with pytest.raises(UserError, match=r"arrows\.json: no JSON file in UTF-8"):
+    with pytest.raises(UserError, match=r"arrows\.json is UTF-16: save it as UTF-8"):
         arrow_sets("arrows.json", [], SIZE)
 
 

@@ -145,11 +145,17 @@ def test_a_store_that_is_none_is_one_sentence(videos: Path, tmp_path: Path) -> N
         VideoFolder(videos, flow="stored", flow_root=tmp_path)
 
 
-def test_flow_of_frames_with_blanks_is_stored_but_not_listed(videos: Path, tmp_path: Path) -> None:
+def test_flow_of_frames_with_blanks_is_stored_and_listed(videos: Path, tmp_path: Path) -> None:
     frames = tmp_path / "frames"
     prepare("frames", root=videos, output=frames)
     outcome = prepare("flow", root=frames, output=tmp_path / "flow")
-    assert outcome.lines[-1].startswith("no pairs.txt: a list of pairs cannot name files with")
+    assert outcome.lines[-1].startswith("or with data=yfcc data.root=")
+    listed = FrameFolder(
+        tmp_path, layout="pairs", lists=["flow/pairs.txt"], flow="stored", split="all"
+    )
+    keys = [listed.info(index).key for index in range(len(listed))]
+    index = next(index for index, key in enumerate(keys) if key.startswith("frames/with blank/"))
+    assert listed.read(index, [0, 1]).flow is not None
     source = FrameFolder(frames, layout="folders", flow="stored", flow_root=tmp_path / "flow")
     assert source.read(place(source, "with blank"), [0, 1]).flow is not None
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from selfsup_motion.data.frame_lists import PairList
 from selfsup_motion.data.frames import FrameFolder
+from selfsup_motion.data.pair_lists import PairList
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.flow_io import write_flow, write_flow_jpegs
 
@@ -119,7 +119,7 @@ def test_three_and_four_columns_mix(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["a.jpg b.jpg", "a.jpg b.jpg c.jpg d.jpg e.jpg"])
 def test_wrong_columns_are_told_with_the_line(tmp_path: Path, line: str) -> None:
     write_list(tmp_path / "all.txt", [*write_pairs(tmp_path), "", line])
-    with pytest.raises(UserError, match=r"all\.txt, line 5 has \d columns: expected image1 image2"):
+    with pytest.raises(UserError, match=r"all\.txt:5: expected image1 image2 flow, or .* got"):
         pairs(tmp_path)
 
 
@@ -269,7 +269,7 @@ def test_csv_names_folders_and_counts(tmp_path: Path) -> None:
     assert flow is not None
     assert flow.shape == (2, 2, *SIZE)
     (tmp_path / "x.csv").write_text("b\n")
-    with pytest.raises(UserError, match=r"x\.csv, line 1 is 'b': expected folder,number"):
+    with pytest.raises(UserError, match=r"x\.csv:1: expected a folder and its number .* got 'b'"):
         FrameFolder(tmp_path, layout="folders", lists=["x.csv"])
 
 

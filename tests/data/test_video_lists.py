@@ -139,7 +139,10 @@ def test_a_list_is_divided_if_there_is_none_for_validation(film: Path, tmp_path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("label,youtube_id,time_start\nyoga,a,soon\n", "a row cannot be read"),
+        (
+            "label,youtube_id,time_start\nyoga,a,soon\n",
+            r"x\.csv:2: expected seconds in the columns time_start and time_end, got 'y",
+        ),
         ("label,youtube_id\nyoga,unknown\n", "None of the 1 videos of x.csv"),
         ("", "is empty"),
     ],

@@ -82,12 +82,14 @@ def test_ucf101s_lists_give_videos_and_labels(ucf):
         ("classInd.txt", "A\n", r"classInd.txt:1: expected a number and a class"),
         ("classInd.txt", "", "classInd.txt is empty"),
         ("trainlist01.txt", "A/v_A_g01.avi 2\n", r"trainlist01.txt:1: A has label 2"),
-        ("trainlist01.txt", "A/v_A_g01.avi\n", r"trainlist01.txt:1: .* names no class"),
+        ("trainlist01.txt", "v_A_g01.avi 1\n", r"trainlist01.txt:1: .* names no class"),
+        ("testlist01.txt", "A/v_A_g02.avi 2\n", r"testlist01.txt:1: A has label 2, .* says 1"),
+        ("testlist01.txt", "A/v_A_g02.avi,1,3\n", r"testlist01.txt:1: expected a path, or a"),
         ("testlist01.txt", "\nC/x.avi\n", r"testlist01.txt:2: 'C/x.avi' names no class"),
         (
             "testlist01.txt",
             "A/v_A_g02.avi\nA/gone.avi\n",
-            r"1 of 4 listed videos .* A/gone.avi \(.*testlist01.txt:2\)",
+            r"1 of 4 videos of the list .* A/gone.avi \(.*testlist01.txt:2\)",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsup_motion.data.lists import checked
 from selfsup_motion.errors import UserError
 
 Rows = Sequence[Sequence[float]]
@@ -105,8 +106,7 @@ def _check_agreement(
 def read_json(path: str, key: str, example: str) -> Any:
     """The content of a JSON file named by the key `key`, which also takes a list like `example`."""
     try:
-        # utf-8-sig: some editors write a byte order mark
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = checked(Path(path).read_bytes(), path)
         return json.loads(text, object_pairs_hook=_without_repetition)
     except OSError as error:
         raise UserError(

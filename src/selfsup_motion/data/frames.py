@@ -14,7 +14,7 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.files import PathList, place_of
 from selfsup_motion.data.flow_estimation import FlowName, in_workers
 from selfsup_motion.data.flow_store import FlowStore
-from selfsup_motion.data.frame_lists import FolderList, PairList, find_lists
+from selfsup_motion.data.frame_lists import FolderList, find_lists
 from selfsup_motion.data.frame_order import list_frames
 from selfsup_motion.data.geometry import (
     resize_flow,
@@ -22,11 +22,14 @@ from selfsup_motion.data.geometry import (
     resize_valid,
     short_side_size,
 )
+from selfsup_motion.data.listed_files import Listing
+from selfsup_motion.data.pair_lists import PairList
 from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.pictures import decode_image, image_size, read_bytes
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.thread_local import ThreadLocal
 from selfsup_motion.errors import ClipReadError, UserError
+from selfsup_motion.file_names import shown
 from selfsup_motion.ops.flow_io import decode_flow, decode_flow_jpegs
 
 _LOOKED_AT = 5
@@ -233,16 +236,18 @@ class FrameFolder(ThreadLocal):
                 f"{self.root} holds no list of frame pairs (lists/train.txt, *.txt): set data.root "
                 "to the folder that the list's paths are relative to, and data.lists to the list."
             )
-        pairs = PairList(files)
+        pairs = PairList(files, self.root)
         if not separate and split != "all" and len(pairs) > 1:
             where = f"{self.root} ({', '.join(file.name for file in files)})"
             pairs.only(pairs.of_split(split, val_share, where, split_folders))
             self._divided = pairs.divided_by_name
         first = [pairs[index][0] for index in range(min(len(pairs), _LOOKED_AT))]
         if not any((self.root / name).exists() for name in first):
+            near = Listing(self.root).near(first[0])
+            there = f" (there is {shown(near)})" if near else ""
             raise UserError(
-                f"{files[0]} lists {first[0]}, which is not below {self.root}: set data.root to "
-                "the folder that the paths in the list are relative to."
+                f"{files[0]} lists {shown(first[0])}, which is not below {self.root}{there}: set "
+                "data.root to the folder that the paths in the list are relative to."
             )
         return pairs
 
@@ -254,8 +259,10 @@ class FrameFolder(ThreadLocal):
         val_share: float,
         split_folders: bool,
     ) -> FolderList:
-        found = files is None
-        folders = FolderList.from_folder(self.root) if found else FolderList.from_csv(files or [])
+        if files is None:
+            folders = FolderList.from_folder(self.root)
+        else:
+            folders = FolderList.from_csv(files, self.root)
         if separate or split == "all":
             return folders
         parts = Parts(folders.paths, enabled=split_folders)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -12,12 +13,27 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.files import PathList
 from selfsup_motion.data.label_classes import LabelClasses
 from selfsup_motion.data.label_maps import read_label_map
+from selfsup_motion.data.listed_files import Listing
+from selfsup_motion.data.lists import (
+    BLANKS,
+    column_name,
+    columns_of,
+    read_lines,
+    split_path,
+    tell_repeated,
+    without_comment,
+)
 from selfsup_motion.data.parts import alike
 from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, image_size, read_bytes
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
+from selfsup_motion.file_names import shown, unescaped
 
 _LABEL_EXTENSIONS = (".png",)
+_COLUMNS = frozenset(
+    ("image", "label", "name", "file", "filename", "file_name", "id", "image_id", "mask", "path")
+)
+"""What columns are called in a header."""
 
 
 class LabelFolder:
@@ -47,7 +63,8 @@ class LabelFolder:
             images: folder of the images (any kind of file, found by its name without extension).
             labels: folder of the label maps (.png).
             listing: text file with a name per line, or, as some `train_aug.txt`, the paths of an
-                image and its label map; null takes every label map there is.
+                image and its label map; an entry that is listed twice counts once. Null takes every
+                label map there is.
             classes: what the ids stand for.
             void: the id of pixels without a label in the files.
 
@@ -76,7 +93,12 @@ class LabelFolder:
                 )
             pairs = [(name, name) for name in names]
         else:
-            pairs = _read_list(self.root / self._alike(listing))
+            known = Listing(self.root / labels)
+
+            def is_name(text: str) -> bool:
+                return any(known.find(f"{text}{end}") for end in _LABEL_EXTENSIONS)
+
+            pairs = _read_list(self.root / self._alike(listing), is_name)
         self._images = PathList(self._find(images, [a for a, _ in pairs], IMAGE_EXTENSIONS))
         self._labels = PathList(self._find(labels, [b for _, b in pairs], _LABEL_EXTENSIONS))
 
@@ -135,18 +157,33 @@ class LabelFolder:
 
     def _find(self, folder: str, names: Sequence[str], extensions: Sequence[str]) -> list[str]:
         """Paths of the files that are called so, relative to the root, one a name."""
-        listed: dict[PurePosixPath, dict[str, str]] = {}
-        found = []
-        for name in names:
+        listed: dict[PurePosixPath, dict[str, list[str]]] = {}
+
+        def there(name: str) -> tuple[PurePosixPath, list[str]]:
             parent, stem = _place(name, folder)
             if parent not in listed:
                 listed[parent] = _by_stem(self.root / parent, extensions)
-            if stem not in listed[parent]:
+            return parent, listed[parent].get(stem, [])
+
+        found = []
+        for name in names:
+            meanings = dict.fromkeys((name, unescaped(name), name.replace("\\", "/")))
+            parent, files = next((f for f in map(there, meanings) if f[1]), there(name))
+            exact = [file for file in files if file == PurePosixPath(name).name]
+            if not files:
+                near = Listing(self.root / parent).near(_place(name, folder)[1])
                 raise UserError(
-                    f"{self.root / parent} has no {stem} ({' '.join(extensions)}), which the list "
-                    "names: complete the folder or use another list."
+                    f"{self.root / parent} has no {shown(_place(name, folder)[1])} "
+                    f"({' '.join(extensions)}), which the list names"
+                    f"{f', but {shown(near)}' if near else ''}: complete the folder or use "
+                    "another list."
                 )
-            found.append(str(parent / listed[parent][stem]))
+            if len(files) > 1 and not exact:
+                raise UserError(
+                    f"{self.root / parent} has {shown(files[0])} and {shown(files[1])}: name the "
+                    "one that is meant with its extension, or move the other."
+                )
+            found.append(str(parent / (exact or files)[0]))
         return found
 
 
@@ -162,8 +199,8 @@ def _place(name: str, folder: str) -> tuple[PurePosixPath, str]:
     return parent, path.stem if is_file else path.name
 
 
-def _by_stem(folder: Path, extensions: Sequence[str]) -> dict[str, str]:
-    """File names of a folder by their names without extension; one look at the folder, however
+def _by_stem(folder: Path, extensions: Sequence[str]) -> dict[str, list[str]]:
+    """Visible files of a folder by their names without extension; one look at the folder, however
     many files it has.
 
     Raises:
@@ -174,30 +211,52 @@ def _by_stem(folder: Path, extensions: Sequence[str]) -> dict[str, str]:
             f"{folder} does not exist: set data.root to the folder that holds it, or say where "
             "images and labels are (data.train, data.val)."
         )
-    names = (path.name for path in folder.iterdir())
-    paths = (PurePosixPath(name) for name in names)
-    return {path.stem: path.name for path in paths if path.suffix.lower() in extensions}
+    found: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):
+        path = PurePosixPath(name)
+        if path.suffix.lower() in extensions and not name.startswith("."):
+            found.setdefault(path.stem, []).append(name)
+    return found
 
 
-def _read_list(path: Path) -> list[tuple[str, str]]:
-    """Names or paths of the image and the label map of each line that is not empty."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
+def _read_list(path: Path, is_name: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """Names or paths of the image and the label map of each line, each once.
+
+    Args:
+        path: of the list.
+        is_name: whether an image is called so; names may have blanks.
+    """
+    if not path.is_file():
         raise UserError(
-            f"{path}: cannot be read as a list of images ({reason}); set data.train.listing and "
-            "data.val.listing, null takes every label map."
-        ) from error
-    pairs = []
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if len(words) > 2:
-            raise UserError(
-                f"{path}:{number}: expected a name, or an image and its label map, got {line!r}."
-            )
-        if words:
-            pairs.append((words[0], words[-1]))
+            f"{path}: cannot be read as a list of images, there is no such file; set "
+            "data.train.listing and data.val.listing, null takes every label map."
+        )
+    lines = read_lines(path, is_name)
+    pairs: dict[tuple[str, str], None] = {}
+    repeated = []
+    for line in lines:
+        columns = _columns(line.text, is_name)
+        named = {column_name(column) for column in columns}
+        if line is lines[0] and named <= _COLUMNS and not is_name(line.text):
+            continue
+        if len(columns) > 2:
+            raise line.refused("a name, or an image and its label map")
+        pair = columns[0], columns[-1]
+        if pair in pairs:
+            repeated.append((columns[0], line.place))
+        pairs[pair] = None
     if not pairs:
-        raise UserError(f"{path} is empty: expected a name per line.")
-    return pairs
+        raise UserError(f"The list {path} is empty.")
+    tell_repeated(str(path), len(pairs) + len(repeated), repeated)
+    return list(pairs)
+
+
+def _columns(text: str, is_name: Callable[[str], bool]) -> list[str]:
+    if is_name(text):
+        return [text]
+    found: list[str] = []
+    rest = text
+    while rest and (parts := split_path(rest, IMAGE_EXTENSIONS)):
+        found.append(parts[0])
+        rest = without_comment(parts[1]).strip(f"{BLANKS},;")
+    return found if found and not rest else columns_of(without_comment(text))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.files import PathList
-from selfsup_motion.data.parts import Parts, part_named
+from selfsup_motion.data.listed_files import Listing, missing
+from selfsup_motion.data.lists import class_names, tell_repeated
+from selfsup_motion.data.parts import Parts
+from selfsup_motion.data.video_rows import Row, read_rows, split_name
 from selfsup_motion.errors import UserError
+from selfsup_motion.file_names import shown
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +86,9 @@ def by_class_folder(paths: Sequence[str], everything: Iterable[str], parts: Part
     def label(path: str) -> str:
         return (parts.class_folders(path) or [""])[-1]
 
-    classes = sorted({label(path) for path in everything} - {""})
-    number = {name: index for index, name in enumerate(classes)}
+    classes, number = class_names([label(path) for path in everything])
     actions = np.array([number.get(label(path), -1) for path in paths], np.int64)
-    return VideoList(PathList(paths), tuple(classes), actions)
+    return VideoList(PathList(paths), classes, actions)
 
 
 @dataclass(frozen=True)
@@ -109,16 +111,50 @@ class ListFiles:
     val_split: str | None = None
 
 
+@dataclass(frozen=True)
+class Videos:
+    """What lists of videos refer to.
+
+    Attributes:
+        root: folder of the videos and the lists.
+        extensions: of videos.
+        find: lists the videos below `root`; called if a list names ids.
+        listing: finds the paths that lists name.
+    """
+
+    root: Path
+    extensions: Sequence[str]
+    find: Callable[[], Sequence[str]]
+    listing: Listing
+    _read: dict[str, list[Row]] = field(default_factory=dict, repr=False)
+
+    def rows(self, files: Sequence[str], split: str | None = None) -> list[Row]:
+        """The entries of these lists, relative to `root`; of official csv, of this split.
+
+        Raises:
+            UserError: a list is missing, empty or wrong, or has nothing of the split.
+        """
+
+        def is_there(path: str) -> bool:
+            return self.listing.find(path) is not None
+
+        for file in files:
+            if file not in self._read:
+                self._read[file] = read_rows(self.root / file, self.extensions, is_there)
+        rows = [row for file in files for row in self._read[file]]
+        if not rows:
+            raise UserError(f"The list {', '.join(files)} is empty.")
+        return rows if split is None else _only(rows, split_name(split), ", ".join(files))
+
+
 def videos_of_split(
-    root: Path,
+    videos: Videos,
     files: ListFiles,
     split: Literal["train", "val", "all"],
     val_share: float,
-    extensions: Sequence[str],
-    find: Callable[[], Sequence[str]],
     split_folders: bool,
 ) -> tuple[VideoList, bool]:
-    """The videos of one side of the lists; see `from_lists` for the arguments and errors.
+    """The videos of one side of the lists; see `from_lists` for the errors.
 
     Where the lists do not say what is held out, the folders do (`Parts`) if `split_folders` is set.
 
@@ -128,99 +164,119 @@ def videos_of_split(
     lists, val_lists = files.lists, files.val_lists
     if val_lists is not None:
         mine, theirs = (val_lists, lists) if split == "val" else (lists, val_lists)
+        if split == "val":
+            _tell_trained(videos.rows(val_lists, files.val_split), videos.rows(lists, files.split))
         rows = files.val_split if split == "val" else files.split
-        return from_lists(root, mine, theirs, extensions, find, rows), False
-    known = {row.split for name in lists for row in _rows(root / name, extensions)}
-    trained = files.split and _split_name(files.split)
+        return from_lists(videos, mine, theirs, rows), False
+    known = {row.split for row in videos.rows(lists)}
+    trained = files.split and split_name(files.split)
     if trained is None and {"train", "validate"} <= known:
         trained = "train"
-    held_out = files.val_split and _split_name(files.val_split)
+    held_out = files.val_split and split_name(files.val_split)
     if held_out is None and trained is not None and "validate" in known - {trained}:
         held_out = "validate"
     if split == "val" and held_out is not None:
-        return from_lists(root, lists, (), extensions, find, held_out), False
-    listed = from_lists(
-        root, lists, (), extensions, find, files.split if split == "all" else trained
-    )
+        return from_lists(videos, lists, (), held_out), False
+    used = files.split if split == "all" else trained
+    # of a list that is divided, the training has told it
+    listed = from_lists(videos, lists, (), used, tell=split != "val")
     if split == "all" or held_out is not None:
         return listed, False
-    where = f"{root} ({', '.join(lists)})"
+    where = f"{videos.root} ({', '.join(lists)})"
     by_name = Parts(listed.paths, enabled=split_folders).divides_by_name
     part = listed.part(split, val_share, root=where, split_folders=split_folders)
     return part, by_name
 
 
 def from_lists(
-    root: Path,
+    videos: Videos,
     files: Sequence[str],
     others: Sequence[str],
-    extensions: Sequence[str],
-    find: Callable[[], Sequence[str]],
     split: str | None = None,
+    *,
+    tell: bool = True,
 ) -> VideoList:
-    """Videos named in list files: official Kinetics csv, or a video per line.
+    """Videos named in list files (see `read_rows`).
 
-    - `.csv` with a header that names `youtube_id`: columns `label`, `time_start` and `time_end` are
-      used if they are there. The video is a file called `<id>_<start>_<end>` (six digits each, cut
-      to the span already) or `<id>` (of which the span counts), anywhere below the root.
-    - anything else: `path` or `path label` per line; relative to the root.
+    The video of a `youtube_id` is a file called `<id>_<start>_<end>` (six digits each, cut to the
+    span already) or `<id>` (of which the span counts), anywhere below the root. An entry that is
+    listed twice counts once.
 
     Args:
-        root: folder of the videos.
-        files: the lists, relative to `root`.
+        videos: that the lists are of.
+        files: the lists, relative to the root.
         others: lists of the other split: they take part in the numbering of the classes.
-        extensions: of videos.
-        find: lists the videos below `root`; called if there is a csv.
         split: take only the rows of official csv whose column `split` says so; None: all.
+        tell: log what is missing or listed twice.
 
     Raises:
-        UserError: a list cannot be read, none of its videos is there, or no row of the split.
+        UserError: a list cannot be read or a line cannot be meant, none of its videos is there or
+            one only by almost the same name, a video has two labels, or no row is of the split.
     """
-    rows = [row for name in files for row in _rows(root / name, extensions)]
-    if not rows:
-        raise UserError(f"The list {', '.join(files)} is empty.")
-    labels = {row.label for row in rows}
-    if split is not None:
-        rows = _only(rows, _split_name(split), ", ".join(files))
-    labels.update(row.label for name in others for row in _rows(root / name, extensions))
-    classes = sorted(labels - {""})
-    number = {name: index for index, name in enumerate(classes)}
-    by_id = _Finder(find()) if any(row.video for row in rows) else None
-    paths, actions, spans = [], [], []
+    rows, everything = videos.rows(files, split), videos.rows(files)
+    labels = [row.label for row in (*everything, *(videos.rows(others) if others else ()))]
+    classes, number = class_names(labels)
+    by_id = _Finder(videos.find()) if any(row.video for row in rows) else None
+    found: dict[tuple[str, float, float], Row] = {}
+    absent: list[tuple[str, str]] = []
+    repeated: list[tuple[str, str]] = []
+    gone = 0
     for row in rows:
-        path, whole = row.path, True
+        whole = True
         if row.video and by_id is not None:
             path, whole = by_id(row)
-        if path:
-            paths.append(path)
-            actions.append(number.get(row.label, -1))
-            spans.append((-np.inf, np.inf) if whole else (row.start, row.end))
-    where = f"{', '.join(files)} below {root}"
-    if not paths:
+            gone += not path
+        else:
+            there = videos.listing.find(row.path)
+            path = there or row.path
+            if there is None:
+                absent.append((row.path, row.place))
+        if not path:
+            continue
+        key = (path, -np.inf, np.inf) if whole else (path, row.start, row.end)
+        first = found.setdefault(key, row)
+        if number.get(first.label) != number.get(row.label):
+            raise UserError(
+                f"{row.place}: {shown(path)} has label {row.label or 'none'}, and "
+                f"{first.label or 'none'} at {first.place}: expected one label for a video."
+            )
+        if first is not row:
+            repeated.append((path, row.place))
+    where = f"{', '.join(files)} below {videos.root}"
+    if not found:
         raise UserError(
             f"None of the {len(rows)} videos of {where} is there: they are looked for as "
             "<youtube_id>_<start>_<end>.mp4 and <youtube_id>.mp4; set data.root to their folder."
         )
-    if len(paths) < len(rows):
-        log.warning("%d of %d videos of %s are missing.", len(rows) - len(paths), len(rows), where)
+    if absent:
+        paths = [path for path, _, _ in found]
+        told, near = missing(videos.listing, absent, len(rows), "video", paths)
+        if near or (len(absent) == len(rows) and videos.listing.on_disk):
+            raise UserError(f"{told}: correct the list, or set data.root to what it refers to.")
+    if tell:
+        tell_repeated(", ".join(files), len(rows), repeated)
+        if gone:
+            log.warning("%d of %d videos of %s are missing.", gone, len(rows), where)
+    actions = [number.get(row.label, -1) for row in found.values()]
+    spans = np.array([span for _, *span in found])
     return VideoList(
-        PathList(paths),
-        tuple(classes),
+        PathList(path for path, _, _ in found),
+        classes,
         np.array(actions, np.int64) if classes else None,
-        np.array(spans) if np.isfinite(spans).any() else None,
+        spans if np.isfinite(spans).any() else None,
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A line of a list: either the `path` of a file or the id of a `video`."""
-
-    path: str = ""
-    video: str = ""
-    label: str = ""
-    split: str = ""
-    start: float = -np.inf
-    end: float = np.inf
+def _tell_trained(rows: Sequence[Row], trained: Sequence[Row]) -> None:
+    """Say which videos are in the lists of both sides."""
+    known = {(row.path, row.video, row.start, row.end) for row in trained}
+    both = [row for row in rows if (row.path, row.video, row.start, row.end) in known]
+    if both:
+        log.warning(
+            "%d of %d videos to validate on are trained on as well (%s at %s%s).",
+            len(both), len(rows), shown(both[0].path or both[0].video), both[0].place,
+            ", …" if len(both) > 1 else "",
+        )  # fmt: skip
 
 
 class _Finder:
@@ -235,7 +291,7 @@ class _Finder:
                 self._cut[match["id"], int(match["start"]), int(match["end"])] = path
             self._whole[stem] = path
 
-    def __call__(self, row: _Row) -> tuple[str, bool]:
+    def __call__(self, row: Row) -> tuple[str, bool]:
         """(path or "", whether all of it counts)."""
         if np.isfinite(row.start) and np.isfinite(row.end):
             cut = self._cut.get((row.video, int(row.start), int(row.end)))
@@ -244,48 +300,10 @@ class _Finder:
         return self._whole.get(row.video, ""), False
 
 
-def _rows(file: Path, extensions: Sequence[str]) -> list[_Row]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            header = lines.readline()
-            lines.seek(0)
-            if file.suffix == ".csv" and "youtube_id" in header:
-                return [_official(row, file) for row in csv.DictReader(lines)]
-            return [_plain(line.strip(), extensions) for line in lines if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The list {file} cannot be read: {error}.") from error
-
-
-def _only(rows: Sequence[_Row], split: str, where: str) -> list[_Row]:
+def _only(rows: Sequence[Row], split: str, where: str) -> list[Row]:
     chosen = [row for row in rows if row.split == split]
     if not chosen:
         known = sorted({row.split for row in rows} - {""})
         there = f"rows of {', '.join(known)}" if known else "no column of that name"
         raise UserError(f"Of split {split} there is nothing in {where}: it has {there}.")
     return chosen
-
-
-def _split_name(name: str) -> str:
-    """One name for what is called differently in the lists of 400, 600 and 700 classes."""
-    part = part_named(name)
-    return name if part is None else "validate" if part == "val" else part
-
-
-def _official(row: dict[str, str], file: Path) -> _Row:
-    try:
-        return _Row(
-            video=row["youtube_id"].strip(),
-            label=(row.get("label") or "").strip(),
-            split=_split_name((row.get("split") or "").strip()),
-            start=float(row.get("time_start") or -np.inf),
-            end=float(row.get("time_end") or np.inf),
-        )
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{file}: a row cannot be read: {row}.") from error
-
-
-def _plain(line: str, extensions: Sequence[str]) -> _Row:
-    if line.lower().endswith(tuple(extensions)):
-        return _Row(path=line)
-    path, _, label = line.replace("\t", " ").rpartition(" ")
-    return _Row(path=path.rstrip(" ,") or line, label=label if path else "")

@@ -18,12 +18,14 @@ from selfsup_motion.data.files import PathList, find_files, outside, place_of
 from selfsup_motion.data.flow_estimation import DISFlow, FlowName, in_workers
 from selfsup_motion.data.flow_store import FlowStore, frame_name
 from selfsup_motion.data.index import VideoIndex
+from selfsup_motion.data.listed_files import Listing
 from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.thread_local import ThreadLocal
 from selfsup_motion.data.video_lists import (
     ListFiles,
     VideoList,
+    Videos,
     by_class_folder,
     videos_of_split,
 )
@@ -146,9 +148,9 @@ class VideoFolder(ThreadLocal):
         self._divided = False
         if lists is not None:
             files = ListFiles(lists, val_lists, list_split, val_list_split)
-            listed, self._divided = videos_of_split(
-                self.root, files, split, val_share, extensions, everything, split_folders
-            )
+            known = None if self._index is None else self._index.keys
+            videos = Videos(self.root, extensions, everything, Listing(self.root, known))
+            listed, self._divided = videos_of_split(videos, files, split, val_share, split_folders)
         else:
             found = everything()
             if val_root is not None and split == "train":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfsup_motion.atomic import write_text
+from selfsup_motion.data.lists import checked
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.color import LabQuantizer
 
@@ -31,7 +32,7 @@ def read_centroids(path: str | Path) -> Centroids:
         UserError: it is missing, damaged, or holds something else.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(checked(Path(path).read_bytes(), str(path)))
         rows: Centroids = content["centroids"]
         LabQuantizer(rows)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from selfsup_motion.data.files import find_files, split_by_name
+from selfsup_motion.data.listed_files import Listing, missing
+from selfsup_motion.data.lists import (
+    class_names,
+    label_behind,
+    last_column,
+    read_lines,
+    split_path,
+    tell_repeated,
+    unquoted,
+    without_comment,
+)
 from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.videos import VIDEO_EXTENSIONS
 from selfsup_motion.errors import UserError
+from selfsup_motion.file_names import shown
 from selfsup_motion.wording import counted
 
 log = logging.getLogger(__name__)
 
 Part = Literal["train", "test"]
-
-_SHOWN = 3
-"""Missing files that an error names."""
 
 
 @dataclass(frozen=True)
@@ -64,38 +73,39 @@ def ucf101_lists(root: Path, lists: Path, split: int) -> ActionLists:
     _check_split(split)
     index_file = lists / "classInd.txt"
     numbers: dict[str, int] = {}
-    for place, line in _lines(index_file):
-        fields = line.split()
-        if len(fields) != 2 or not fields[0].isdigit():
-            raise UserError(f"{place}: expected a number and a class, got {line!r}.")
-        if int(fields[0]) != len(numbers) + 1 or fields[1] in numbers:
+    for line in read_lines(index_file):
+        match = re.fullmatch(r"(\d+)[ \t]*[,;:]?[ \t]*(.+)", without_comment(line.text))
+        if match is None:
+            raise line.refused("a number and a class")
+        number, action = int(match[1]), unquoted(match[2])
+        if number != len(numbers) + 1 or action in numbers:
             raise UserError(
-                f"{place}: class {fields[1]} has number {fields[0]}, expected "
+                f"{line.place}: class {action} has number {number}, expected "
                 f"{len(numbers) + 1}: classes are numbered from 1 without gaps or repetitions."
             )
-        numbers[fields[1]] = len(numbers)
+        numbers[action] = len(numbers)
 
-    def part(name: str, labelled: bool) -> tuple[Labelled, ...]:
+    def part(name: str) -> list[Labelled]:
         videos = []
-        for place, line in _lines(lists / name):
-            path, _, number = line.rpartition(" ") if labelled else (line, "", "")
-            action = path.split("/")[0]
-            if action not in numbers or "/" not in path:
-                raise UserError(f"{place}: {line!r} names no class of {index_file}.")
-            if labelled and number != str(numbers[action] + 1):
+        for line in read_lines(lists / name):
+            path, rest = split_path(line.text, VIDEO_EXTENSIONS) or (line.text, "")
+            given = label_behind(rest, line, "a path, or a path and the number of its class")
+            folders = PurePosixPath(path.replace("\\", "/")).parts[:-1]
+            action = folders[-1] if folders else ""
+            if action not in numbers:
                 raise UserError(
-                    f"{place}: {action} has label {number}, {index_file} says "
+                    f"{line.place}: {shown(line.text)!r} names no class of {index_file}."
+                )
+            if given not in ("", action) and given.lstrip("0") != str(numbers[action] + 1):
+                raise UserError(
+                    f"{line.place}: {action} has label {given}, {index_file} says "
                     f"{numbers[action] + 1}."
                 )
-            videos.append(Labelled(path, numbers[action], place))
-        return tuple(videos)
+            videos.append(Labelled(path, numbers[action], line.place))
+        return videos
 
-    made = ActionLists(
-        tuple(numbers),
-        part(f"trainlist{split:02d}.txt", labelled=True),
-        part(f"testlist{split:02d}.txt", labelled=False),
-    )
-    return _found(made, root, lambda path: path.rpartition("/")[2])
+    train, test = part(f"trainlist{split:02d}.txt"), part(f"testlist{split:02d}.txt")
+    return _found(tuple(numbers), train, test, root)
 
 
 def hmdb51_lists(root: Path, lists: Path, split: int) -> ActionLists:
@@ -117,13 +127,14 @@ def hmdb51_lists(root: Path, lists: Path, split: int) -> ActionLists:
     classes = tuple(file.name.removesuffix(ending) for file in files)
     parts: dict[str, list[Labelled]] = {"0": [], "1": [], "2": []}
     for label, file in enumerate(files):
-        for place, line in _lines(file):
-            name, _, use = line.rpartition(" ")
-            if use not in parts or not name.strip():
-                raise UserError(f"{place}: expected a file and 0, 1 or 2, got {line!r}.")
-            parts[use].append(Labelled(f"{classes[label]}/{name.strip()}", label, place))
-    made = ActionLists(classes, tuple(parts["1"]), tuple(parts["2"]))
-    return _found(made, root, lambda path: path.rpartition("/")[2])
+        for line in read_lines(file):
+            path, rest = split_path(line.text, VIDEO_EXTENSIONS) or last_column(line.text)
+            use = label_behind(rest, line, "a file and 0, 1 or 2")
+            if use not in parts or not path:
+                raise line.refused("a file and 0, 1 or 2")
+            name = path.replace("\\", "/").removeprefix(f"{classes[label]}/")
+            parts[use].append(Labelled(f"{classes[label]}/{name}", label, line.place))
+    return _found(classes, parts["1"], parts["2"], root)
 
 
 def folder_lists(root: Path, test_share: float, *, split_folders: bool = True) -> ActionLists:
@@ -168,7 +179,7 @@ def folder_lists(root: Path, test_share: float, *, split_folders: bool = True) -
             made["train"] += train
             made["test"] += test if len(videos) > 1 else []
     used = {part: {class_of[path] for path in made[part]} for part in made}
-    classes = tuple(sorted(used["train"] | used["test"]))
+    classes = class_names(sorted(used["train"] | used["test"]))[0]
     if len(classes) < 2:
         raise UserError(
             f"{root}: expected a folder of videos per class, at least two of them, found "
@@ -202,46 +213,47 @@ def _class_folders(root: Path, paths: Sequence[str], parts: Parts) -> dict[str, 
     return {path: names[depth] for path, names in folders.items()}
 
 
-def _found(lists: ActionLists, root: Path, alone: Callable[[str], str]) -> ActionLists:
-    """The lists with the paths at which the videos are.
+def _found(
+    classes: tuple[str, ...], train: Sequence[Labelled], test: Sequence[Labelled], root: Path
+) -> ActionLists:
+    """The lists with the paths at which the videos are: as listed, in a folder of their class, or
+    directly in `root`. A video that is listed twice counts once.
 
     Raises:
         UserError: some are not there.
     """
-    missing: list[Labelled] = []
+    listing = Listing(root)
+    absent: list[tuple[str, str]] = []
+    repeated: list[tuple[str, str]] = []
 
-    def located(videos: Sequence[Labelled]) -> tuple[Labelled, ...]:
-        found = []
+    def located(videos: Sequence[Labelled]) -> dict[str, Labelled]:
+        found: dict[str, Labelled] = {}
         for video in videos:
-            name = next((p for p in (video.path, alone(video.path)) if (root / p).is_file()), None)
-            if name is None:
-                missing.append(video)
+            parts = PurePosixPath(video.path.replace("\\", "/")).parts
+            places = (video.path, "/".join(parts[-2:]), parts[-1])
+            path = next((there for p in places if (there := listing.find(p)) is not None), None)
+            if path is None:
+                absent.append((video.path, video.line))
+            elif path in found:
+                repeated.append((path, video.line))
             else:
-                found.append(Labelled(name, video.label, video.line))
-        return tuple(found)
+                found[path] = replace(video, path=path)
+        return found
 
-    made = ActionLists(lists.classes, located(lists.train), located(lists.test))
-    if missing:
-        total = len(lists.train) + len(lists.test)
-        names = ", ".join(f"{video.path} ({video.line})" for video in missing[:_SHOWN])
-        raise UserError(
-            f"{len(missing)} of {total} listed videos are not in {root}: {names}"
-            f"{', …' if len(missing) > _SHOWN else ''}; set data.root to the folder of the videos."
-        )
-    return made
-
-
-def _lines(file: Path) -> list[tuple[str, str]]:
-    """Non-empty lines of a file, each with `file:number`."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The list {file} cannot be read: {error}.") from error
-    lines = enumerate(text.splitlines(), 1)
-    kept = [(f"{file}:{n}", re.sub(r"\s+", " ", line).strip()) for n, line in lines if line.strip()]
-    if not kept:
-        raise UserError(f"The list {file} is empty.")
-    return kept
+    trained, tested = located(train), located(test)
+    total = len(train) + len(test)
+    if absent:
+        told, _ = missing(listing, absent, total, "video")
+        raise UserError(f"{told}; set data.root to the folder of the videos, or correct the list.")
+    tell_repeated(f"The lists of {root}", total, repeated)
+    both = [path for path in tested if path in trained]
+    if both:
+        log.warning(
+            "%d of %d videos to test on are trained on as well (%s at %s%s).",
+            len(both), len(tested), shown(both[0]), tested[both[0]].line,
+            ", …" if len(both) > 1 else "",
+        )  # fmt: skip
+    return ActionLists(classes, tuple(trained.values()), tuple(tested.values()))
 
 
 def _check_split(split: int) -> None:

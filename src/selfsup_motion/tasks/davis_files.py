@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.frame_order import list_frames
+from selfsup_motion.data.listed_files import Listing, missing, named_once
 from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, read_bytes
 from selfsup_motion.errors import UserError
 from selfsup_motion.tasks.mask_files import MaskReader
@@ -43,12 +44,26 @@ class DavisFolder:
             )
         present = sorted(path.name for path in self._images.iterdir() if path.is_dir())
         listed = folder / "ImageSets" / year / f"{split}.txt"
-        wanted = listed.read_text().split() if listed.is_file() else present
-        self.names = [name for name in wanted if name in set(present)]
+        self.names = self._listed(listed) if listed.is_file() else present
         if not self.names:
-            raise UserError(f"{self._images}: has none of the {len(wanted)} sequences of {listed}.")
-        if missing := len(wanted) - len(self.names):
-            log.warning("%s: %d of its %d sequences are not there.", listed, missing, len(wanted))
+            raise UserError(f"{self._images}: holds no folders of frames.")
+
+    def _listed(self, file: Path) -> list[str]:
+        """The sequences of a list that are there, each once.
+
+        Raises:
+            UserError: none is, or one by almost the same name only.
+        """
+        listing = Listing(self._images)
+        named = named_once(file, listing)
+        found = {name: listing.find(name) for name in named}
+        absent = [(name, place) for name, place in named.items() if found[name] is None]
+        if absent:
+            told, near = missing(listing, absent, len(named), "sequence")
+            if near or len(absent) == len(named):
+                raise UserError(f"{told}: correct {file}, or complete the data.")
+            log.warning("%s.", told)
+        return [path for path in found.values() if path is not None]
 
     def open(self, name: str) -> FrameFolderVideo:
         """The sequence of that name."""

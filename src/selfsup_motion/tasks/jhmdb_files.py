@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsup_motion.data.lists import last_column, read_lines, tell_repeated, without_comment
 from selfsup_motion.errors import UserError
+from selfsup_motion.file_names import shown
 from selfsup_motion.tasks.davis_files import FrameFolderVideo
 from selfsup_motion.tasks.sequences import Frame
 
+log = logging.getLogger(__name__)
+
 _JOINTS = 15
-_TEST = "2"  # in a split's lists; 1 is training
+_TRAINING, _TEST = "1", "2"  # in a split's lists
 
 
 class JhmdbFolder:
@@ -37,6 +42,14 @@ class JhmdbFolder:
         clips = sorted(p for p in self._images.glob("*/*") if p.is_dir())
         if (folder / "splits").is_dir():
             tested = _tested(folder / "splits", split)
+            there = {clip.name for clip in clips}
+            absent = [name for name in tested if name not in there]
+            if absent:
+                log.warning(
+                    "%d of %d test clips of split %d are not in %s (%s at %s%s).",
+                    len(absent), len(tested), split, self._images, shown(absent[0]),
+                    tested[absent[0]], ", …" if len(absent) > 1 else "",
+                )  # fmt: skip
             clips = [clip for clip in clips if clip.name in tested]
         self.names = [clip.relative_to(self._images).as_posix() for clip in clips]
         if not self.names:
@@ -99,10 +112,22 @@ class JhmdbVideo:
         return positions.transpose(2, 1, 0) - 1
 
 
-def _tested(folder: Path, split: int) -> set[str]:
-    """Names of the test clips; a line is `<clip>.avi <1 or 2>`."""
+def _tested(folder: Path, split: int) -> dict[str, str]:
+    """Names of the test clips and where each is listed; a line is `<clip>.avi <1 or 2>`."""
     lists = sorted(folder.glob(f"*_test_split{split}.txt"))
     if not lists:
         raise UserError(f"data.split={split}: there is no *_test_split{split}.txt in {folder}.")
-    rows = (line.split() for path in lists for line in path.read_text().splitlines())
-    return {Path(row[0]).stem for row in rows if len(row) == 2 and row[1] == _TEST}
+    uses: dict[str, tuple[str, str]] = {}
+    repeated = []
+    for line in (line for file in lists for line in read_lines(file)):
+        clip, use = last_column(without_comment(line.text))
+        if not clip or use not in (_TRAINING, _TEST):
+            raise line.refused(f"a clip and {_TRAINING} or {_TEST}")
+        name = Path(clip.replace("\\", "/")).stem
+        known = uses.setdefault(name, (use, line.place))
+        if known[0] != use:
+            raise line.refused(f"{known[0]} for {shown(name)} as at {known[1]}")
+        if known[1] != line.place:
+            repeated.append((name, line.place))
+    tell_repeated(f"{folder}/*_test_split{split}.txt", len(uses) + len(repeated), repeated)
+    return {name: place for name, (use, place) in uses.items() if use == _TEST}

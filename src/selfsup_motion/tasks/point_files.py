@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from selfsup_motion.data.lists import checked
 from selfsup_motion.data.pictures import read_bytes
 from selfsup_motion.errors import UserError
 
@@ -26,7 +27,7 @@ def read_point_list(path: Path) -> tuple[list[str], Points]:
         UserError: no such file, or another form.
     """
     try:
-        content = json.loads(read_bytes(path, str(path)))
+        content = json.loads(checked(read_bytes(path, str(path)), str(path)))
     except ValueError as error:
         raise UserError(f"{path}: is no JSON ({error}).") from error
     named = content if isinstance(content, dict) else None

@@ -18,9 +18,12 @@ from selfsup_motion.data.preparation.estimators import (
 from selfsup_motion.data.preparation.inputs import find_input
 from selfsup_motion.data.preparation.videos import check_pictures
 from selfsup_motion.errors import ClipReadError, UserError
+from selfsup_motion.file_names import shown
 from selfsup_motion.ops.flow_io import FLOW_SUFFIXES, write_flow
 
 LIST = "pairs.txt"
+_SEPARATORS = ' ,;"#'
+"""Characters that a list of pairs takes for something else than a part of a name."""
 
 
 class StoreFlow:
@@ -193,8 +196,7 @@ class StoreFlow:
                     first, second = (Path(file).stem for file in pair)
                     flow = output / folder / pair_file(first, second, self.suffix)
                     paths = (*(frames / file for file in pair), flow)
-                    lines.append(" ".join(str(path.relative_to(base)) for path in paths) + "\n")
-        if any(len(line.split()) != 3 for line in lines):
-            return f"no {LIST}: a list of pairs cannot name files with blanks in their names"
+                    columns = (shown(path.relative_to(base), also=_SEPARATORS) for path in paths)
+                    lines.append(" ".join(columns) + "\n")
         write_text(self.output / LIST, "".join(lines))
         return f"or with data=yfcc data.root={base} data.lists=[{output.relative_to(base) / LIST}]"

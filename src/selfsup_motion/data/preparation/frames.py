@@ -19,6 +19,7 @@ from selfsup_motion.data.preparation.videos import (
     open_video,
     picture_settings,
 )
+from selfsup_motion.file_names import shown
 
 LIST = "frames.csv"
 
@@ -99,9 +100,15 @@ class ExtractFrames:
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         """Write the list of folders."""
         rows = sorted((result["folder"], result["num_frames"]) for result in results.values())
-        text = "".join(f"{folder},{count}\n" for folder, count in rows)
+        text = "".join(f"{_entry(folder)},{count}\n" for folder, count in rows)
         write_text(self.output / LIST, text)
         return [
             f"{self.output / LIST}: {len(rows)} folders, {sum(n for _, n in rows)} frames",
             f"use it with data=frames data.root={self.output} data.lists=[{LIST}]",
         ]
+
+
+def _entry(folder: str) -> str:
+    """A folder as its list names it, so that it is read as nothing else."""
+    usual = folder == folder.strip() and folder[0] not in '#"' and " #" not in folder
+    return shown(folder, also="" if usual else ' #"')
