@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 
 from selfsup_motion import __version__
 from selfsup_motion.apps.activation import Activation, clip_spans
@@ -142,7 +143,7 @@ def test_unknown_motions_videos_and_other_networks_are_refused(run, video, tmp_p
 def test_the_command_finds_the_newest_run(run, video, tmp_path):
     shutil.copytree(run, tmp_path / "outputs" / "train" / "mosi" / "now")
     command = [sys.executable, "-m", "selfsup_motion.activation", f"video={video}", "seconds=1"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     weights = "outputs/train/mosi/now/checkpoints/best.ckpt (MoSI, experiment mosi, step 600)"
     assert f"weights  {weights}" in done.stdout

@@ -127,7 +127,7 @@ def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
         ImageFolder(tmp_path)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(300)
 def test_a_pipe_is_told_without_waiting(tmp_path: Path) -> None:
     photo().save(tmp_path / "a.jpg")
     os.mkfifo(tmp_path / "b.jpg")  # opening it would wait for ever

@@ -12,8 +12,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from text_job import CopyTexts
+from patience import wait_until
+from text_job import HANGING, CopyTexts
 
+from selfsup_motion.data.preparation import pool
 from selfsup_motion.data.preparation.work import Outcome, Work
 from selfsup_motion.errors import UserError
 
@@ -56,9 +58,18 @@ def test_every_unit_is_done_once_and_told(tmp_path: Path) -> None:
     assert (again.done, again.kept, again.lines) == (0, 12, outcome.lines)
 
 
-def test_crashes_hangs_and_bugs_are_bad_files_like_others(tmp_path: Path) -> None:
+def test_crashes_hangs_and_bugs_are_bad_files_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock:
+        """On which an hour passes when a unit hangs, and no unit is slow before."""
+
+        def monotonic(self) -> float:
+            return 3600.0 * (tmp_path / HANGING).exists()
+
+    monkeypatch.setattr(pool, "time", Clock())
     root = make_texts(tmp_path / "in", bad="bad", crash="crash", hang="hang", bug="bug")
-    outcome = run(root, tmp_path / "out", time_limit=1.5)
+    outcome = run(root, tmp_path / "out", num_workers=1, time_limit=1.5)
 
     assert outcome.good == 12
     assert outcome.bad == Counter({"damaged": 1, "crash": 1, "too slow": 1, "unexpected": 1})
@@ -68,6 +79,7 @@ def test_crashes_hangs_and_bugs_are_bad_files_like_others(tmp_path: Path) -> Non
     assert rows["bug"] == ("unexpected", "bug: ZeroDivisionError: division by zero")
     assert rows["crash"] == ("crash", "crash crashes its reader (exit code -9).")
     assert rows["hang"] == ("too slow", "hang takes more than 1.5 seconds.")
+    (tmp_path / HANGING).unlink()
     (root / "hang").write_text("now a text")
     assert run(root, tmp_path / "out").done == 1, "it has changed"
     assert run(root, tmp_path / "out", retry=True, time_limit=1.5).done == 3
@@ -123,8 +135,7 @@ def test_two_processes_on_one_shard_are_refused(tmp_path: Path) -> None:
     root = make_texts(tmp_path / "in", 1, hang="hang")
     process = get_context("fork").Process(target=run, args=(root, tmp_path / "out"))
     process.start()
-    while not list((tmp_path / "out").glob(".prepare/*.jsonl")):
-        time.sleep(0.02)
+    wait_until(lambda: list((tmp_path / "out").glob(".prepare/*.jsonl")), process.is_alive)
     with pytest.raises(UserError, match=r"shard=1/1 of .* is being worked on by another process"):
         run(root, tmp_path / "out")
     process.kill()
@@ -134,9 +145,11 @@ def test_two_processes_on_one_shard_are_refused(tmp_path: Path) -> None:
 def test_killed_at_any_time_nothing_is_lost_or_half_written(tmp_path: Path) -> None:
     root = make_texts(tmp_path / "in", 60)
     output = tmp_path / "out"
-    for delay in (0.03, 0.05, 0.08, 0.13, 0.2):
+    journal = output / ".prepare" / "1-of-1.jsonl"
+    for delay in (0.0, 0.01, 0.02, 0.04, 0.08):
         process = get_context("fork").Process(target=run, args=(root, output))
         process.start()
+        wait_until(journal.exists, process.is_alive, pause=0.001)
         time.sleep(delay)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
@@ -144,7 +157,6 @@ def test_killed_at_any_time_nothing_is_lost_or_half_written(tmp_path: Path) -> N
         for folder in output.glob("u*"):
             # complete, without a look at the journal: this is what another program would find
             assert len(list(folder.iterdir())) == len((root / folder.name).read_text())
-    journal = output / ".prepare" / "1-of-1.jsonl"
     with journal.open("ab") as stream:
         stream.write(b'{"unit": "u00", "stam')  # as if killed in the middle of a line
     recorded = len(journal.read_bytes().splitlines()) - 1

@@ -17,8 +17,6 @@ from selfsup_motion.utils.config import config_dir
 
 QUIET = Difficulty(noise=0.0)
 worlds = st.integers(0, 2**31)
-settings.register_profile("toy", deadline=None, max_examples=20)
-settings.load_profile("toy")
 
 
 def backward_warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:

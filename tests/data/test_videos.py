@@ -17,6 +17,7 @@ import torch
 from av.stream import Disposition
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from patience import PATIENCE
 from torch import Tensor
 from video_files import damage, frame_numbers, truncate, write_video
 
@@ -232,7 +233,7 @@ def test_sources_survive_a_fork_and_pickling(tmp_path: Path) -> None:
     results = context.Queue()
     process = context.Process(target=read_in_another_process, args=(source, results))
     process.start()
-    there = results.get(timeout=60)
+    there = results.get(timeout=PATIENCE)
     process.join()
     copy = pickle.loads(pickle.dumps(source))  # as for a spawned process
 

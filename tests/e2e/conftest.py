@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf"
@@ -42,7 +43,7 @@ def cli(folder: Path) -> Cli:
 
     pythonpath = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 
-    def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "selfsup_motion.train", f"--config-dir={CONF}", *arguments],
             env={**os.environ, "PYTHONPATH": pythonpath, "OMP_NUM_THREADS": "1"},

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import PATIENCE, wait_until
 from test_ddp_run import two
 from test_resume import rows, tree, weights
 from together import CONTEXT
@@ -180,7 +181,7 @@ def test_full_disk_while_saving_leaves_the_previous_checkpoint(tiny, folder):
 
 
 def hang(status) -> None:
-    """A run whose third step takes a minute, told to stop."""
+    """A run whose third step takes an hour, told to stop."""
     from test_ddp_run import work
 
     work("method.hang_at=3", "paths.output_dir=run", "stop_within=1.0")
@@ -189,14 +190,14 @@ def hang(status) -> None:
 def test_a_step_that_does_not_end_cannot_hold_the_signal_up(folder, capfd):
     process = CONTEXT.Process(target=hang, args=(None,))
     process.start()
-    while "hanging" not in capfd.readouterr().out:
-        assert process.is_alive()
-        time.sleep(0.05)
+    wait_until(lambda: "hanging" in capfd.readouterr().out, process.is_alive)
     since = time.monotonic()
     process.terminate()
-    process.join(20)
-    assert process.exitcode == 128 + signal.SIGTERM
-    assert 0.5 < time.monotonic() - since < 10
+    process.join(PATIENCE)
+    status = process.exitcode
+    process.kill()
+    assert status == 128 + signal.SIGTERM
+    assert time.monotonic() - since > 0.5
     told = capfd.readouterr().err
     assert "Left without saving" in told
     assert "run/checkpoints/last.ckpt is whole" in told
@@ -229,10 +230,10 @@ def test_a_file_that_loading_hangs_on_is_named(folder):
     from test_killed import write_videos
 
     write_videos(Path("videos"), 4)
-    slow = ("data=slow", "data.root=videos", "callbacks.stalls.after_seconds=0.2")
+    slow = ("data=slow", "data.root=videos", "callbacks.stalls.after_seconds=2.0")
     process = CONTEXT.Process(target=slow_run, args=(slow,))
     process.start()
-    process.join(60)
+    process.join(PATIENCE)
     assert process.exitcode == 0
     told = Path("run/train.log").read_text()
     assert "has been reading videos/02.mp4 for" in told

@@ -18,6 +18,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 
 CONF = Path(__file__).parent / "conf"
 
@@ -60,14 +61,14 @@ def test_prepare_killed_and_restarted_makes_what_it_makes_undisturbed(folder, jo
             start_new_session=True,
         )
 
-    assert start("whole").wait(timeout=120) == 0
+    assert start("whole").wait(timeout=PATIENCE) == 0
     whole = visible(folder / "whole")
     rng = random.Random(0)
     killed = 0
     while killed < 4:
         before = len(visible(folder / "split"))
         process = start("split")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while process.poll() is None and len(visible(folder / "split")) <= before:
             assert time.monotonic() < deadline
             time.sleep(0.001)
@@ -84,7 +85,7 @@ def test_prepare_killed_and_restarted_makes_what_it_makes_undisturbed(folder, jo
         for name, data in visible(folder / "split").items():
             assert data == whole[name]
     assert killed >= 2
-    assert start("split").wait(timeout=120) == 0
+    assert start("split").wait(timeout=PATIENCE) == 0
     assert visible(folder / "split") == whole
     drafts = [path for path in (folder / "split").rglob("*") if path.name.endswith("tmp")]
     assert not drafts
@@ -149,11 +150,17 @@ def batches(file: Path) -> dict[int, set[str]]:
     return seen
 
 
+def latest_step(run: Path) -> int:
+    """Of the checkpoints that `resume=auto` may take."""
+    files = list(run.glob("checkpoints/*.ckpt"))
+    return max((torch.load(f, weights_only=True)["global_step"] for f in files), default=0)
+
+
 def test_training_killed_and_resumed_sees_each_batch_once(folder):
     write_videos(folder / "videos", 11)  # 2 batches of 4 an epoch
     common = ["data=clips", "data.root=videos", "trainer.max_steps=40"]
     straight = train_in_a_process(*common, "paths.output_dir=straight", "method.witness=one.txt")
-    straight.join(120)
+    straight.join(PATIENCE)
     assert straight.exitcode == 0
 
     rng = random.Random(1)
@@ -162,12 +169,14 @@ def test_training_killed_and_resumed_sees_each_batch_once(folder):
     while kills < 4:
         before = len(file.read_text().splitlines()) if file.exists() else 0
         more = ["paths.output_dir=split", "resume=auto", "method.witness=other.txt"]
-        process = train_in_a_process(*common, *more)
-        wanted = before + rng.randint(1, 9)
-        deadline = time.monotonic() + 90
+        steps = rng.randint(1, 9)
+        # if nobody looks in time, it waits a few steps later
+        late = f"method.hang_at={latest_step(Path('split')) + steps + 3}"
+        process = train_in_a_process(*common, *more, late)
+        deadline = time.monotonic() + PATIENCE
         while process.is_alive():
             assert time.monotonic() < deadline
-            if file.exists() and len(file.read_text().splitlines()) >= wanted:
+            if file.exists() and len(file.read_text().splitlines()) >= before + steps:
                 break
             time.sleep(0.002)
         time.sleep(rng.random() * 0.02)
@@ -176,9 +185,9 @@ def test_training_killed_and_resumed_sees_each_batch_once(folder):
         os.killpg(process.pid, signal.SIGKILL)
         process.join()
         kills += 1
-    assert kills >= 2
+    assert kills >= 3
     last = train_in_a_process(*common, "paths.output_dir=split", "resume=auto")
-    last.join(120)
+    last.join(PATIENCE)
     assert last.exitcode == 0
 
     one, other = batches(folder / "one.txt"), batches(file)
@@ -212,7 +221,7 @@ def assert_same_log(moment: str) -> None:
 def finish(*overrides: str, die_at_write: int = 0) -> int:
     """Exit code of a training."""
     process = train_in_a_process(*STEPS, *overrides, die_at_write=die_at_write)
-    process.join(120)
+    process.join(PATIENCE)
     assert process.exitcode in (0, -signal.SIGKILL)
     return process.exitcode
 

@@ -24,9 +24,9 @@ from selfsup_motion.utils.lock import FolderLock
 lock = FolderLock()
 lock.claim(Path(sys.argv[1]))
 if os.fork() == 0:  # as a loader worker, which outlives its killed parent for a while
-    time.sleep(60)
+    time.sleep(3600)
 print("held", flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 
 

@@ -5,12 +5,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from patience import PATIENCE
 
 TINY = ("experiment=tiny", "data=tiny")
 
@@ -107,13 +107,15 @@ def test_second_signal_leaves_at_once(cli, folder):
         text=True,
     )
     assert process.stdout is not None
-    while "hanging" not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    assert process.poll() is None, "the first one waits for the step"
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 130
+    try:
+        for expected in ("hanging", "once more leaves at once"):
+            while expected not in process.stdout.readline():
+                assert process.poll() is None
+            assert process.poll() is None, "the first signal waits for the step"
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=PATIENCE) == 130
+    finally:
+        process.kill()
 
 
 def test_printed_command_goes_on_whatever_the_folder_is_called(main, folder, capsys):

@@ -137,7 +137,7 @@ def test_tensorboard_events_are_in_the_run_folder(main, folder):
 @pytest.mark.slow
 def test_two_processes_share_one_run(cli, folder):
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.sync_batchnorm=false")
-    done = cli(*TINY, *two, "seed=0,1", "trainer.max_steps=2", "--multirun", timeout=280)
+    done = cli(*TINY, *two, "seed=0,1", "trainer.max_steps=2", "--multirun")
     assert done.returncode == 0, done.stderr
     (sweep,) = (folder / "outputs/train/tiny").iterdir()
     assert {p.name for p in sweep.iterdir()} == {"0", "1", "multirun.yaml"}

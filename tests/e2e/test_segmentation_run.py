@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 from scipy.io import savemat
 from together import Ranks
 
@@ -60,7 +61,7 @@ def test_toy_probe_is_one_command(tmp_path):
     command = [sys.executable, "-m", "selfsup_motion.evaluate", "task=toy_seg_linear"]
     done = subprocess.run(
         [*command, "encoder=resnet10", "encoder.width=8", *TINY, "paths.output_dir=run"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "mean IoU" in done.stdout

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from patience import PATIENCE
 
 from selfsup_motion.utils.check import check_config
 from selfsup_motion.utils.config import compose, config_dir
@@ -179,7 +180,7 @@ def test_optuna_proposes_what_the_metric_of_earlier_jobs_says(cli, folder):
         *TINY, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3",
         "hydra.sweeper.n_jobs=1", "hydra.sweeper.direction=minimize",
         "method.lr=interval(0.001,0.1)", "optimized_metric=val/epe", "trainer.max_steps=1",
-        "paths.output_dir=sweep", "--multirun", timeout=250,
+        "paths.output_dir=sweep", "--multirun", timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rates = [OmegaConf.load(f"sweep/{job}/config.yaml").method.lr for job in "012"]
@@ -217,7 +218,7 @@ def test_the_slurm_script_makes_one_run_of_its_tasks(folder):
         ["bash", str(HERE.parents[1] / "scripts/slurm/train.sh"), conf, *TINY, *cpu],
         env={**os.environ, **job, "PATH": f"{tools}:{os.environ['PATH']}",
              "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=280, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(Path("outputs/slurm/12/summary.json").read_text())

@@ -7,6 +7,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +37,7 @@ def test_wheel_trains_from_an_unrelated_folder(tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

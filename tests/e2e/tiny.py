@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class TinyData(pl.LightningDataModule):
 
 
 class SlowVideos(VideoFolder):
-    """Videos of which `slow` takes a second."""
+    """Videos of which `slow` is not read until the run has said that it takes long."""
 
     def __init__(self, slow: str, **options: Any) -> None:
         super().__init__(**options)
@@ -91,7 +92,9 @@ class SlowVideos(VideoFolder):
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         if self.name(index).endswith(self.slow):
-            time.sleep(1.0)
+            log = Path("run/train.log")
+            while not log.exists() or f"has been reading {self.name(index)}" not in log.read_text():
+                time.sleep(0.05)
         return super().read(index, frame_indices)
 
 
@@ -107,7 +110,7 @@ class TinyMethod(pl.LightningModule):
     """Regression with dropout, so that a run without exact seeding would not repeat.
 
     `interrupt_at`: sends this process a signal in that training step (0: never), or with
-    `validation_signal` in the validation after it. `hang_at`: takes a minute for that step.
+    `validation_signal` in the validation after it. `hang_at`: takes an hour for that step.
     `interrupt_rank`: which rank does so; None: all. `die_at`: that rank finds the disk full then.
     `nan_at`: its loss is not a number in these steps. `witness`: file that takes down the batch of
     every step.
@@ -150,7 +153,7 @@ class TinyMethod(pl.LightningModule):
             raise OSError(errno.ENOSPC, "No space left on device", "run/disk")
         if self.global_step + 1 == self.hang_at:
             print("hanging", flush=True)
-            time.sleep(60)
+            time.sleep(3600)
         if self.witness is not None:
             with open(self.witness, "a") as stream:
                 stream.write(f"{self.global_step} {batch['key']} {batch['x'].tolist()}\n")

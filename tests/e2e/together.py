@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 Rank = Any
 CONTEXT = get_context("fork")
@@ -84,7 +85,7 @@ class Ranks:
             self.processes.append(process)
             self._ends.append(here)
 
-    def join(self, timeout: float = 60) -> list[int]:
+    def join(self, timeout: float = PATIENCE) -> list[int]:
         """Exit statuses; the test fails if one is late."""
         deadline = time.monotonic() + timeout
         for process in self.processes:
@@ -95,7 +96,7 @@ class Ranks:
             pytest.fail(f"ranks {late} did not end within {timeout} s")
         return [process.exitcode for process in self.processes]
 
-    def results(self, timeout: float = 60) -> list[Any]:
+    def results(self, timeout: float = PATIENCE) -> list[Any]:
         """What the function returned on each rank; the test fails if one raised."""
         deadline = time.monotonic() + timeout
         found = []

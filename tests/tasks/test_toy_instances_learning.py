@@ -13,7 +13,7 @@ from selfsup_motion.utils.config import compose
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(6000)
 def test_a_random_encoder_learns_to_find_objects(tmp_path: Path) -> None:
     settings = ["encoder=resnet10", "trainer=cpu", "data.num_workers=0", "data.val_videos=60"]
     settings.append("trainer.val_check_interval=600")

@@ -24,6 +24,7 @@ DECISION = "SELFSUP_MOTION_DECISION"
 _PATIENCE = timedelta(minutes=5)
 _LOOK_EVERY = 0.2  # seconds
 _OBITUARY = 10.0  # seconds in which a rank that fails has spoken and ended
+_ended: set[int] = set()  # processes that this one has killed, whose end is no news
 
 
 def is_rank_zero() -> bool:
@@ -151,6 +152,7 @@ def end_children(trainer: pl.Trainer, seconds: float = 0.0) -> None:
         try:
             child.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
+            _ended.add(child.pid)
             child.kill()
             child.wait()
 
@@ -215,14 +217,13 @@ def _children(trainer: pl.Trainer) -> list[subprocess.Popen[bytes]]:
 
 
 def _watch(children: list[subprocess.Popen[bytes]], before: Callable[[], object]) -> None:
-    while any(child.poll() is None for child in children):
-        dead = [(rank, c.returncode) for rank, c in enumerate(children, 1) if c.poll()]
-        if dead:
-            _give_up(children, *dead[0], before)
+    alive = True
+    while alive:
+        alive = any(child.poll() is None for child in children)
+        for rank, child in enumerate(children, 1):
+            if child.poll() and child.pid not in _ended:
+                _give_up(children, rank, child.returncode, before)
         time.sleep(_LOOK_EVERY)
-    dead = [(rank, c.returncode) for rank, c in enumerate(children, 1) if c.returncode]
-    if dead:
-        _give_up(children, *dead[0], before)
 
 
 def _give_up(

@@ -140,7 +140,7 @@ def session(
                 run, trainer, meter, finished=finished, started=started, origin=origin or {}
             )
         report.end_loggers(trainer.loggers, run, finished=finished)
-        end_children(trainer, seconds=10 if finished else 2)
+        end_children(trainer, seconds=120 if finished else 2)
         if idle:
             run.discard()
         run.close()
