@@ -20,6 +20,8 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
+    for name in ("WANDB__SERVICE_WAIT", "WANDB_INIT_TIMEOUT"):
+        monkeypatch.setenv(name, str(PATIENCE))
     return tmp_path
 
 

@@ -78,9 +78,11 @@ class _Deadline(threading.Thread):
         while (number := self._heard.recv(1)) and number[0] not in self._numbers:
             pass
         if number and not self._over.wait(self._seconds):
-            if words := self._last_words():
-                print(words, file=sys.stderr, flush=True)
-            os._exit(128 + number[0])
+            try:
+                if words := self._last_words():
+                    print(words, file=sys.stderr, flush=True)
+            finally:  # it ends even if there is nobody to tell, or nothing to be found out
+                os._exit(128 + number[0])
 
     def cancel(self) -> None:
         signal.set_wakeup_fd(self._before)
