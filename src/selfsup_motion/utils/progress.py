@@ -83,7 +83,8 @@ class Progress(ProgressBar):
         names = [self.monitor, *names] if self.monitor in metrics else names
         if names:  # a few of them; metrics.csv has all
             text = "  ".join(f"{name} {float(metrics[name]):.4g}" for name in names[:3])
-            console.print(f"step {trainer.global_step}  {text}", markup=False)
+            when = "untrained" if trainer.sanity_checking else f"step {trainer.global_step}"
+            console.print(f"{when}  {text}", markup=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Removes the bar."""
