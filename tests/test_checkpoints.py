@@ -5,7 +5,7 @@ import torch
 
 import selfsup_motion
 from selfsup_motion import load_encoder, load_method
-from selfsup_motion.checkpoints import read_checkpoint
+from selfsup_motion.checkpoints import read_checkpoint, untrained_copy
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.utils.build import build
 from selfsup_motion.utils.config import compose
@@ -49,6 +49,23 @@ def test_encoder_of_a_run_folder_gives_the_methods_features(original, file, capl
     with torch.no_grad():
         torch.testing.assert_close(encoder(image), original.encoder.eval()(image))
     assert "propagation" in caplog.text
+
+
+def test_the_same_encoder_before_training_has_the_weights_of_the_seed(original, file):
+    encoder = load_encoder(file)
+    state = torch.get_rng_state()
+    one, same, other = (untrained_copy(encoder, seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert type(one) is type(encoder)
+    assert not one.training
+    weights = [module.conv1.weight for module in (one, same, other, encoder)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[3])
+    torch.manual_seed(3)
+    built = build(compose(["experiment=cmp"]).encoder, "encoder")
+    assert torch.equal(weights[0], built.conv1.weight)
+    assert untrained_copy(one, 0) is None  # it is untrained itself
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ _PACKAGES = tuple(f"{__package__}.{name}." for name in ("ops", "models", "data",
 _TASKS = f"{__package__}.tasks."  # of these the ones that train
 
 _REPORT = "_load_report"
+_NODE = "_encoder_node"
 _USED = "_weights_used"
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,27 @@ def load_encoder(
     others = [name for name in stored.weights if not name.startswith(prefix)]
     _load(module, own, [*stored.unused, *others], path)
     vars(module)[_USED] = _used(stored, key, path)
+    vars(module)[_NODE] = encoder
     return module.to(map_location).eval()
+
+
+def untrained_copy(encoder: nn.Module, seed: int) -> nn.Module | None:
+    """An encoder as one of `load_encoder` was before training, on the CPU, in evaluation mode.
+
+    Args:
+        encoder: of any origin.
+        seed: of its random weights; the random state is as before afterwards.
+
+    Returns:
+        None if the encoder was not loaded, or has nothing to learn.
+    """
+    node = vars(encoder).get(_NODE)
+    if node is None or not any(True for _ in encoder.parameters()):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made: nn.Module = _build(node, "encoder", Path())
+    return made.eval()
 
 
 def load_report(module: nn.Module) -> str:

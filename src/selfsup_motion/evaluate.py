@@ -128,7 +128,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         }
         text = json.dumps(summary, indent=2) + "\n"
         (folder / "summary.json").write_text(text, encoding="utf-8")
-    _tell(metrics, folder, type(encoder).__name__, getattr(task, "beside", {}))
+    _tell(metrics, folder, type(encoder).__name__, summary["baselines"])
     return metrics.get(cfg.headline)
 
 
@@ -315,11 +315,14 @@ def _costs(started: os.times_result) -> dict[str, Any]:
 
 
 def _beside(task: Any) -> dict[str, Any]:
-    """What followed the labels, and what did so beside it, for `summary.json`."""
-    propagation = getattr(task, "propagation", None)
-    if propagation is None:
-        return {}
-    return {"propagator": propagation.summary(), "baselines": task.beside}
+    """What followed the labels, and what was scored beside the encoder, for `summary.json`."""
+    from selfsup_motion.utils.report import finite
+
+    told: dict[str, Any] = {}
+    if (propagation := getattr(task, "propagation", None)) is not None:
+        told["propagator"] = propagation.summary()
+    told["baselines"] = {name: finite(values) for name, values in task.beside.items()}
+    return told
 
 
 def _tell(
@@ -345,7 +348,7 @@ def _tell(
             part = names[start : start + columns]
             table = Table(*["", *part], box=None, header_style="bold", padding=(0, 3, 0, 0))
             for label, row in rows.items():
-                table.add_row(label, *[f"{row[name]:.3f}" for name in part])
+                table.add_row(label, *[f"{row[name]:.3f}" if name in row else "" for name in part])
             console.print(table)
     else:
         console.print("Nothing could be scored; the results are written.", markup=False)

@@ -148,11 +148,16 @@ def test_the_propagation_is_told_and_what_it_has_to_beat_stands_beside(
     assert path.stat().st_mtime_ns == stamp
     assert summary("run")["baselines"] == found["baselines"]
     capsys.readouterr()
-    named = ("propagator=crw", "task.baselines=[]", "paths.output_dir=named")
+    named = ("propagator=crw", "task.baselines=[untrained]", "paths.output_dir=named")
     assert evaluate(*run[:-1], *named) == 0
-    assert "Propagation: crw (frame 0, the last 20 frames;" in capsys.readouterr().out
-    assert summary("named")["propagator"]["name"] == "crw"
-    assert summary("named")["baselines"] == {}
+    told = capsys.readouterr().out
+    assert "Propagation: crw (frame 0, the last 20 frames;" in told
+    found = summary("named")
+    assert found["propagator"]["name"] == "crw"
+    assert list(found["baselines"]) == ["untrained"]
+    assert [*map("{:.3f}".format, found["baselines"]["untrained"].values())] in [
+        line.split()[1:] for line in told.splitlines() if line.startswith("untrained ")
+    ]
 
 
 def test_joints_are_followed_beside_baselines(evaluate, folder, capsys):

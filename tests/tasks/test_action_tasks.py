@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from selfsup_motion.checkpoints import load_encoder, untrained_copy
 from selfsup_motion.data.decoding import VideoFile
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.motion import ACTIONS
@@ -324,6 +325,7 @@ def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path, capl
         few_shot=FewShot(
             ways=2, shots=[1, 9], queries=1, episodes=20, metric="euclidean", seed=0
         ),
+        baselines=["untrained"], seed=0,
     )  # fmt: skip
     out = tmp_path / "out"
     out.mkdir()
@@ -337,6 +339,7 @@ def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path, capl
     assert (metrics["fewshot_2way_1shot"], metrics["fewshot_2way_1shot_ci95"]) == (1, 0)
     assert "fewshot_2way_9shot" not in metrics
     assert seen[-1][:2] == (8, 8)
+    assert task.beside == {}  # it has nothing to learn
     with (out / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert all(row["class"] == row["linear"] == row["knn"] for row in rows)
@@ -355,6 +358,37 @@ def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path, capl
         assert again == metrics
         assert len(seen) == len(parts[1].names)
         assert caplog.messages[0] == f"{file} is damaged, or of other videos: computed again."
+
+
+def test_the_untrained_encoder_stands_beside_and_videos_are_decoded_once(
+    tmp_path, cmp_checkpoint, monkeypatch
+):
+    for action, level in (("dark", 20), ("light", 200)):
+        for index in range(2):
+            write_video(tmp_path / action / f"{index}.mp4", 10, level + index)
+    parts = [ActionVideos(root=tmp_path, part=p, **folder(0.5)) for p in ("train", "test")]
+    task = Actions(
+        train=parts[0], test=parts[1], views=views(), neighbours=2, temperature=0.07, recall_at=[1],
+        penalty=1e-3, probe_steps=5, few_shot=None, baselines=["untrained"], seed=5,
+    )  # fmt: skip
+    decoded = []
+    read = ActionVideos.views
+    monkeypatch.setattr(ActionVideos, "views", lambda *a: decoded.append(a[1]) or read(*a))
+    encoder = load_encoder(cmp_checkpoint)
+    metrics = task.run(encoder, tmp_path / "out")
+    assert len(decoded) == 4
+    beside = task.beside["untrained"]
+    assert beside.keys() == metrics.keys()
+    files = [tmp_path / "out" / p / "features_test.npz" for p in ("", "baselines/untrained")]
+    ours, theirs = (np.load(file)["features"] for file in files)
+    assert not np.allclose(ours, theirs)
+    assert task.run(untrained_copy(encoder, 5), tmp_path / "fresh") == pytest.approx(beside)
+    np.testing.assert_allclose(np.load(tmp_path / "fresh/features_test.npz")["features"], theirs)
+    files[1].unlink()
+    decoded.clear()
+    task.run(encoder, tmp_path / "out", reuse=True)
+    assert len(decoded) == 2
+    np.testing.assert_array_equal(np.load(files[1])["features"], theirs)
 
 
 def test_real_actions_are_read(shared):

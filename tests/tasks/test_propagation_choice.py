@@ -18,6 +18,8 @@ from selfsup_motion.tasks.propagation_choice import FittingPropagator, fitted, p
 from selfsup_motion.utils.build import build
 from selfsup_motion.utils.config import compose
 
+PLAIN = {"layer": None, "precision": "32", "seed": 0}
+
 
 def auto(*overrides: str) -> Any:
     config = compose([*overrides], config_name="evaluate")
@@ -103,7 +105,7 @@ def test_a_baseline_that_is_the_result_itself_is_left_out(tmp_path):
         result = judged(
             encoder, auto(), layer=None, precision="32", device="cpu", folder=tmp_path
         )  # fmt: skip
-        found = baselines(["identity", "raw_color", "identity"], result)
+        found = baselines(["identity", "raw_color", "identity", "untrained"], result, **PLAIN)
         names[type(encoder)] = [follower.name for follower in found]
         for follower in found:
             assert follower.folder == tmp_path / "baselines" / follower.name

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selfsup_motion.atomic import new_file
+from selfsup_motion.checkpoints import untrained_copy
 from selfsup_motion.errors import UserError
 from selfsup_motion.file_names import register_handler
 from selfsup_motion.tasks.action_videos import ActionSet, ClipViews
@@ -52,6 +54,11 @@ class Actions:
         penalty: of the linear probe.
         probe_steps: of the linear probe, at most.
         few_shot: episodes with few examples; None: none.
+        baselines: what is scored beside the encoder: "untrained" is the encoder before training.
+        seed: of its weights then.
+
+    Attributes:
+        beside: metrics of the baselines, after `run`.
     """
 
     def __init__(
@@ -66,6 +73,8 @@ class Actions:
         penalty: float,
         probe_steps: int,
         few_shot: FewShot | None,
+        baselines: Sequence[Literal["untrained"]],
+        seed: int,
     ) -> None:
         if train.classes != test.classes:
             raise UserError("task.train and task.test have different classes: use one data set.")
@@ -82,7 +91,8 @@ class Actions:
         self.train, self.test, self.view = train, test, views
         self.neighbours, self.temperature = neighbours, temperature
         self.recall_at, self.penalty, self.probe_steps = tuple(recall_at), penalty, probe_steps
-        self.few_shot = few_shot
+        self.few_shot, self.baselines, self.seed = few_shot, tuple(baselines), seed
+        self.beside: dict[str, dict[str, float]] = {}
 
     def run(
         self,
@@ -97,7 +107,8 @@ class Actions:
 
         Args:
             encoder: see `ClipEncoder`.
-            folder: gets `features_train.npz`, `features_test.npz` and `predictions.csv`.
+            folder: gets `features_train.npz`, `features_test.npz` and `predictions.csv`, and of a
+                baseline the same in `baselines/<name>`.
             device: to compute features on.
             reuse: take over the features that the folder has.
             progress: is told where the work stands.
@@ -110,27 +121,45 @@ class Actions:
         Raises:
             UserError: a video cannot be read, or the encoder is of no known kind.
         """
+        encoders = {"": encoder}
+        if "untrained" in self.baselines and (copy := untrained_copy(encoder, self.seed)):
+            encoders["untrained"] = copy
         try:
-            clip_encoder = ClipEncoder(encoder).to(device)
+            made = {name: ClipEncoder(one).to(device) for name, one in encoders.items()}
         except ValueError as error:
             raise UserError(f"encoder: {error}.") from error
-        total, parts, done = len(self.train.names) + len(self.test.names), {}, 0
-        for name, part in (("train", self.train), ("test", self.test)):
-            file = folder / f"features_{name}.npz"
-            known = _stored_features(file, part.labels) if reuse else None
-            if known is None:
-                features = []
-                for index, video in enumerate(part.names):
-                    clips = torch.from_numpy(part.views(index, self.view))
-                    features.append(clip_encoder(clips.to(device)).cpu().numpy())
-                    if progress:
-                        progress(done + index + 1, total, video)
-                known = np.stack(features)
-                with new_file(file) as draft, draft.open("wb") as stream:
-                    np.savez(stream, features=known, labels=part.labels)
+        folders = {name: folder / "baselines" / name if name else folder for name in made}
+        total, done = len(self.train.names) + len(self.test.names), 0
+        found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in made}
+        for part_name, part in (("train", self.train), ("test", self.test)):
+            files = {name: folders[name] / f"features_{part_name}.npz" for name in made}
+            known: dict[str, NDArray[np.float32]] = {}
+            for name, file in files.items():
+                stored = _stored_features(file, part.labels) if reuse else None
+                if stored is not None:
+                    known[name] = stored
+            lacking = {name: one for name, one in made.items() if name not in known}
+            rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in lacking}
+            for index, video in enumerate(part.names if lacking else ()):
+                # decoded once, whoever looks at it
+                clips = torch.from_numpy(part.views(index, self.view)).to(device)
+                for name, one in lacking.items():
+                    rows[name].append(one(clips).cpu().numpy())
+                if progress:
+                    progress(done + index + 1, total, video)
             done += len(part.names)
-            parts[name] = torch.from_numpy(known), torch.from_numpy(part.labels)
-        return self._score(parts["train"], parts["test"], folder)
+            for name in lacking:
+                known[name] = np.stack(rows[name])
+                with new_file(files[name]) as draft, draft.open("wb") as stream:
+                    np.savez(stream, features=known[name], labels=part.labels)
+            labels = torch.from_numpy(part.labels)
+            for name in made:
+                found[name].append((torch.from_numpy(known[name]), labels))
+        scores = {
+            name: self._score(train, test, folders[name]) for name, (train, test) in found.items()
+        }
+        self.beside = {name: values for name, values in scores.items() if name}
+        return scores[""]
 
     def _score(
         self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], folder: Path

@@ -42,6 +42,7 @@ class Davis2017:
         sequences: names of those to work on; None: all.
         propagator: copies the labels.
         baselines: what is scored beside the encoder, see `followers.baselines`.
+        seed: of the weights of an untrained encoder.
         layer: of the encoder; None: its output.
         precision: of the encoder, "32", "bf16" or "16".
         attributes: YAML file with the attributes of each sequence, a mapping
@@ -60,12 +61,14 @@ class Davis2017:
         sequences: Sequence[str] | None,
         propagator: LabelPropagator | FittingPropagator,
         baselines: Sequence[Baseline],
+        seed: int,
         layer: str | None,
         precision: Precision,
         attributes: ExistingFile | None,
         official_ids: bool,
     ) -> None:
         self.source, self.propagator, self.baselines = source, propagator, baselines
+        self.seed = seed
         self.propagation: Propagation | None = None
         self.beside: dict[str, dict[str, float]] = {}
         self.names = chosen(source, sequences)
@@ -102,7 +105,10 @@ class Davis2017:
             encoder, self.propagator,
             layer=self.layer, precision=self.precision, device=device, folder=folder,
         )  # fmt: skip
-        followers = [result, *baselines(self.baselines, result)]
+        besides = baselines(
+            self.baselines, result, layer=self.layer, precision=self.precision, seed=self.seed
+        )
+        followers = [result, *besides]
         self.propagation = result.propagation
         log.info("Propagation: %s.", self.propagation)
         videos = [self.source.open(name) for name in self.names]

@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import nn
 
+from selfsup_motion.checkpoints import untrained_copy
 from selfsup_motion.errors import UserError
 from selfsup_motion.models.color_encoder import LabColor, NoMotion
 from selfsup_motion.tasks.frame_encoder import FrameEncoder, Precision
@@ -22,7 +23,7 @@ from selfsup_motion.tasks.propagation_choice import (
 )
 from selfsup_motion.utils.build import build
 
-Baseline = Literal["identity", "raw_color"]
+Baseline = Literal["identity", "raw_color", "untrained"]
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,24 @@ def judged(
     return Follower("", frames, fitted(propagator, encoder, layer), folder)
 
 
-def baselines(wanted: Sequence[Baseline], result: Follower) -> list[Follower]:
+def baselines(
+    wanted: Sequence[Baseline],
+    result: Follower,
+    *,
+    layer: str | None,
+    precision: Precision,
+    seed: int,
+) -> list[Follower]:
     """What a result has to beat, with `baselines/<name>` below its folder for theirs.
 
     Args:
         wanted: "identity": the labels of the first frame stay where they are; "raw_color": the
-            colours of the pixels, as `encoder=lab_color`. One that is the result itself is left
-            out.
+            colours of the pixels, as `encoder=lab_color`; "untrained": the encoder before training,
+            propagated alike. One that is the result itself is left out.
         result: what is judged.
+        layer: of the untrained encoder, see `FrameEncoder`.
+        precision: likewise.
+        seed: of the untrained encoder's weights.
     """
     found = []
     encoder, device = result.encoder.encoder, result.encoder.device
@@ -98,4 +109,7 @@ def baselines(wanted: Sequence[Baseline], result: Follower) -> list[Follower]:
             colors = FrameEncoder(build(cfg.encoder, "encoder")).to(device)
             propagator = LabelPropagator(**settings_of(cfg))
             found.append(Follower(name, colors, Propagation(propagator), folder))
+        elif name == "untrained" and (copy := untrained_copy(encoder, seed)) is not None:
+            frames = FrameEncoder(copy, layer, precision).to(device)
+            found.append(Follower(name, frames, result.propagation, folder))
     return found

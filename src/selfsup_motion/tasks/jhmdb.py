@@ -39,6 +39,7 @@ class Jhmdb:
         sequences: names of those to work on; None: all.
         propagator: copies the labels.
         baselines: what is scored beside the encoder, see `followers.baselines`.
+        seed: of the weights of an untrained encoder.
         layer: of the encoder; None: its output.
         precision: of the encoder, "32", "bf16" or "16".
         size: (height, width) that frames are resized to, whatever their proportions; None: they
@@ -57,6 +58,7 @@ class Jhmdb:
         sequences: Sequence[str] | None,
         propagator: LabelPropagator | FittingPropagator,
         baselines: Sequence[Baseline],
+        seed: int,
         layer: str | None,
         precision: Precision,
         size: tuple[int, int] | None,
@@ -65,6 +67,7 @@ class Jhmdb:
         if sigma <= 0 or (size is not None and min(size) < 8):
             raise ValueError(f"sigma must be positive and size at least 8, got {sigma}, {size}")
         self.source, self.propagator, self.baselines = source, propagator, baselines
+        self.seed = seed
         self.propagation: Propagation | None = None
         self.beside: dict[str, dict[str, float]] = {}
         self.names = chosen(source, sequences)
@@ -101,7 +104,10 @@ class Jhmdb:
             encoder, self.propagator,
             layer=self.layer, precision=self.precision, device=device, folder=folder,
         )  # fmt: skip
-        followers = [result, *baselines(self.baselines, result)]
+        besides = baselines(
+            self.baselines, result, layer=self.layer, precision=self.precision, seed=self.seed
+        )
+        followers = [result, *besides]
         self.propagation = result.propagation
         log.info("Propagation: %s.", self.propagation)
         videos = [self.source.open(name) for name in self.names]
