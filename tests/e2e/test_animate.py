@@ -68,13 +68,29 @@ def test_what_may_look_otherwise_than_meant_is_told(animate, cmp_checkpoint, cap
     weights = (f"checkpoint={cmp_checkpoint}", *QUICK)
     assert animate("image=photo.png", "arrows=[[30,20,3,0]]", *weights, "paths.output_dir=a") == 0
     assert "note" not in capsys.readouterr().out
-    far = ("arrows=[[30,20,40,0],[5,5,0,0]]", "loop=seamless", "paths.output_dir=b")
+    far = (
+        "arrows=[[30,20,40,0],[5,5,0,0]]",
+        "short_side=48",
+        "loop=seamless",
+        "paths.output_dir=b",
+    )
     assert animate("image=photo.png", *far, *weights) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note ")]
     assert len(notes) == 3
     assert "arrow 2 of length zero: taken for a pin" in notes[0]
     assert "the longest arrow, 40 px, is longer than what the network knows (" in notes[1]
     assert "show double edges; loop=back goes there and back without." in notes[2]
+    close = (
+        "arrows=[[30,20,1,0]]",
+        "pins=[[31,20],[40,40]]",
+        "short_side=24",
+        "paths.output_dir=c",
+    )
+    assert animate("image=photo.png", *close, *weights) == 0
+    assert (
+        "note    the points at x=30, y=20 and x=31, y=20 are told different things, but lie in one "
+        "pixel of the photo as the network sees it (short_side=24)"
+    ) in capsys.readouterr().out
 
 
 def test_several_arrow_sets_get_a_folder_each(animate, cmp_checkpoint):

@@ -116,6 +116,17 @@ def test_attributes_group_sequences(tmp_path):
     assert len((tmp_path / "per_frame.csv").read_text().splitlines()) == 1 + 4 * 2
 
 
+def test_a_single_frame_has_no_decay(tmp_path):
+    evaluator = DavisEvaluator()
+    evaluator.add("short", clip(3), clip(3))  # the first and the last one do not count
+    assert list(evaluator.summary()) == ["J&F", "J_mean", "J_recall", "F_mean", "F_recall"]
+    evaluator.add("long", clip(5), clip(5))
+    assert "J_decay" in evaluator.summary()
+    evaluator.write(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "per_sequence.csv").open()))
+    assert [(row["F_mean"], row["J_decay"]) for row in rows] == [("1.0", ""), ("1.0", "0.0")]
+
+
 def test_masks_are_compared_only_in_one_size():
     with pytest.raises(ValueError, match="one shape"):
         region_similarity(np.zeros((2, 2), bool), np.zeros((2, 3), bool))

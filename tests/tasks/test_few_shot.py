@@ -93,8 +93,11 @@ def test_classes_with_too_few_videos_take_no_part(caplog):
     test = test[0][keep], test[1][keep]
     test[0][-1] = test[0][0]
     assert episodes()(*train, *test)["fewshot_3way_1shot"] == 1
-    scores = episodes(shots=[4, 5])(*train, *test)
+    task = episodes(shots=[4, 5])
+    scores = task(*train, *test)
+    assert task(*train, *test) == scores  # as of another encoder: not told again
     assert list(scores) == ["fewshot_3way_4shot"]
+    assert len(caplog.records) == 1
     assert "0 classes have 5 training and 2 test videos, 3 ways with 5 shots need 3" in caplog.text
 
 

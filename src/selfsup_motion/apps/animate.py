@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets
 from selfsup_motion.apps.film import Format, film
-from selfsup_motion.apps.motion import beyond_the_known, predict_motion
+from selfsup_motion.apps.motion import beyond_the_known, predict_motion, too_close
 from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render, schedule
 from selfsup_motion.apps.weights import Weights, load_weights
@@ -134,9 +134,9 @@ class Animation:
     ) -> Iterator[str]:
         """What may look otherwise than meant, a sentence each."""
         yield from arrows.notes
-        long = beyond_the_known(weights, photo, arrows)
-        if long is not None:
-            yield long
+        for told in (too_close(weights, photo, arrows), beyond_the_known(weights, photo, arrows)):
+            if told is not None:
+                yield told
         size = max(flow.shape[-2:])
         shown = 1.0 if self.max_side is None else min(1.0, self.max_side / size)
         far = float(flow.norm(dim=0).max()) * shown

@@ -31,6 +31,24 @@ def beyond_the_known(weights: Weights, image: Tensor, arrows: ArrowSet) -> str |
     )
 
 
+def too_close(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
+    """A sentence if two points that say different things are in one pixel of what the network
+    sees."""
+    scale = weights.short_side / min(image.shape[-2:])
+    points, vectors = torch.from_numpy(arrows.points), torch.from_numpy(arrows.vectors)
+    apart = torch.cdist(points, points)
+    differ = (vectors[:, None] != vectors[None]).any(-1)
+    close = torch.nonzero((apart * scale < 1) & differ)
+    if not len(close):
+        return None
+    first, second = close[0].tolist()
+    places = " and ".join(f"x={x:g}, y={y:g}" for x, y in points[[first, second]].tolist())
+    return (
+        f"the points at {places} are told different things, but lie in one pixel of the photo as "
+        f"the network sees it (short_side={weights.short_side}), which may not keep them apart."
+    )
+
+
 def predict_motion(weights: Weights, image: Tensor, arrows: ArrowSet) -> Tensor:
     """Let CMP spread the arrows over a photo.
 

@@ -161,13 +161,18 @@ class DavisEvaluator:
         return result
 
     def summary(self) -> dict[str, float]:
-        """`J&F`, and `J_mean` … `F_decay`: means over all objects of all sequences."""
+        """`J&F`, and `J_mean` … `F_decay`: means over all objects of all sequences.
+
+        Without the decays if each object has a single frame, which cannot get worse.
+        """
         if not self.scores:
             raise ValueError("no sequence was added")
         table = np.array([score.statistics for score in self.scores]).mean(0)
         result = {"J&F": float(table[:, 0].mean())}
         for measure, row in zip(_MEASURES, table, strict=True):
             for name, value in zip(Statistics._fields, row, strict=True):
+                if name == "decay" and all(s.values.shape[1] == 1 for s in self.scores):
+                    continue
                 result[f"{measure}_{name}"] = float(value)
         return result
 
@@ -228,7 +233,8 @@ def _only(scores: Sequence[ObjectScore]) -> DavisEvaluator:
 def _write_table(path: Path, key: str, rows: Mapping[str, Mapping[str, float]]) -> None:
     with path.open("w", newline="", encoding="utf-8", errors=register_handler()) as stream:
         writer = csv.writer(stream)
-        names = next(iter(rows.values()), {})
+        names = list(dict.fromkeys(name for values in rows.values() for name in values))
         writer.writerow([*([key] if key else []), *names])
         for name, values in rows.items():
-            writer.writerow([*([name] if key else []), *values.values()])
+            cells = [values.get(column, "") for column in names]
+            writer.writerow([*([name] if key else []), *cells])

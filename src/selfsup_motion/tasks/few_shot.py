@@ -57,6 +57,7 @@ class FewShot:
             raise UserError(f"task.few_shot.seed={seed}: expected at least 0.")
         self.ways, self.shots, self.queries = ways, tuple(shots), queries
         self.episodes, self.metric, self.seed = episodes, metric, seed
+        self._told: set[int] = set()
 
     def __call__(
         self, gallery: Tensor, labels: Tensor, queries: Tensor, truth: Tensor
@@ -88,7 +89,11 @@ class FewShot:
                 if len(found) >= shots and len(tests.get(label, ())) >= self.queries
             ]
             if len(classes) < self.ways:
-                log.warning(
+                # said once, however many encoders are scored
+                level = logging.DEBUG if shots in self._told else logging.WARNING
+                self._told.add(shots)
+                log.log(
+                    level,
                     "Few-shot: %d classes have %d training and %d test videos, %d ways with %d "
                     "shots need %d of them: left out; lower task.few_shot.ways or .queries.",
                     len(classes), shots, self.queries, self.ways, shots, self.ways,

@@ -196,7 +196,7 @@ class Jhmdb:
         _write(folder / "pck.csv", ["normaliser", "threshold", *joints, "mean"], rows)
         sequences = [[name, *values] for name, values in per_clip.items()]
         _write(folder / "per_sequence.csv", ["sequence", *metrics], sequences)
-        return metrics
+        return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
 
 def _stored_points(path: Path, shape: tuple[int, ...]) -> Points | None:
@@ -222,4 +222,7 @@ def _write(path: Path, header: Sequence[object], rows: Sequence[Sequence[object]
     with path.open("w", newline="", encoding="utf-8", errors=register_handler()) as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
-        writer.writerows(rows)
+        # a joint that never counts has no share
+        for row in rows:
+            missing = [isinstance(value, float) and np.isnan(value) for value in row]
+            writer.writerow(["" if gone else v for v, gone in zip(row, missing, strict=True)])
