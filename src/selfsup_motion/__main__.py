@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         print("Self-supervised learning from motion in video\n")
         for name, what in known.items():
             print(f"  python -m selfsup_motion.{name:<{width}}  {what}")
-        print("\nEach tells more with --help. To begin: python -m selfsup_motion.train")
+        print("\nAdd --help to a command for more. To begin: python -m selfsup_motion.train")
         return 0
     name, *rest = arguments
     if name == "--version":

@@ -157,4 +157,4 @@ def _is_unfinished(run: _Run) -> str:
     if done:
         return ""
     of = f" of {wanted}" if isinstance(wanted, int) and wanted > 0 else ""
-    return f"has not come to its end, it is at step {run.step}{of}"
+    return f"is not finished, it is at step {run.step}{of}"

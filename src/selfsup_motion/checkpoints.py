@@ -88,7 +88,7 @@ def load_method(
     path = checkpoint_file(Path(path))
     stored = _open(path, key)
     if stored.kind is not None and not stored.kind.whole:
-        raise CheckpointError(f"{path}: a {stored.kind.name} alone, read it with load_encoder.")
+        raise CheckpointError(f"{path}: only a {stored.kind.name}, read it with load_encoder.")
     if isinstance(config, str):
         _check_option("config", config, "experiment")
         config = compose_parts([f"experiment={config}"])
@@ -99,7 +99,7 @@ def load_method(
         parts["encoder"] = _build(config.get("encoder"), "encoder", path)
     method = _build(node, "method", path, **parts)
     if not isinstance(method, pl.LightningModule):
-        raise CheckpointError(f"{path}: its method is no LightningModule.")
+        raise CheckpointError(f"{path}: its method is not a LightningModule.")
     _load(method, stored.weights, stored.unused, path)
     vars(method)[_USED] = _used(stored, key, path)
     return method.to(map_location).eval()
@@ -137,7 +137,7 @@ def load_encoder(
     encoder = _encoder_node(stored, encoder, path)
     module = _build(encoder, "encoder", path)
     if not isinstance(module, nn.Module):
-        raise CheckpointError(f"{path}: its encoder is no torch.nn.Module.")
+        raise CheckpointError(f"{path}: its encoder is not a torch.nn.Module.")
     prefix = "encoder."
     own = {k.removeprefix(prefix): v for k, v in stored.weights.items() if k.startswith(prefix)}
     others = [name for name in stored.weights if not name.startswith(prefix)]
@@ -322,7 +322,7 @@ def _load(
     check_weights(module, {**counters, **weights}, path)
     module.load_state_dict({**counters, **weights})
     kind = type(module).__name__
-    report = f"{path}: {len(weights)} tensors, all that the {kind} has"
+    report = f"{path}: {len(weights)} tensors, all of the {kind}"
     if unused:
         parts = Counter(name.split(".")[0] for name in unused)
         left_out = ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))

@@ -135,7 +135,7 @@ def evaluate(cfg: DictConfig) -> float | None:
 def _train(cfg: DictConfig) -> float | None:
     """A task that trains: a run of train, of a method that is given the encoder."""
     if cfg.device != "auto":
-        raise UserError(f"device={cfg.device}: task={cfg.name} trains, say trainer={cfg.device}.")
+        raise UserError(f"device={cfg.device}: task={cfg.name} trains, use trainer={cfg.device}.")
     if cfg.overlay:
         raise UserError(f"overlay=true: task={cfg.name} draws figures anyway, leave it out.")
     if "module" not in cfg.data or _lacks_labels(cfg):
@@ -217,7 +217,7 @@ def _choose_folder(cfg: DictConfig, config: dict[str, Any]) -> OutputFolder:
     folder = Path(cfg.resume)
     if not timestamped and folder.resolve() != path.resolve():
         raise UserError(
-            f"resume={folder} goes on in that folder, but paths.output_dir={path} names another: "
+            f"resume={folder} continues in that folder, but paths.output_dir={path} names another: "
             "leave one out."
         )
     if not (folder / "config.yaml").is_file():
@@ -228,14 +228,14 @@ def _choose_folder(cfg: DictConfig, config: dict[str, Any]) -> OutputFolder:
     changed = [key for key in config if key not in _FREE and stored.get(key) != config[key]]
     if changed:
         raise UserError(
-            f"resume={folder}: its run had another {' and '.join(changed)} (see its "
+            f"resume={folder}: its run used another {' and '.join(changed)} (see its "
             "config.yaml); start a new run for these settings."
         )
     return OutputFolder(folder)
 
 
 def _advice(folder: Path) -> str:
-    return f"go on there with resume={folder},"
+    return f"continue there with resume={folder},"
 
 
 @contextlib.contextmanager
@@ -263,7 +263,7 @@ def _telling_what_stays(folder: Path) -> Iterator[None]:
     except BaseException:
         if _has_results(folder):
             console.print(
-                f"What is finished stays in {folder}; go on with resume={folder}", markup=False
+                f"Finished results stay in {folder}; continue with resume={folder}", markup=False
             )
         raise
 

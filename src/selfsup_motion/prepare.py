@@ -28,7 +28,7 @@ def prepare(cfg: DictConfig) -> None:
     """
     if not cfg.get("prepare"):
         jobs = "\n".join(f"  prepare={name}" for name in options("prepare"))
-        raise UserError(f"What is to be prepared? Add one of these:\n{jobs}")
+        raise UserError(f"Choose a job, one of these:\n{jobs}")
 
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
@@ -40,24 +40,23 @@ def prepare(cfg: DictConfig) -> None:
         outcome = work.run(job, bar.show)
     from selfsup_motion.utils.console import console
 
-    bad = ", ".join(f"{count} {reason}" for reason, count in outcome.bad.most_common())
-    kept = f" ({outcome.kept} were done before)" if outcome.kept else ""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in outcome.bad.most_common())
+    kept = f" ({outcome.kept} finished before)" if outcome.kept else ""
+    bad = f"{outcome.bad.total()} bad" + (f" ({reasons})" if reasons else "")
     lines = []
     if outcome.spoilt:
         lines.append(
-            f"{outcome.spoilt} of those done before were missing or cut off in the output and "
-            "have been done again."
+            f"Processed again, because the output was missing or truncated: {outcome.spoilt}."
         )
-    lines += [
-        f"Did {outcome.done}{kept}; in all {outcome.good} good, {outcome.bad.total()} bad"
-        + (f": {bad}" if bad else "")
-    ]
+    lines.append(f"Processed {outcome.done}{kept}. In total: {outcome.good} good, {bad}.")
     if outcome.elsewhere:
         lines.append(
-            f"{outcome.elsewhere} are left to other shards; the last one to end writes the result."
+            f"Left for other shards: {outcome.elsewhere}. The last one to finish writes the result."
         )
     else:
-        lines += [*outcome.lines, f"{outcome.bad_files}: the bad files and why"]
+        lines += outcome.lines
+        if reasons:
+            lines.append(f"{outcome.bad_files} lists the bad files.")
     console.print("\n".join(lines), markup=False)
 
 

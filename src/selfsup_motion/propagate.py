@@ -57,8 +57,8 @@ def propagate(cfg: DictConfig) -> None:
     device = choose_device(cfg.device)
     if cfg.checkpoint is None:
         console.print(
-            "No checkpoint, so nothing that was learned is used; checkpoint=auto takes the newest "
-            "finished CorrFlow run.",
+            "No checkpoint is given, so no learned features are used; checkpoint=auto takes the "
+            "newest finished CorrFlow run.",
             markup=False,
         )
     encoder = choose_encoder(
@@ -81,7 +81,7 @@ def propagate(cfg: DictConfig) -> None:
                 job.run(encoder, folder, device=device, progress=show)
         except BaseException:
             if done > 1:
-                console.print(f"The first {done} frames stay in {folder}", markup=False)
+                console.print(f"The first {done} frames are in {folder}", markup=False)
             raise
     for name in ("masks", "points.json", "overlay.mp4"):
         if (folder / name).exists():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from selfsup_motion.errors import CheckpointError
 
-_ADVICE = "copy it again from where it came from, or use another checkpoint"
+_ADVICE = "copy it again from its source, or use another checkpoint"
 _CONTENTS = "its table of contents"
 _FOLDER = 0x10  # attribute of a record in a zip file
 
@@ -35,7 +35,7 @@ def read_file(path: Path) -> Any:
             return safetensors.torch.load_file(path)
         except safetensors.SafetensorError as error:
             raise CheckpointError(
-                f"{path}: refused, the file is no complete safetensors."
+                f"{path}: refused, the file is not a complete safetensors file."
             ) from error
     wrong = _wrong_record(path) if _is_zip(path) else None
     if wrong is not None and not _is_tensor(wrong):

@@ -59,7 +59,7 @@ def find_network(content: Any, key: str | None, path: Path) -> Network:
     key = key.strip(".") or None if key is not None else None
     everything, place = _flat(content), _usual_place(content)
     if not everything:
-        raise CheckpointError(f"{path}: no checkpoint, it holds no weights.")
+        raise CheckpointError(f"{path}: not a checkpoint, it has no weights.")
     inside = _flat(place)
     if key is None:
         direct = {str(name): v for name, v in place.items() if isinstance(v, Tensor)}
@@ -74,7 +74,7 @@ def find_network(content: Any, key: str | None, path: Path) -> Network:
         alone = "its network has no name of its own, leave the key out."
         raise CheckpointError(f"{path}: no weights are called {key} in it; {choice or alone}")
     if choice:
-        which = f"{key} is no network by itself" if key else "no network in the usual place"
+        which = f"{key} alone is not a network" if key else "no network in the usual place"
         raise CheckpointError(f"{path}: {which}; {choice}")
     known = ", ".join(kind.name for kind in FORMATS)
     raise CheckpointError(

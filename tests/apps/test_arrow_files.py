@@ -44,7 +44,7 @@ def test_files_hold_a_list_an_object_or_several_sets(file):
 
 def test_an_arrow_of_no_length_is_told():
     (made,) = arrow_sets([[1, 2, 3, 4], [9, 9, 0, 0]], [[5, 5]], SIZE)
-    assert made.notes == ("arrows: arrow 2 of length zero: taken for a pin, which stays.",)
+    assert made.notes == ("arrows: arrow 2 has length zero and is used as a pin.",)
     assert arrow_sets([[1, 2, 3, 4]], [[5, 5]], SIZE)[0].notes == ()
 
 
@@ -93,7 +93,7 @@ def test_an_arrow_may_end_outside_of_the_photo():
     ("content", "told"),
     [
         ("[[1, 2, 3", r"arrows\.json: no JSON file in UTF-8 \("),
-        ('{"a": [[1, 2, 3, 4]], "a": [[5, 6, 7, 8]]}', r"the name 'a' is there twice"),
+        ('{"a": [[1, 2, 3, 4]], "a": [[5, 6, 7, 8]]}', r"the name 'a' occurs twice"),
         ([1, 2, 3, 4], r"expected a list of .*, got a single one: write \[\[1, 2, 3, 4\]\]"),
         ("[[1, 2, 3, 1" + "0" * 400 + "]]", r"arrows\.json: entry 1 is \[1, 2, 3, 1000"),
         ([[1, 2, 3, 4], [5, 6]], r"arrows\.json: entry 2 is \[5, 6\], expected \[x, y, dx, dy\]"),

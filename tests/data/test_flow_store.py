@@ -37,7 +37,7 @@ def store(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("flow")
     outcome = prepare("flow", root=videos, output=output, strides=[3, 1])
     assert (outcome.good, outcome.bad) == (3, {"too short": 1})
-    assert outcome.lines[0].endswith("24 pairs with flow of 3 videos")  # 15 at 1, 9 at 3
+    assert outcome.lines[0].endswith("flow of 24 pairs of frames, from 3 videos")  # 15 at 1, 9 at 3
     return output
 
 

@@ -79,7 +79,7 @@ def test_what_may_look_otherwise_than_meant_is_told(animate, cmp_checkpoint, cap
     assert len(notes) == 3
     assert "arrow 2 of length zero: taken for a pin" in notes[0]
     assert "the longest arrow, 40 px, is longer than what the network knows (" in notes[1]
-    assert "show double edges; loop=back goes there and back without." in notes[2]
+    assert "show double edges; loop=back goes there and back without them." in notes[2]
     close = (
         "arrows=[[30,20,1,0]]",
         "pins=[[31,20],[40,40]]",

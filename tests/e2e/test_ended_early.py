@@ -169,7 +169,7 @@ def test_finished_sequences_stay_and_are_taken_over(command, folder, capsys, mon
     monkeypatch.setattr(davis2017, "write_mask", ends_in_the_second)
     assert command("evaluate", *arguments, "paths.output_dir=run") in (2, 130, 143)
     told = capsys.readouterr()
-    assert "What is finished stays in run; go on with resume=run" in told.out
+    assert "Finished results stay in run; go on with resume=run" in told.out
     assert not Path("run/.lock").exists()
     stamps = {path: path.stat().st_mtime_ns for path in Path("run/results/cat").iterdir()}
     assert len(stamps) == 3

@@ -197,7 +197,7 @@ def test_resumed_run_keeps_what_is_finished(evaluate, folder, capsys):
         assert Path("run/results/dog/00003.png").read_bytes() == whole
         assert Path("run/results/cat/00001.png").stat().st_mtime_ns == stamp
     assert evaluate(*DAVIS, "resume=run", "propagator.radius=3") == 2
-    assert "resume=run: its run had another propagator and task" in capsys.readouterr().err
+    assert "resume=run: its run used another propagator and task" in capsys.readouterr().err
 
 
 def test_sequence_of_one_frame_is_followed_but_not_scored(evaluate, folder, capsys):
@@ -369,8 +369,8 @@ def test_wrong_file_is_named_in_one_sentence(evaluate, folder, capsys, kind, exp
         ([*DAVIS, "device=cuda"], "device=cuda: there is no CUDA device"),
         (["task=jhmdb", "data=davis2017", *DAVIS[1:]], "cat: has no keypoints"),
         ([*DAVIS, "task.attributes=no.yaml"], "task.attributes=no.yaml: there is no such file."),
-        ([*DAVIS[:2], "encoder=r3d8"], "SmallResNet3d is one of clips"),
-        (["task=jhmdb", "data=toy", "encoder=r3d8"], "SmallResNet3d is one of clips"),
+        ([*DAVIS[:2], "encoder=r3d8"], "SmallResNet3d is an encoder of clips"),
+        (["task=jhmdb", "data=toy", "encoder=r3d8"], "SmallResNet3d is an encoder of clips"),
         ([*DAVIS, "task.baselines=[random]"], "task.baselines=[random]: expected"),
     ],
 )  # fmt: skip

@@ -22,7 +22,7 @@ def test_nan_stops_the_run_before_it_reaches_the_weights(tiny, folder):
     with pytest.raises(UserError) as caught:
         tiny("method.nan_at=[5]", "paths.output_dir=run")
     told = str(caught.value)
-    assert told.startswith("Step 5: the loss is nan; the step was not made, the last good")
+    assert told.startswith("Step 5: the loss is nan; the step was not taken, the last good")
     assert "run/checkpoints/last.ckpt" in told
     assert "callbacks.non_finite.action=skip" in told
     state = torch.load("run/checkpoints/last.ckpt", weights_only=True)
@@ -59,7 +59,7 @@ def test_skipped_steps_change_nothing_and_are_counted(tiny, folder):
 
 def test_too_many_skipped_steps_in_a_row_end_the_run(tiny, folder):
     skip = ("callbacks.non_finite.action=skip", "callbacks.non_finite.max_in_a_row=2")
-    with pytest.raises(UserError, match="Step 5: the loss is nan for the 3th time in a row"):
+    with pytest.raises(UserError, match="Step 5: the loss is nan, 3 times in a row"):
         tiny(*skip, "method.nan_at=[3,4,5]")
 
 

@@ -21,7 +21,7 @@ def prepare(command: Callable[..., int]) -> Callable[..., int]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "What is to be prepared? Add one of these:\n  prepare=flow"),
+        ([], "Choose a job, one of these:\n  prepare=flow"),
         (["prepare=indx"], "there is no such prepare, did you mean index?"),
         (["prepare=index", "prepare.rot=3"], "Unknown key prepare.rot: did you mean prepare.root?"),
         (["prepare=index"], "prepare.root is not set"),
@@ -60,12 +60,12 @@ def test_shards_of_a_job_merge(prepare, folder, capsys):
     common = ("prepare=index", "prepare.root=videos", "prepare.output=index")
     assert prepare(*common, "prepare.shard=1/2") == 0
     told = capsys.readouterr().out
-    assert "Did 3; in all 3 good, 0 bad" in told
-    assert "3 are left to other shards" in told
+    assert "Processed 3. In total: 3 good, 0 bad." in told
+    assert "Left for other shards: 3." in told
     assert not Path("index/index.npz").exists()
     assert prepare(*common, "prepare.shard=2/2") == 0
     told = capsys.readouterr().out
-    assert "Did 3; in all 5 good, 1 bad: 1 empty" in told
+    assert "Processed 3. In total: 5 good, 1 bad (1 empty)." in told
     assert "data=videos data.root=videos data.index=index" in told
     assert len(VideoIndex.load(Path("index"))) == 5
     assert Path("index/bad_files.csv").read_text().splitlines()[1].startswith("bad.mp4,empty,")

@@ -139,7 +139,7 @@ def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
         (["video=void", f"mask={MASK}"], "void holds no images"),
         ([f"video={FRAMES}", "mask=no.png"], "mask=no.png: there is no such file."),
         ([f"video={FRAMES}", "mask=davis"], "mask=davis: expected a file, this is a folder."),
-        ([f"video={FRAMES}", "encoder=r3d8", f"mask={MASK}"], "SmallResNet3d is one of clips"),
+        ([f"video={FRAMES}", "encoder=r3d8", f"mask={MASK}"], "SmallResNet3d is an encoder"),
         ([f"video={FRAMES}", "mask=empty.png"], "empty.png: is empty, there is nothing to follow"),
         ([f"video={FRAMES}", "mask=small.png"], "small.png: the mask is 10x10 pixels, the frames"),
         ([f"video={FRAMES}", "mask=photo.png"], "photo.png: expected a value for each object"),

@@ -54,7 +54,7 @@ def test_array_tasks_take_their_shares(folder):
         array = {"SLURM_ARRAY_TASK_ID": task, "SLURM_ARRAY_TASK_COUNT": "2"}
         done = run("prepare_kinetics.sh", "videos", "index", **array)
         assert done.returncode == 0, done.stderr
-    assert "Did 1; in all 3 good" in done.stdout
+    assert "Processed 1. In total: 3 good" in done.stdout
 
 
 def test_a_slurm_array_prepares_anything(folder):
@@ -73,7 +73,7 @@ def test_a_slurm_array_prepares_anything(folder):
         done = run("slurm/prepare_array.sh", "frames", *settings, **slurm)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
-    assert "Did 2; " in outputs[0]
-    assert "left to other shards" in outputs[1]
-    assert "Did 2; in all 5 good" in outputs[2]
+    assert "Processed 2. " in outputs[0]
+    assert "Left for other shards" in outputs[1]
+    assert "Processed 2. In total: 5 good" in outputs[2]
     assert len((folder / "frames/frames.csv").read_text().splitlines()) == 5

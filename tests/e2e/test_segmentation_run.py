@@ -129,7 +129,7 @@ def test_encoders_of_the_authors_form_are_read_for_alexnet(tmp_path):
     path = tmp_path / "convert_iter_70000.pth.tar"
     torch.save({k: v for k, v in theirs.state_dict().items() if "num_batches" not in k}, path)
     encoder = load_encoder(path)
-    assert load_report(encoder) == f"{path}: 44 tensors, all that the AlexNetEncoder has"
+    assert load_report(encoder) == f"{path}: 44 tensors, all of the AlexNetEncoder"
     assert all(torch.equal(v, encoder.state_dict()[k]) for k, v in theirs.state_dict().items())
 
 
@@ -150,7 +150,7 @@ def test_encoders_of_the_authors_form_are_read_for_alexnet(tmp_path):
         (["data.classes.names=[ground,thing]"], "has class 7: expected 0 to 1, or 255 for void"),
         (["data.val.images=other"], "voc/other/2007_2.jpg 9x8: expected the same size"),
         (["view.labels=parts"], "has no labels 'parts'"),
-        (["device=cpu"], "device=cpu: task=voc2012_seg trains, say trainer=cpu."),
+        (["device=cpu"], "device=cpu: task=voc2012_seg trains, use trainer=cpu."),
         (["overlay=true"], "task=voc2012_seg draws figures anyway, leave it out."),
         (["method.head.hiden=3"], "did you mean method.head.hidden?"),
     ],

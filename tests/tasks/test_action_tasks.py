@@ -357,7 +357,10 @@ def test_the_task_scores_videos_and_clips_and_takes_features_over(tmp_path, capl
         again = task.run(MeanColour(), out, reuse=True, progress=lambda *now: seen.append(now))
         assert again == metrics
         assert len(seen) == len(parts[1].names)
-        assert caplog.messages[0] == f"{file} is damaged, or of other videos: computed again."
+        assert (
+            caplog.messages[0]
+            == f"{file} is damaged or belongs to other videos; it is computed again."
+        )
 
 
 def test_the_untrained_encoder_stands_beside_and_videos_are_decoded_once(

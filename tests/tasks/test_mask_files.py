@@ -331,7 +331,7 @@ def test_annotations_of_coco_are_objects(tmp_path):
     np.testing.assert_array_equal(found == 1, ONE == 1)
     assert (found[:, 50:54] == 2).all()
     assert describe_objects(found, reader.object_names) == "2 objects (1 cat, 2 cat)"
-    with pytest.raises(UserError, match="has 2 images, of which none is called other"):
+    with pytest.raises(UserError, match="has 2 images, and none of them is called other"):
         read_mask(path, "other")
 
 

@@ -95,7 +95,7 @@ def test_wrong_settings_are_refused_before_an_encoder_is_read(overrides, expecte
 
 def test_encoders_of_clips_are_refused():
     encoder = build(compose(["encoder=r3d8"], config_name="evaluate").encoder, "encoder")
-    with pytest.raises(UserError, match="SmallResNet3d is one of clips"):
+    with pytest.raises(UserError, match="SmallResNet3d is an encoder of clips"):
         judged(encoder, auto(), layer=None, precision="32", device="cpu", folder=None)
 
 

@@ -264,7 +264,7 @@ def test_alexnets_are_read_at_stride_32():
     [
         (AlexNetEncoder(out_channels=8), {}, "method.stride=8: .* AlexNetEncoder has stride 32"),
         (None, {"layer": "layer1"}, "method.stride=8: layer1 of this ResNetEncoder has stride 4"),
-        (SmallResNet3d(width=4, widths=[8], strides=[(1, 2)]), {}, "is one of clips"),
+        (SmallResNet3d(width=4, widths=[8], strides=[(1, 2)]), {}, "is an encoder of clips"),
         (None, {"window": 32, "window_step": 40}, "method.window_step=40: expected 1 to"),
     ],
 )

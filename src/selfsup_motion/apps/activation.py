@@ -211,8 +211,8 @@ def load_mosi(path: Path, device: str, key: str | None = None) -> tuple[MoSI, in
         raise CheckpointError(f"checkpoint={error}") from error
     if not isinstance(method, MoSI):
         raise UserError(
-            f"checkpoint={path}: it holds a {type(method).__name__}, and only MoSI names motions; "
-            "train one with python -m selfsup_motion.train experiment=mosi."
+            f"checkpoint={path}: it holds a {type(method).__name__}, and only MoSI classifies "
+            "motions; train one with python -m selfsup_motion.train experiment=mosi."
         )
     try:
         view = read_checkpoint(path)[KEY]["config"].get("view") or {}

@@ -82,7 +82,7 @@ class Animation:
         if short_side is not None and short_side < 1:
             raise UserError(f"short_side={short_side}: expected at least 1 pixel.")
         if not formats:
-            raise UserError(f"formats is empty: take some of {', '.join(get_args(Format))}.")
+            raise UserError(f"formats is empty: choose from {', '.join(get_args(Format))}.")
         self.image, self.arrows, self.pins = image, arrows, pins
         self.checkpoint, self.checkpoint_key = checkpoint, checkpoint_key
         self.short_side, self.device = short_side, device
@@ -143,7 +143,7 @@ class Animation:
         if self.loop == "seamless" and far > _FADE:
             yield (
                 "loop=seamless blends the end of the motion with its beginning: things that move "
-                f"{far:.0f} px apart show double edges; loop=back goes there and back without."
+                f"{far:.0f} px apart show double edges; loop=back goes there and back without them."
             )
 
 

@@ -151,14 +151,14 @@ class Annotation:
             points = np.concatenate([every.positive, every.negative])
             square = None if self.zoom is None else zoom_square(points, size, self.zoom)
             if square is not None:
-                place, looked_at = "square that was looked at", square[2] ** 2
+                place, looked_at = "part of the photo", square[2] ** 2
             share = np.count_nonzero(own) / looked_at
             few = _NOTHING * np.count_nonzero(dots(one.positive, size))
             if share > _ALL:
                 told = f"covers {share:.0%} of the {place}: add negative points or raise threshold"
                 told += "" if square is None else ", or zoom less"
             elif np.count_nonzero(own) < few:
-                told = "is hardly more than the points themselves: add points or lower threshold"
+                told = "is hardly larger than the points: add points or lower threshold"
             else:
                 continue
             lines.append(f"doubtful: the mask of object {number} {told}.")

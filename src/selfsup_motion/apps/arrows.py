@@ -71,14 +71,14 @@ def arrow_sets(arrows: str | Rows, pins: Rows, size: tuple[int, int]) -> list[Ar
         check_inside(moving, place, size, "arrow")
         check_inside(still, f"{place} (pins)", size, "pin")
         if not moving[:, 2:].any():
-            raise UserError(f"{place}: no arrow that is longer than zero, so nothing would move.")
+            raise UserError(f"{place}: all arrows have length zero, so nothing would move.")
         still = np.concatenate([still, np.zeros_like(still)], 1)
         rows = np.concatenate([moving, still]).astype(np.float32)
         names = [f"arrow {n + 1}" for n in range(len(moving))]
         names += [f"pin {n + 1}" for n in range(len(still))]
         _check_agreement(rows, names, place, size)
         pins_too = [who for who, row in zip(names, moving, strict=False) if not row[2:].any()]
-        note = f"{place}: {', '.join(pins_too)} of length zero: taken for a pin, which stays."
+        note = f"{place}: {', '.join(pins_too)} has length zero and is used as a pin."
         sets.append(ArrowSet(name, rows[:, :2], rows[:, 2:], (note,) if pins_too else ()))
     return sets
 
@@ -99,7 +99,7 @@ def _check_agreement(
         if (rows[other, 2:] != rows[number, 2:]).any():
             raise UserError(
                 f"{place}: {names[other]} and {names[number]} begin on the same pixel, x={x}, "
-                f"y={y}, and say different things: leave one of them out."
+                f"y={y}, but contradict each other: leave one of them out."
             )
 
 
@@ -113,16 +113,16 @@ def read_json(path: str, key: str, example: str) -> Any:
             f"{key}={path}: {error.strerror}; give a JSON file, or a list as in {key}={example}."
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no JSON file in UTF-8 ({error}).") from error
+        raise UserError(f"{path}: not a JSON file in UTF-8 ({error}).") from error
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of a name that is there twice, one would be lost without a word."""
+    """A JSON object; of a name that occurs twice, one would be lost without a word."""
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise json.JSONDecodeError(f"the name {twice!r} is there twice", "", 0)
+        raise json.JSONDecodeError(f"the name {twice!r} occurs twice", "", 0)
     return content
 
 
@@ -144,7 +144,7 @@ def _part(name: str, part: Any, place: str) -> tuple[str, str, Any, Any]:
             f"{short(part)}."
         )
     if name and not re.fullmatch(r"[\w-]+", name):
-        raise UserError(f"{place}: a set is named by letters, digits, - and _.")
+        raise UserError(f"{place}: names of sets may only have letters, digits, - and _.")
     return name, place, part["arrows"], part.get("pins", [])
 
 

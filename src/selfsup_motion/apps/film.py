@@ -76,8 +76,8 @@ class _Mp4:
         if not self._started:
             if max(frame.shape) > _MP4_MAX_SIDE:
                 raise UserError(
-                    f"formats: an MP4 holds at most {_MP4_MAX_SIDE} pixels a side, not {width}x"
-                    f"{height}; set max_side."
+                    f"formats: an MP4 may have at most {_MP4_MAX_SIDE} pixels per side, not "
+                    f"{width}x{height}; set max_side."
                 )
             self._stream.height, self._stream.width = frame.shape[:2]
             self._started = True
@@ -100,7 +100,7 @@ class _Kept:
     def add(self, frame: Frame) -> None:
         if self._path.suffix == ".webp" and max(frame.shape) > _WEBP_MAX_SIDE:
             raise UserError(
-                f"formats: a WebP holds at most {_WEBP_MAX_SIDE} pixels a side; set max_side."
+                f"formats: a WebP may have at most {_WEBP_MAX_SIDE} pixels per side; set max_side."
             )
         picture = Image.fromarray(frame)
         self._frames.append(picture.quantize() if self._path.suffix == ".gif" else picture)

@@ -25,9 +25,9 @@ def beyond_the_known(weights: Weights, image: Tensor, arrows: ArrowSet) -> str |
         return None
     step = STEP * min(image.shape[-2:])
     return (
-        f"the longest arrow, {longest:.0f} px, is longer than what the network knows "
-        f"({limit / scale:.0f} px on this photo): it was asked for {step:.0f} px, and its answer "
-        f"is lengthened {longest / step:.1f} times, which may stretch and tear."
+        f"the longest arrow, {longest:.0f} px, is longer than any motion that the network can "
+        f"predict ({limit / scale:.0f} px on this photo): its prediction for {step:.0f} px is "
+        f"scaled up {longest / step:.1f} times, which may stretch or tear the image."
     )
 
 

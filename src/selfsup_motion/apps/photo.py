@@ -80,6 +80,6 @@ def _alpha(data: bytes, name: str) -> NDArray[np.uint8] | None:
 
 def _too_large(name: str, size: str = "") -> str:
     return (
-        f"{name}: a photo{size} has more than {MAX_MEGAPIXELS} megapixels, which is more than fits "
-        "into memory as moving pictures: shrink the file first."
+        f"{name}: a photo{size} has more than {MAX_MEGAPIXELS} megapixels, which is too large to "
+        "animate in memory: make the photo smaller first."
     )

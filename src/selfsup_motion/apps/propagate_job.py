@@ -115,7 +115,7 @@ class Propagate:
             raise UserError(f"mask={path}: is a folder, give the mask of the first frame in it.")
         reader = MaskReader([path], self.names[0])
         mask = reader.read(path)
-        void = " but for void (255)" if (mask == VOID).any() else ""
+        void = " except for void (255)" if (mask == VOID).any() else ""
         mask[mask == VOID] = 0
         if not mask.any():
             raise UserError(f"{path}: is empty{void}, there is nothing to follow.")

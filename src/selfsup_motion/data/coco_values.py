@@ -37,9 +37,7 @@ def text(entry: Mapping[str, Any], key: str) -> str:
     """A text that is not empty. Raises `EntryError`."""
     value = entry.get(key)
     if not isinstance(value, str) or not value:
-        given = (
-            f"no {key}" if value in (None, "") else f"the {key} {_shown(value)}, expected a text"
-        )
+        given = f"no {key}" if value in (None, "") else f"the {key} {_shown(value)}, expected text"
         raise EntryError(f"has {given}")
     return value
 

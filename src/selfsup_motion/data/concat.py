@@ -40,7 +40,9 @@ class ConcatSource:
                 own (`ClipShards` with `shuffle_shards`).
         """
         if not sources or not all(len(source) for source in sources.values()):
-            raise UserError("A concatenation needs sources, and videos in each of them.")
+            raise UserError(
+                "A concatenation needs at least one source, and every source needs videos."
+            )
         if weights is not None and (
             weights.keys() != sources.keys() or not all(w > 0 for w in weights.values())
         ):
@@ -50,7 +52,7 @@ class ConcatSource:
             )
         for name, source in sources.items():
             if getattr(source, "blocks", None) is not None:
-                raise UserError(f"Source {name}: shuffle_shards cannot be kept in a concatenation.")
+                raise UserError(f"Source {name}: shuffle_shards cannot be used in a concatenation.")
         self.sources = dict(sources)
         lengths = [len(source) for source in sources.values()]
         if weights is None:
@@ -82,14 +84,13 @@ class ConcatSource:
         """
         if not sources:
             raise UserError(
-                "data.sources is empty: name the sources to be put together, as conf/data/mix.yaml "
-                "shows."
+                "data.sources is empty: name the sources to combine, as conf/data/mix.yaml shows."
             )
         made: dict[str, Source] = {}
         for name, make in sources.items():
             if not callable(make):
                 raise UserError(
-                    f"data.sources.{name} must say _target_, the class of a source, and "
+                    f"data.sources.{name} must have _target_, the class of a source, and "
                     "_partial_: true, so that it can be built for training and for validation."
                 )
             try:

@@ -131,7 +131,9 @@ class VideoFile:
             for key, group in groupby(zip(keys.tolist(), wanted, strict=True), lambda x: x[0]):
                 self._read_group(max(key, 0), [index for _, index in group], short_side, found)
         if len({image.shape for image in found.values()}) > 1:
-            raise self._refusal(f"{self.name} changes its picture size; set short_side and crop.")
+            raise self._refusal(
+                f"{self.name} has frames of different sizes; set short_side and crop."
+            )
         return np.stack([found[index] for index in indices])
 
     def stream(self, short_side: int | None = None) -> Iterator[NDArray[np.uint8]]:
@@ -165,7 +167,7 @@ class VideoFile:
                 f"{self.name} cannot be opened: {_reason(error)}.", "missing"
             ) from error
         if not stat.S_ISREG(status.st_mode):  # opening a pipe waits for ever
-            raise self._refusal(f"{self.name} cannot be opened: it is no file.", "not a file")
+            raise self._refusal(f"{self.name} cannot be opened: it is not a file.", "not a file")
         if status.st_size == 0:
             raise self._refusal(f"{self.name} cannot be opened: it is empty.", "empty")
 
@@ -182,7 +184,7 @@ class VideoFile:
             raise self._refusal(f"{self.name} has no video stream.", "no video")
         if stream.codec_context is None:  # whatever the annotations say
             self._container.close()
-            raise self._refusal(f"{self.name} is in a format that nothing here decodes.")
+            raise self._refusal(f"{self.name} has a format that cannot be decoded here.")
         if stream.width * stream.height > MAX_PIXELS:
             self._container.close()
             raise self._refusal(
@@ -267,7 +269,7 @@ class VideoFile:
         """Decode frames between one key frame and the next."""
         pts = {int(self.table.pts[index]): index for index in indices}
         last = max(pts)
-        reason = "no picture comes out of the decoder"
+        reason = "the decoder returns no frame"
         # a key frame from which decoding cannot begin (gradual refresh): begin further ahead
         for start in dict.fromkeys([key, max(key - 1, 0), 0]):
             try:
@@ -326,7 +328,7 @@ class VideoFile:
         self, wanted: list[int], short_side: int | None, found: dict[int, NDArray[np.uint8]]
     ) -> None:
         remaining = set(wanted)
-        reason = "no picture comes out of the decoder"
+        reason = "the decoder returns no frame"
         try:
             self._restart()
             for index, frame in enumerate(self._container.decode(self._stream)):

@@ -98,8 +98,8 @@ def find_files(
         there = ", ".join(f"{count} × {extension}" for extension, count in others.most_common(5))
         raise UserError(
             f"The folder {root} holds no {what} ({' '.join(extensions)}), only {there}: set "
-            f"{key} to another folder, or {key.partition('.')[0]}.extensions to what your files "
-            "are called."
+            f"{key} to another folder, or {key.partition('.')[0]}.extensions to the extensions of "
+            "your files."
         )
     return sorted(found)
 

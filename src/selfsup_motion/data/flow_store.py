@@ -65,7 +65,7 @@ class FlowStore:
         except OSError as error:
             raise UserError(
                 f"data.flow_root={root} holds no finished flow ({NAME}: {error.strerror}): make it "
-                "with `python -m selfsup_motion.prepare prepare=flow`, all its shards."
+                "with `python -m selfsup_motion.prepare prepare=flow`, including all its shards."
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.root / NAME} is damaged: make the flow again.") from error
@@ -134,6 +134,6 @@ def _check_proportions(file: str, key: str, stored: tuple[int, ...], size: tuple
     if abs(scale[0] - scale[1]) * min(stored) > 1 + max(scale):
         raise ClipReadError(
             f"{file} is {stored[1]}×{stored[0]}, its frames are {size[1]}×{size[0]}: it was made "
-            "of other pictures.",
+            "from other images.",
             file=key,
         )

@@ -49,7 +49,7 @@ def find_lists(root: Path, split: Literal["train", "val"]) -> list[Path]:
         held_out = next((part for part in HELD_OUT if part in found), None)
         part = "train" if split == "train" else held_out
         if part == "test":
-            log.info("%s has no list for validation: test is taken.", root / folder)
+            log.info("%s has no list for validation: test is used.", root / folder)
         files = found.get(part or "", [])
         # trainval.txt has train.txt once more
         return [path for path in files if path.stem == part] or files
@@ -133,7 +133,7 @@ class FolderList:
             UserError: there is none.
         """
         if not root.is_dir():
-            raise UserError(f"{root} is no folder: set data.root to a folder of frame folders.")
+            raise UserError(f"{root} is not a folder: set data.root to a folder of frame folders.")
         found: list[tuple[str, int]] = []
         for folder, subfolders, names in os.walk(root, followlinks=True):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]

@@ -100,8 +100,8 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 def _unknown(key: str, problem: str) -> ClipReadError:
     return ClipReadError(
-        f"{key}: the order of the frames cannot be told: {problem}. Rename the frames, or move "
-        "what is no frame to another folder.",
+        f"{key}: the order of the frames is unclear: {problem}. Rename the frames, or move "
+        "files that are not frames to another folder.",
         file=key,
         reason="unknown order",
     )
@@ -127,7 +127,7 @@ def _check_stems(stems: Mapping[str, str], key: str) -> None:
         if stem in seen:
             raise ClipReadError(
                 f"{key} has {shown(seen[stem])} and {shown(name)}, and only one of them can be the "
-                "frame: move masks, or whatever is no frame, to another folder.",
+                "frame: move masks, or other files that are not frames, to another folder.",
                 file=key,
                 reason="two images of one name",
             )

@@ -103,7 +103,9 @@ class FrameFolder(ThreadLocal):
         self._flow = None if self._stored else in_workers(flow, flow_preset, flow_check)
         self._first_only = False
         if not self.root.is_dir():
-            raise UserError(f"The folder {root} does not exist: set data.root to that of the data.")
+            raise UserError(
+                f"The folder {root} does not exist: set data.root to the folder of the data."
+            )
         if layout == "folders" and val_lists is not None and lists is None:
             raise UserError("data.val_lists is set without data.lists: set both.")
         given = val_lists if split == "val" and val_lists is not None else lists
@@ -126,7 +128,7 @@ class FrameFolder(ThreadLocal):
         """Why clips have no flow; None if they have."""
         if self._stored or self._flow is not None:
             return None
-        return "these frames come without: set data.flow to stored or dis"
+        return "these frames come without it: set data.flow to stored or dis"
 
     @property
     def folders(self) -> PathList:

@@ -101,7 +101,7 @@ class Choice:
         """Log what is done instead of what the settings say."""
         if self.train == self.val:
             log.warning(
-                "A single video can be used, %s: it is validated on what it is trained on, give "
+                "Only one video can be used, %s. It is used for training and validation: set "
                 "data.val_root for more than a trial.",
                 video_name(val, 0),
             )

@@ -143,6 +143,6 @@ class VideoIndex(Sequence[VideoInfo]):
             NotImplementedError, RuntimeError, zlib.error,
         ) as error:  # fmt: skip
             raise UserError(
-                f"{name} is no index, or damaged ({error}): make it again with "
+                f"{name} is not an index or is damaged ({error}): make it again with "
                 "`python -m selfsup_motion.prepare`."
             ) from error

@@ -267,7 +267,7 @@ class TrainLoader:
         ]
         if changed:
             log.warning(
-                "The resumed run sees other batches than the interrupted one would have: %s.",
+                "The resumed run gets other batches than the interrupted run would have: %s.",
                 ", ".join(changed),
             )
 

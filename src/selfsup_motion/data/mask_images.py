@@ -81,7 +81,7 @@ def decode_mask(path: Path) -> MaskImage:
         ) from error
     if pages > 1:
         raise UserError(
-            f"{path}: holds {pages} pictures, expected the mask of one frame; save that one alone."
+            f"{path}: holds {pages} images, expected the mask of one frame; save only that one."
         )
     lossy = image.format in ("JPEG", "MPO", "JPEG2000")
     if image.mode == "P":
@@ -174,7 +174,7 @@ def _array(data: bytes, path: Path) -> Values:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ClipReadError(f"{path} is no array of NumPy's: {error}.", file=str(path)) from error
+        raise ClipReadError(f"{path} is not a NumPy array: {error}.", file=str(path)) from error
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: expected numbers, got an array of {array.dtype}.")
     return whole_numbers(array, path)
@@ -209,7 +209,7 @@ def _with_alpha(rgba: NDArray[np.uint8]) -> MaskImage:
     drawn = used(pack(rgb)[opaque])
     if 1 < len(drawn) <= _MANY_COLOURS:
         drawing = _coloured(np.where(opaque[..., None], rgb, 0), lossy=False)
-        drawing.notes.append("what is transparent is taken as the background")
+        drawing.notes.append("transparent parts are used as background")
         return drawing
-    note = "its alpha channel is taken as the mask"
+    note = "its alpha channel is used as the mask"
     return MaskImage("grey", alpha.astype(np.int32), notes=[note])

@@ -358,7 +358,7 @@ def _deferred(view: View, flow: FlowName | None) -> View:
     """What the view makes in the workers when flow comes later."""
     if not isinstance(view, DeferredFlow):
         raise UserError(
-            f"data.flow={flow} estimates flow on the device, which {type(view).__name__} cannot "
-            "wait for: set data.flow=dis."
+            f"data.flow={flow} estimates flow on the device, which {type(view).__name__} does not "
+            "support: set data.flow=dis."
         )
     return view.pair

@@ -229,7 +229,7 @@ class Parts:
         kept |= frozenset(mine)
         if len(paths) == len(free) == 1 and split == "val" and val_share is not None:
             log.warning(
-                "%s holds a single %s: it is validated on what it is trained on, give "
+                "%s holds a single %s, which is used for training and validation: set "
                 "data.val_root for more than a trial.",
                 root,
                 what,

@@ -81,7 +81,7 @@ class _SpacedClips:
         if self.fps is not None:
             if info.fps is None:
                 raise ClipReadError(
-                    f"{info.key} does not tell its frame rate: sample it by stride instead of fps.",
+                    f"{info.key} has no frame rate: sample it by stride instead of fps.",
                     file=info.key,
                     reason="no frame rate",
                 )

@@ -123,7 +123,7 @@ class ClipShards(ThreadLocal):
         """Why clips have no flow; None if they have."""
         if self._stored or self._flow is not None:
             return None
-        return "these shards are read without: set data.flow to stored or dis"
+        return "these shards are read without it: set data.flow to stored or dis"
 
     def first_frame_only(self) -> ClipShards:
         """The same clips without the frame that stored flow leads to."""
@@ -282,7 +282,9 @@ class _Reader:
     def _damaged(self, index: int) -> ClipReadError:
         key = self._index[index].key
         shard = f"shard-{int(self._index.more['shard'][index]):06d}.tar"
-        return ClipReadError(f"{key} is damaged, or {shard} is not that of the index.", file=key)
+        return ClipReadError(
+            f"{key} is damaged, or {shard} does not belong to the index.", file=key
+        )
 
 
 def _decoded(

@@ -100,8 +100,8 @@ class _Remote:
             if not self._told:
                 self._told = True
                 log.warning(
-                    "%s sends whole shards where parts are asked for: put filecache:: before it "
-                    "to keep them.",
+                    "%s sends whole shards instead of parts: put filecache:: before the URL to "
+                    "keep them.",
                     self._root,
                 )
             return data[begin:end]

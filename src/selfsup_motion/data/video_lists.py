@@ -305,5 +305,5 @@ def _only(rows: Sequence[Row], split: str, where: str) -> list[Row]:
     if not chosen:
         known = sorted({row.split for row in rows} - {""})
         there = f"rows of {', '.join(known)}" if known else "no column of that name"
-        raise UserError(f"Of split {split} there is nothing in {where}: it has {there}.")
+        raise UserError(f"There is nothing for split {split} in {where}: it has {there}.")
     return chosen

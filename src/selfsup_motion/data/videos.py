@@ -126,7 +126,9 @@ class VideoFolder(ThreadLocal):
         if short_side is not None and short_side < 16:
             raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
         if lists is not None and val_root is not None:
-            raise UserError("data.lists and data.val_root exclude each other: set one of them.")
+            raise UserError(
+                "data.lists and data.val_root cannot be used together: set one of them."
+            )
         for name, value in (
             ("val_lists", val_lists),
             ("split", list_split),
@@ -252,7 +254,7 @@ class VideoFolder(ThreadLocal):
         """Why clips have no flow; None if they have."""
         if self._store is not None or self._flow is not None:
             return None
-        return "these videos come without: set data.flow to stored or dis"
+        return "these videos come without it: set data.flow to stored or dis"
 
     def _times(self, index: int) -> NDArray[np.float64] | None:
         """Those of the frames that count; None if they are evenly spaced."""

@@ -95,7 +95,7 @@ class CMP(pl.LightningModule):
         if feature_channels is None:
             raise UserError(
                 f"CMP needs an encoder with forward_features and feature_channels "
-                f"(encoder=resnet…), {type(encoder).__name__} does not offer them"
+                f"(encoder=resnet…), {type(encoder).__name__} does not have them"
             )
         self.motion_code = motion_code
         self.propagation = propagation(feature_channels=feature_channels, motion_code=motion_code)

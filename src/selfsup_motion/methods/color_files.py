@@ -42,8 +42,8 @@ def read_centroids(path: str | Path) -> Centroids:
         ) from error
     if content.get(_SUM) not in (None, _checksum(rows)):
         raise UserError(
-            f"method.centroids={path}: its numbers are not those that were written. If you changed "
-            f"them, remove {_SUM} from the file; else it is damaged, make it again."
+            f"method.centroids={path}: its numbers have changed since it was written. If you "
+            f"changed them, remove {_SUM} from the file; otherwise it is damaged: make it again."
         )
     return rows
 

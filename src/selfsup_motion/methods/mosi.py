@@ -98,7 +98,7 @@ class MoSI(pl.LightningModule):
         if not all(hasattr(encoder, name) for name in needed):
             raise UserError(
                 f"MoSI needs an encoder of clips (encoder=r3d8, r2d3d18, r2p1d10, …), "
-                f"{type(encoder).__name__} is one of images."
+                f"{type(encoder).__name__} is an encoder of images."
             )
         if labels not in ("joint", "x", "y", "separate"):
             raise UserError(f"method.labels={labels}: choose joint, x, y or separate.")

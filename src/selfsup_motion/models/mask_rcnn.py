@@ -71,7 +71,8 @@ class MaskRCNN(nn.Module):
         super().__init__()
         if len(anchor_sizes) != 5:
             raise ValueError(
-                f"detector.anchor_sizes needs five sizes, one a level, got {list(anchor_sizes)}"
+                f"detector.anchor_sizes needs five sizes, one for each level, got "
+                f"{list(anchor_sizes)}"
             )
         self.pyramid = FeaturePyramidNetwork(
             list(stage_channels),

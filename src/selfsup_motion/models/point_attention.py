@@ -46,7 +46,7 @@ class PointAttentionDecoder(nn.Module):
         if not isinstance(motion_code, FlowBins):
             raise ValueError(
                 f"attention over guidance points scores bins per axis (motion_code=flow_bins), not "
-                f"{type(motion_code).__name__}; the published propagation (method=cmp) can"
+                f"{type(motion_code).__name__}; use the published propagation (method=cmp)"
             )
         bins = motion_code
         evidence = PointAttention.evidence_channels

@@ -98,6 +98,6 @@ def early_channels(feature_channels: Mapping[str, int], wanted_by: str) -> tuple
     if not {"layer1", "stem"} <= feature_channels.keys():
         raise ValueError(
             f"{wanted_by} needs an encoder with features at strides 2 and 4 (encoder=resnet…); "
-            f"this one offers {', '.join(feature_channels)}"
+            f"this one has {', '.join(feature_channels)}"
         )
     return feature_channels["layer1"], feature_channels["stem"]

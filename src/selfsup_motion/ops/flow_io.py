@@ -165,7 +165,7 @@ def _decode_kitti(data: bytes, name: str) -> tuple[FloatArray, BoolArray]:
     if bgr is None:
         raise ValueError(f"{name} cannot be decoded as a PNG image: the file is damaged")
     if bgr.dtype != np.uint16 or bgr.ndim != 3 or bgr.shape[2] != 3:
-        raise ValueError(f"{name} is no KITTI flow: expected a 16-bit PNG with three channels")
+        raise ValueError(f"{name} is not KITTI flow: expected a 16-bit PNG with three channels")
     flow = (bgr[..., :0:-1].astype(np.float32) - _KITTI_ZERO) / _KITTI_SCALE
     return np.ascontiguousarray(flow.transpose(2, 0, 1)), bgr[..., 0] > 0
 

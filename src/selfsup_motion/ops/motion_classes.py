@@ -50,8 +50,8 @@ class MotionClasses:
             )
         if not decoupled and not zero:
             raise ValueError(
-                "motion.zero=false leaves stillness out of decoupled motions, coupled ones need "
-                "it: set motion.zero=true"
+                "motion.zero=false is for decoupled motions, coupled ones need a speed of zero: "
+                "set motion.zero=true"
             )
         self.levels = speeds // 2
         self.table: tuple[Speed, ...] = tuple(_published_order(self.levels, axes, decoupled, zero))

@@ -214,5 +214,5 @@ def _stored_features(file: Path, labels: NDArray[np.int64]) -> NDArray[np.float3
             return np.asarray(features, np.float32)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass
-    log.warning("%s is damaged, or of other videos: computed again.", file)
+    log.warning("%s is damaged or belongs to other videos; it is computed again.", file)
     return None

@@ -42,7 +42,7 @@ class ClipEncoder(nn.Module):
 
 
 def sees_clips(encoder: nn.Module) -> bool:
-    """Whether it is an encoder of clips; else it is one of images."""
+    """Whether it is an encoder of clips; else it is an encoder of images."""
     return hasattr(encoder, "time_stride")
 
 
@@ -55,7 +55,7 @@ def input_levels(encoder: nn.Module) -> tuple[Tensor, Tensor]:
     declared = [getattr(encoder, f"input_{name}", None) for name in ("mean", "std")]
     if any(levels is None for levels in declared):
         name = type(encoder).__name__
-        raise ValueError(f"{name} declares no input_mean and input_std: what does it see?")
+        raise ValueError(f"{name} has no input_mean and input_std, which define its input.")
     mean, std = (torch.tensor(levels, dtype=torch.float32).view(3, 1, 1) for levels in declared)
     return mean / 255, std / 255
 

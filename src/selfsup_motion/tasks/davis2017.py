@@ -200,7 +200,7 @@ def first_mask(video: LabelledVideo) -> Ids:
             f"{video.name}: the first frame ({video.frame_names[0]}) has no annotation, there is "
             "nothing to follow."
         )
-    void = " but for void" if (mask == VOID).any() else ""
+    void = " except for void" if (mask == VOID).any() else ""
     mask = np.where(mask == VOID, 0, mask).astype(np.uint8)
     if not mask.any():
         raise UserError(

@@ -135,7 +135,7 @@ class FrameFolderVideo:
                 others.append(path.name)
         if others and not found:
             raise UserError(
-                f"{self._masks}: its masks are called {others[0]} and the like, the frames "
+                f"{self._masks}: its masks have names like {others[0]}, the frames "
                 f"{self._files[0].name}; a mask has the name of its frame."
             )
         if others:

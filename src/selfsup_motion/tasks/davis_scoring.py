@@ -79,7 +79,7 @@ class DavisScores:
         if self._gaps and self._official_ids:
             log.warning(
                 "%s: the ids of the objects have gaps. With task.official_ids=true every id up to "
-                "the largest one counts as an object, and scores 1 where it is nowhere.",
+                "the largest one counts as an object, and scores 1 if it does not occur.",
                 _named(self._gaps),
             )
         elif self._gaps:
@@ -88,7 +88,7 @@ class DavisScores:
             log.warning(
                 "%s: the ids of the objects have gaps; those that the first frame shows are "
                 "scored. The official toolkit also counts the ids between them, which score 1 "
-                "where they are nowhere: J&F %.3f instead of %.3f (task.official_ids=true).",
+                "if they do not occur: J&F %.3f instead of %.3f (task.official_ids=true).",
                 _named(self._gaps), theirs, ours,
             )  # fmt: skip
         if self._late:

@@ -94,8 +94,8 @@ class FewShot:
                 self._told.add(shots)
                 log.log(
                     level,
-                    "Few-shot: %d classes have %d training and %d test videos, %d ways with %d "
-                    "shots need %d of them: left out; lower task.few_shot.ways or .queries.",
+                    "Few-shot left out: %d classes have %d training and %d test videos, but %d "
+                    "ways with %d shots need %d of them. Lower task.few_shot.ways or .queries.",
                     len(classes), shots, self.queries, self.ways, shots, self.ways,
                 )  # fmt: skip
                 continue

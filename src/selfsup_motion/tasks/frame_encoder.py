@@ -56,7 +56,7 @@ class LayerOutput:
             return reached.output
         finally:
             handle.remove()
-        raise ValueError("the encoder's forward does not pass through the layer that was asked for")
+        raise ValueError("the encoder's forward does not use this layer")
 
     @torch.inference_mode()
     def _probe(self, name: str) -> tuple[int, int]:
@@ -67,7 +67,8 @@ class LayerOutput:
         shape = tuple(features.shape)
         if len(shape) != 4 or shape[2] != shape[3] or side % shape[2]:
             raise ValueError(
-                f"{name} gives {shape} for a {side}x{side} image, which has no whole stride"
+                f"{name} gives {shape} for a {side}x{side} image, so its stride is not a whole "
+                "number"
             )
         return side // shape[2], shape[1]
 
@@ -81,7 +82,7 @@ def input_statistics(encoder: nn.Module) -> tuple[Tensor, Tensor]:
     statistics = [getattr(encoder, key, None) for key in ("input_mean", "input_std")]
     if any(s is None for s in statistics):
         raise ValueError(
-            f"{type(encoder).__name__} declares no input_mean and input_std: what does it see?"
+            f"{type(encoder).__name__} has no input_mean and input_std, which define its input."
         )
     mean, std = (torch.tensor(s, dtype=torch.float32).view(3, 1, 1) for s in statistics)
     return mean, std
@@ -122,7 +123,7 @@ class FrameEncoder(nn.Module):
         if hasattr(encoder, "time_stride"):
             raise UserError(
                 "Frames are compared by an encoder of images (encoder=resnet18, …, or a run of "
-                f"CorrFlow or CMP); {type(encoder).__name__} is one of clips."
+                f"CorrFlow or CMP); {type(encoder).__name__} is an encoder of clips."
             )
         mean, std = input_statistics(encoder)
         self.register_buffer("mean", mean, persistent=False)

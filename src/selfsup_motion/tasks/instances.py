@@ -154,7 +154,7 @@ class InstanceSegmentation(pl.LightningModule):
         metrics = strategy.broadcast(metrics)
         self.scores.reset()
         if not metrics and not self.trainer.sanity_checking:
-            raise UserError("The validation images hold no objects, so that nothing can be scored.")
+            raise UserError("The validation images have no objects, so nothing can be scored.")
         for name, value in (metrics or {}).items():
             self.log(f"val/{name}", value, prog_bar=name in ("box_ap", "mask_ap"))
 

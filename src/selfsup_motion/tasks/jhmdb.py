@@ -179,7 +179,7 @@ class Jhmdb:
     ) -> dict[str, float]:
         scored = [name for name in found if len(found[name]) > 1]
         for name in sorted(found.keys() - set(scored)):
-            log.warning("%s: not scored, its only frame was given.", name)
+            log.warning("%s: not scored: its only frame is the given one.", name)
         if not scored:
             return {}
         metrics: dict[str, float] = {}

@@ -98,7 +98,7 @@ class JhmdbVideo:
             ) from error
         except Exception as error:  # of a damaged file SciPy passes on whatever its parts raise
             raise UserError(
-                f"{self._joints}: not a whole MATLAB file with pos_img ({error})."
+                f"{self._joints}: not a complete MATLAB file with pos_img ({error})."
             ) from error
         if positions.ndim != 3 or positions.shape[:2] != (2, _JOINTS):
             raise UserError(
@@ -106,7 +106,7 @@ class JhmdbVideo:
             )
         if positions.shape[2] > len(self.frame_names):
             raise UserError(
-                f"{self._joints}: knows {positions.shape[2]} frames, there are "
+                f"{self._joints}: has {positions.shape[2]} frames, there are "
                 f"{len(self.frame_names)} images."
             )
         return positions.transpose(2, 1, 0) - 1

@@ -135,7 +135,7 @@ class MaskReader:
             raise UserError(
                 f"{paths[0].parent}: its masks are of different kinds ({examples[0].name} is "
                 f"{files[examples[0]].kind}, {examples[1].name} {files[examples[1]].kind}), which "
-                "have no ids in common; save all of them alike."
+                "have no ids in common; save all of them in the same way."
             )
         values = set[int]().union(*(seen.values for seen in files.values()))
         border = sum((seen.border for seen in files.values()), Counter[int]())
@@ -172,7 +172,7 @@ class MaskReader:
         self._by_colour = True
         if suspicion:
             self.notes.append(
-                f"{suspicion}, so that objects are told by their colours instead of by the indices"
+                f"{suspicion}, so objects are identified by their colours instead of their indices"
             )
         for path, seen in files.items():
             if seen.kind == "indexed":
@@ -186,9 +186,7 @@ class MaskReader:
         """Indexed files whose transparent index is not 0 have that as their background."""
         clear = backgrounds.pop() if len(backgrounds) == 1 else None
         if clear and any(clear in seen.values for seen in files.values()):
-            self.notes.append(
-                f"index {clear} of its palette is transparent and taken as the background"
-            )
+            self.notes.append(f"index {clear} of its palette is transparent and used as background")
             self._ids[clear] = 0
             if any(0 in seen.values for seen in files.values()):
                 self._ids[0] = clear
@@ -220,8 +218,8 @@ class MaskReader:
         assert self._levels is not None
         self.notes.append(
             f"a lossy or soft mask ({len(seen.values)} different values"
-            f"{'' if len(files) == 1 else f' in {path.name}'}); it is cut half-way between "
-            f"background and object, which makes one object"
+            f"{'' if len(files) == 1 else f' in {path.name}'}); it is thresholded half-way between "
+            f"background and object, which gives one object"
         )
 
     def _number_values(self, first: Path, values: set[int], *, grey: bool) -> None:
@@ -234,14 +232,14 @@ class MaskReader:
         if len(objects) == 1 and largest in (VOID, (1 << 16) - 1):
             self._ids[largest] = 1
             if not grey:
-                self.notes.append("255 is its only id and taken as an object, not as void")
+                self.notes.append("255 is its only id and is used as an object, not as void")
             return
         if grey and len(objects) > 1 and _evenly_spaced(objects):
             self._number(first, objects)
             return
         if VOID in objects:
             if len(objects) > 1 and grey:
-                self.notes.append("255 is taken as void, the other values as ids of objects")
+                self.notes.append("255 is used as void, the other values as ids of objects")
             objects.remove(VOID)
         if objects and objects[-1] > VOID:
             self._number(first, objects)
@@ -265,7 +263,9 @@ class MaskReader:
                     f"{first}: is a colour image without black and without another colour that "
                     "surrounds the objects: what is the background? Paint it black."
                 )
-            self.notes.append(f"{_colour(background)} is taken as the background, it surrounds all")
+            self.notes.append(
+                f"{_colour(background)} is used as background, because it surrounds all others"
+            )
         objects = sorted(values - {background})
         usual = {int(colour): index for index, colour in enumerate(pack(palette()).tolist())}
         if background == BLACK and set(objects) <= usual.keys():
@@ -279,7 +279,7 @@ class MaskReader:
         shown = [
             f"{'void' if i == VOID else i} {_colour(value)}" for i, value in sorted(ids.items())
         ]
-        self.notes.append(f"a colour image, each colour is taken as an object: {_listed(shown)}")
+        self.notes.append(f"a colour image, in which each colour is an object: {_listed(shown)}")
 
 
 def objects_of(mask: Ids) -> list[int]:
@@ -350,5 +350,5 @@ def _colour(value: int) -> str:
 
 
 def _listed(words: Sequence[str], most: int = 8) -> str:
-    more = f", … ({len(words)} in all)" if len(words) > most else ""
+    more = f", … ({len(words)} in total)" if len(words) > most else ""
     return ", ".join(words[:most]) + more

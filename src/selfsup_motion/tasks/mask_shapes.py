@@ -67,14 +67,14 @@ def read_shapes(path: Path, frame: str | None, numbers: ShapeNumbers) -> NDArray
     try:
         content = json.loads(read_bytes(path, str(path)))
     except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error}).") from error
+        raise UserError(f"{path}: is not JSON ({error}).") from error
     if isinstance(content, dict) and isinstance(content.get("shapes"), list):
         return _labelme(path, content, numbers)
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         return _coco(path, content, frame, numbers)
     raise UserError(
         f"{path}: expected the polygons of LabelMe (a mapping with shapes) or of COCO (with images "
-        "and annotations), or an image; a list of points goes to points=."
+        "and annotations), or an image; use points= for a list of points."
     )
 
 
@@ -85,7 +85,7 @@ def _labelme(path: Path, content: dict[str, Any], numbers: ShapeNumbers) -> NDAr
     for number, shape in enumerate(content["shapes"]):
         where = f"shapes[{number}]"
         if not isinstance(shape, dict):
-            raise UserError(f"{path}: {where} is no mapping.")
+            raise UserError(f"{path}: {where} is not a mapping.")
         label, group = str(shape.get("label", "object")), shape.get("group_id")
         if group is None:
             met[label] = met.get(label, 0) + 1
@@ -171,7 +171,7 @@ def _coco(
     for number, annotation in enumerate(content["annotations"]):
         where = f"annotations[{number}]"
         if not isinstance(annotation, dict):
-            raise UserError(f"{path}: {where} is no mapping.")
+            raise UserError(f"{path}: {where} is not a mapping.")
         if str(annotation.get("image_id")) != str(image.get("id")):
             continue
         label = names.get(annotation.get("category_id"), "object")
@@ -196,10 +196,10 @@ def _image(path: Path, images: Any, frame: str | None) -> dict[str, Any]:
         return dict(images[0])
     meant = [i for i in images if frame is not None and _stem(i.get("file_name")) == frame]
     if len(meant) != 1:
-        called = "" if frame is None else f" is called {frame} or more than one"
+        called = "" if frame is None else f", and {len(meant) or 'none'} of them is called {frame}"
         raise UserError(
-            f"{path}: has {len(images)} images, of which none{called}; keep only the image and "
-            "the annotations of the frame that is marked."
+            f"{path}: has {len(images)} images{called}; keep only the image and the annotations "
+            "of the frame that is marked."
         )
     return dict(meant[0])
 

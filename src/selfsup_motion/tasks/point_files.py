@@ -29,7 +29,7 @@ def read_point_list(path: Path) -> tuple[list[str], Points]:
     try:
         content = json.loads(checked(read_bytes(path, str(path)), str(path)))
     except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error}).") from error
+        raise UserError(f"{path}: is not JSON ({error}).") from error
     named = content if isinstance(content, dict) else None
     rows = list(named.values()) if named is not None else content
     try:

@@ -93,7 +93,7 @@ class Segmentation(pl.LightningModule):
         if hasattr(encoder, "time_stride"):
             raise UserError(
                 f"Segmentation needs an encoder of images (encoder=resnet50, alexnet, …), "
-                f"{type(encoder).__name__} is one of clips."
+                f"{type(encoder).__name__} is an encoder of clips."
             )
         self.encoder = encoder.eval().to(memory_format=torch.channels_last)
         for name, value in zip(("mean", "std"), input_statistics(encoder), strict=True):
@@ -186,7 +186,7 @@ class Segmentation(pl.LightningModule):
         there = matrix.sum(1) > 0
         if not there.any() and not self.trainer.sanity_checking:
             raise UserError(
-                "No pixel of the validation images has a label, so that nothing can be scored."
+                "No pixel of the validation images has a label, so nothing can be scored."
             )
         self.log("val/loss", self.val_loss.compute())
         self.log("val/miou", mean_iou(matrix), prog_bar=True)

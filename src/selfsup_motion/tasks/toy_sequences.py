@@ -30,7 +30,7 @@ class ToySequences:
         available = source.info(0).num_frames
         if (length - 1) * stride >= available:
             raise ValueError(
-                f"{length} frames, one in {stride}, do not fit the videos of {available} frames: "
+                f"{length} frames, one in {stride}, do not fit into videos of {available} frames: "
                 "lower data.sequences.length or data.stride"
             )
         self._indices = range(0, length * stride, stride)

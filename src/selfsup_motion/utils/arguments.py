@@ -86,7 +86,7 @@ def readable(arguments: Sequence[str], first: str = "") -> list[str]:
     flags, rest = split(arguments)
     names = {flag.partition("=")[0] for flag in flags}
     if len(several := [name for name in _EXCLUSIVE if name in names]) > 1:
-        raise UserError(f"{' and '.join(several)} exclude each other: leave one out.")
+        raise UserError(f"{' and '.join(several)} cannot be used together: leave one out.")
     if "--resolve" in names and not names & {"--cfg", "--help"}:
         raise UserError("--resolve goes with --cfg job, which prints the settings.")
     multirun = "--multirun" in names or "hydra.mode=MULTIRUN" in rest

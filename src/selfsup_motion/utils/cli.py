@@ -80,7 +80,9 @@ def run(main: Callable[[], object], config_name: str = "train") -> None:
     except ValueError as error:
         if not str(error).startswith("Config group override"):
             raise
-        _leave("A group takes one of its options or a list of them, null is none (see --help).", 2)
+        _leave(
+            "A group takes one of its options, a list of them, or null for none (see --help).", 2
+        )
     except KeyboardInterrupt:
         _leave("Stopped.", 130)
     finally:
@@ -97,7 +99,7 @@ def job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float |
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _leave(_signed(f"{where}no space is left on the disk, free some and go on."), 2)
+        _leave(_signed(f"{where}no space is left on the disk; free some and continue."), 2)
     except (HydraException, OmegaConfBaseException) as error:
         _leave(_signed(_reason(error)), 2)
     except RuntimeError as error:
@@ -106,7 +108,7 @@ def job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float |
         if not lost_peer(error):
             raise
         # the one that is gone has told why; the first process ends those it has started
-        _leave(_signed("another rank is gone, so this one ends."), 1)
+        _leave(_signed("another rank has ended, so this one ends too."), 1)
 
 
 def _read_arguments(first: str) -> None:

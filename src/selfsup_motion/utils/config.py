@@ -22,7 +22,7 @@ def config_dir() -> Path:
     for folder in (package / "conf", package.parents[1] / "conf"):
         if folder.is_dir():
             return folder
-    raise UserError(f"{package}: the package came without its configuration, install it again.")
+    raise UserError(f"{package}: the package lacks its configuration, install it again.")
 
 
 def compose(overrides: Sequence[str] = (), *, config_name: str = "train") -> DictConfig:

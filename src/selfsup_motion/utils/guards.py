@@ -121,15 +121,15 @@ class NonFinite(pl.Callback):
         shown = ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
         last = last_path(trainer)
         saved = f"the last good checkpoint is {last}" if last.exists() else "nothing is saved yet"
-        often = f" for the {self._in_a_row}th time in a row" if self._in_a_row > 1 else ""
+        often = f", {self._in_a_row} times in a row" if self._in_a_row > 1 else ""
         return (
             f"Step {trainer.global_step + 1}: {what}{often}"
-            f"{f' (samples {shown})' if shown else ''}; the step was not made, {saved}. Lower the "
+            f"{f' (samples {shown})' if shown else ''}; the step was not taken, {saved}. Lower the "
             "learning rate or set trainer.gradient_clip_val"
             + (
                 "."
                 if self.action == "skip"
-                else ", or go on with callbacks.non_finite.action=skip."
+                else ", or continue with callbacks.non_finite.action=skip."
             )
         )
 

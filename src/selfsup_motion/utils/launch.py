@@ -30,8 +30,8 @@ def check_devices(trainer: DictConfig) -> None:
     strategy = str(trainer.get("strategy"))
     if "spawn" in strategy or "fork" in strategy or "notebook" in strategy:
         raise UserError(
-            f"trainer.strategy={strategy}: what such processes learn does not come back to this "
-            "one, use trainer.strategy=ddp."
+            f"trainer.strategy={strategy}: weights that such processes learn are not returned to "
+            "this one, use trainer.strategy=ddp."
         )
     if trainer.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UserError(

@@ -8,7 +8,7 @@ from selfsup_motion.errors import UserError
 
 _NOTHING = "nothing would be trained"
 _ENDLESS = (
-    "training data have no end that a share could be taken of, give a number of batches or null"
+    "training data are endless, so a share of them means nothing; give a number of batches or null"
 )
 
 
@@ -58,7 +58,7 @@ def explained(text: str, trainer: DictConfig) -> str:
     share = trainer.get("limit_val_batches")
     if isinstance(share, float) and 0 < share < 1 and "val_dataloader" in text:
         return (
-            f"trainer.limit_val_batches={share:g}: of this validation that is less than one batch; "
+            f"trainer.limit_val_batches={share:g}: that is less than one batch of this validation; "
             "give a larger share, a number of batches, or 0 for no validation."
         )
     return f"trainer: {' '.join(text.split())}"

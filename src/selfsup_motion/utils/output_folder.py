@@ -221,7 +221,7 @@ def check_unused(folder: Path, advice: Advice | None = None) -> None:
         raise UserError(f"paths.output_dir={folder}: {error.strerror}.") from error
     if used:
         raise UserError(
-            f"paths.output_dir={folder} already holds something and is left as it is: "
+            f"paths.output_dir={folder} already has files and is left unchanged: "
             f"{f'{advice(folder)} or ' if advice else ''}choose another folder."
         )
 

@@ -56,7 +56,8 @@ def check_encoder(cfg: DictConfig, auto_method: str) -> None:
         )
     if node is not None and checkpoint is not None:
         raise UserError(
-            "checkpoint and encoder are both given: a checkpoint brings its encoder, leave one out."
+            "checkpoint and encoder are both given: a checkpoint includes its encoder, leave one "
+            "of them out."
         )
     if checkpoint is not None:
         check_checkpoint(checkpoint, auto_method)

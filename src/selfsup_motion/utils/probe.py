@@ -98,7 +98,7 @@ class SegmentationProbe(pl.Callback):
         if math.isfinite(value):
             pl_module.log("val/probe_miou", value)
         else:
-            log.warning("callbacks.probe: no test image has a label, so that nothing is scored.")
+            log.warning("callbacks.probe: no test image has a label, so nothing can be scored.")
 
     def state_dict(self) -> dict[str, Any]:
         """Number of validations so far."""

@@ -111,8 +111,8 @@ def from_first(decide: Callable[[], dict[str, Any]], num_nodes: int, job: str) -
         )
     except (RuntimeError, OSError) as error:
         raise UserError(
-            f"Rank {group.rank} cannot reach the first process at {group.address}:{port}: see to "
-            "it that this port is free and open, or choose another MASTER_PORT."
+            f"Rank {group.rank} cannot reach the first process at {group.address}:{port}: make "
+            "sure that this port is free and open, or choose another MASTER_PORT."
         ) from error
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     key = f"selfsup_motion/{job}/{attempt}"
@@ -208,7 +208,7 @@ def _meeting_point() -> tuple[str, int]:
     except (KeyError, ValueError) as error:
         raise UserError(
             "Several processes need MASTER_ADDR and MASTER_PORT in the environment: a host and a "
-            "port by which all of them reach the first."
+            "port at which all of them can reach the first process."
         ) from error
 
 

@@ -93,7 +93,7 @@ class Run:
         wanted = self.config["trainer"]["max_steps"]
         return (
             f"{self.checkpoint} is at step {self.resume_step} of trainer.max_steps={wanted}: "
-            "this run is finished, raise trainer.max_steps to go on."
+            "this run is finished, raise trainer.max_steps to continue."
         )
 
     def resume_command(self) -> str:
@@ -135,7 +135,7 @@ class Run:
         if self.log_file is None:
             return ""
         last = self.folder / "checkpoints" / "last.ckpt"
-        return f"Stopped at step {step}, saved {last}. Go on with\n{self.resume_command()}"
+        return f"Stopped at step {step}, saved {last}. Continue with\n{self.resume_command()}"
 
     def last_words(self) -> str:
         """What a session tells that a signal ended before it could save."""
@@ -143,10 +143,10 @@ class Run:
         if self.log_file is None:
             return ""
         if not last.exists():
-            return "Left without saving: the step under way did not end in time."
+            return "Stopped without saving: the current step did not end in time."
         return (
-            f"Left without saving: the step under way did not end in time. {last} is whole; go on "
-            f"with\n{self.resume_command()}"
+            f"Stopped without saving: the current step did not end in time. {last} is complete. "
+            f"Continue with\n{self.resume_command()}"
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -262,14 +262,14 @@ def _resume_from(run: Run, source: Path, timestamped: bool) -> None:
     if source.is_dir():
         if not timestamped and source.resolve() != run.folder.resolve():
             raise UserError(
-                f"resume={source} goes on in that folder, but paths.output_dir={run.folder} names "
-                "another: leave one out, or resume from the folder's checkpoints/last.ckpt."
+                f"resume={source} continues in that folder, but paths.output_dir={run.folder} "
+                "names another: leave one out, or resume from the folder's checkpoints/last.ckpt."
             )
         run.folder, run.continues = source, True
         source = source / "checkpoints" / "last.ckpt"
         if not source.exists():
             raise CheckpointError(
-                f"resume={run.folder}: no run folder, it has no checkpoints/last.ckpt."
+                f"resume={run.folder}: not a run folder, it has no checkpoints/last.ckpt."
             )
     run.checkpoint, run.state = source, read_checkpoint(source)
 
@@ -342,7 +342,7 @@ def _configured_experiment(folder: Path) -> Any:
 
 
 def _advice(folder: Path) -> str:
-    return f"go on there with resume={folder},"
+    return f"continue there with resume={folder},"
 
 
 def _changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -120,7 +120,7 @@ def session(
                 if run.has_done_nothing(trainer.global_step):
                     raise UserError(
                         "Training ended before its first step: trainer.max_time, max_epochs or "
-                        "limit_train_batches leaves no time for one."
+                        "limit_train_batches does not allow one."
                     )
                 finished = True
     except BaseException as error:

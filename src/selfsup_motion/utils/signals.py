@@ -150,7 +150,7 @@ class StopOnSignal(pl.Callback):
             os._exit(128 + signum)
         self._signum = signum
         if is_rank_zero():
-            console.print("Stopping after this step; once more leaves at once.", markup=False)
+            console.print("Stopping after this step; a second signal stops at once.", markup=False)
 
     def _leave(self) -> None:
         if self._stop:

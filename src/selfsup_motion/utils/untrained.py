@@ -35,7 +35,7 @@ class Untrained(pl.Callback):
 
     def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Says why training does not begin yet."""
-        log.info("First a validation of the untrained network (callbacks.untrained=null: none).")
+        log.info("Validating the untrained network first (callbacks.untrained=null skips this).")
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keeps the metrics, before Lightning drops them."""

@@ -20,6 +20,7 @@ from selfsup_motion.data.preparation.videos import check_pictures
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.file_names import shown
 from selfsup_motion.ops.flow_io import FLOW_SUFFIXES, write_flow
+from selfsup_motion.wording import counted
 
 LIST = "pairs.txt"
 _SEPARATORS = ' ,;"#'
@@ -74,8 +75,8 @@ class StoreFlow:
         check_pictures(short_side)
         if not strides or min(strides) < 1 or len({*strides}) < len(strides):
             raise UserError(
-                f"prepare.strides={list(strides)}: give one or more distances in frames, from 1 "
-                "on, each once."
+                f"prepare.strides={list(strides)}: give one or more different distances in frames, "
+                "at least 1."
             )
         if suffix not in FLOW_SUFFIXES:
             raise UserError(
@@ -102,8 +103,8 @@ class StoreFlow:
             )
         if "." in self._input.keys:
             raise UserError(
-                f"prepare.root={self.root} holds frames itself: give the folder that holds the "
-                "frame folders, and move its own images out."
+                f"prepare.root={self.root} has images directly in it: give the folder that holds "
+                "the frame folders, and move these images elsewhere."
             )
         self._check_nesting()
         self._places = {key: place for place, key in enumerate(self._input.keys)}
@@ -175,9 +176,11 @@ class StoreFlow:
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         """Write what there is, and of frames the list of pairs."""
         counts = [max(0, r["frames"] - stride) for r in results.values() for stride in self.strides]
+        kind = "video" if self._input.name == "videos" else "folder of frames"
         write_text(self.output / NAME, describe_store(self.strides, self.suffix))
         lines = [
-            f"{self.output}: {sum(counts)} pairs with flow of {len(results)} {self._input.name}",
+            f"{self.output}: flow of {counted(sum(counts), 'pair')} of frames, from "
+            f"{counted(len(results), kind)}",
             f"use it with data={self._input.name} data.root={self.root} data.flow=stored "
             f"data.flow_root={self.output} data.stride={self.strides[0]}",
         ]

@@ -20,6 +20,7 @@ from selfsup_motion.data.preparation.videos import (
     picture_settings,
 )
 from selfsup_motion.file_names import shown
+from selfsup_motion.wording import counted
 
 LIST = "frames.csv"
 
@@ -102,8 +103,9 @@ class ExtractFrames:
         rows = sorted((result["folder"], result["num_frames"]) for result in results.values())
         text = "".join(f"{_entry(folder)},{count}\n" for folder, count in rows)
         write_text(self.output / LIST, text)
+        frames = sum(number for _, number in rows)
         return [
-            f"{self.output / LIST}: {len(rows)} folders, {sum(n for _, n in rows)} frames",
+            f"{self.output / LIST}: {counted(len(rows), 'folder')}, {counted(frames, 'frame')}",
             f"use it with data=frames data.root={self.output} data.lists=[{LIST}]",
         ]
 

@@ -15,6 +15,7 @@ from selfsup_motion.data.index import NAME, VideoIndex
 from selfsup_motion.data.preparation.videos import decoded, open_video
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError
+from selfsup_motion.wording import counted
 
 
 class IndexVideos:
@@ -100,7 +101,7 @@ class IndexVideos:
             index.save(draft)
         frames = int(index.num_frames.sum(dtype="int64"))
         return [
-            f"{self.output / NAME}: {len(index)} videos, {frames} frames",
+            f"{self.output / NAME}: {counted(len(index), 'video')}, {counted(frames, 'frame')}",
             f"use it with data=videos data.root={self.root} data.index={self.output}",
         ]
 

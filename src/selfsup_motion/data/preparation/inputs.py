@@ -99,7 +99,7 @@ def find_input(
     if name == "auto":
         name = _detected(root, extensions)
     if name != "videos" and fps is not None:
-        raise UserError(f"prepare.fps chooses frames of videos, prepare.input={name} has none.")
+        raise UserError(f"prepare.fps chooses frames of videos, not of prepare.input={name}.")
     if name in ("videos", "images") and lists is not None:
         raise UserError(f"prepare.lists goes with frames or pairs, not with prepare.input={name}.")
     if name == "videos":

@@ -24,6 +24,7 @@ from selfsup_motion.data.preparation.videos import check_pictures, jpeg, picture
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.flow_io import encode_flow
+from selfsup_motion.wording import counted
 
 
 class PackShards:
@@ -90,7 +91,7 @@ class PackShards:
         )
         if flow == "stored" and self._input.name != "pairs":
             raise UserError(
-                f"prepare.flow=stored: flow is stored with pairs, not with prepare.input="
+                f"prepare.flow=stored: only pairs have stored flow, not prepare.input="
                 f"{self._input.name}: set prepare.flow to dis, raft_small, raft_large or null."
             )
         self._estimator = (
@@ -218,7 +219,7 @@ class PackShards:
         with new_file(self.output / NAME) as draft:
             VideoIndex.of(infos, more).save(draft)
         return [
-            f"{self.output}: {len(infos)} videos in {len(results)} shards",
+            f"{self.output}: {counted(len(infos), 'video')} in {counted(len(results), 'shard')}",
             f"use them with data=shards data.root={self.output}"
             + (" data.flow=null" if self.flow is None else " data.flow=stored")
             + (" data.length=1" if self._input.name == "images" else ""),

@@ -47,7 +47,7 @@ def chosen_frames(table: FrameTable, fps: float | None, name: str) -> NDArray[np
     if fps is None:
         return np.arange(total)
     if table.counted and table.fps is None:
-        raise ClipReadError(f"{name} does not tell its frame rate: leave out fps.", file=name)
+        raise ClipReadError(f"{name} has no frame rate: leave out fps.", file=name)
     wanted = np.arange(0.0, table.seconds[-1] + _ROUNDING, 1 / fps)
     return np.unique(nearest(table.seconds, wanted))
 

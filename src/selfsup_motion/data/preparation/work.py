@@ -248,8 +248,8 @@ def _begin(state: Path, settings: dict[str, Any]) -> None:
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
             raise UserError(
-                f"prepare.output={state.parent} was begun with {name}={before.get(name)}, not "
-                f"{now.get(name)}: choose another folder, or remove that one to begin anew."
+                f"prepare.output={state.parent} was started with {name}={before.get(name)}, not "
+                f"{now.get(name)}: choose another folder, or remove this one to start again."
             )
 
 
