@@ -75,7 +75,7 @@ def test_encoder_that_the_authors_converted_is_read(resnet18, tmp_path) -> None:
     path = tmp_path / "convert_iter_10.pth.tar"
     torch.save(resnet18.encoder.state_dict(), path)
     assert same(load_encoder(path), resnet18.encoder)
-    with pytest.raises(CheckpointError, match=r"a CMP encoder alone, read it with load_encoder"):
+    with pytest.raises(CheckpointError, match=r"only a CMP encoder, read it with load_encoder"):
         load_method(path)
 
 
@@ -141,7 +141,7 @@ def test_files_of_another_kind_are_refused(tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"nor one of these: CMP, .*weight is backbone"):
         load_encoder(path)
     torch.save({"epoch": 3}, path)
-    with pytest.raises(CheckpointError, match="it holds no weights"):
+    with pytest.raises(CheckpointError, match="it has no weights"):
         load_encoder(path)
     torch.save({"state_dict": {}, "code": print}, path)
     with pytest.raises(CheckpointError, match="could run code"):

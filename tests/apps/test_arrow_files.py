@@ -92,7 +92,7 @@ def test_an_arrow_may_end_outside_of_the_photo():
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("[[1, 2, 3", r"arrows\.json: no JSON file in UTF-8 \("),
+        ("[[1, 2, 3", r"arrows\.json: not a JSON file in UTF-8 \("),
         ('{"a": [[1, 2, 3, 4]], "a": [[5, 6, 7, 8]]}', r"the name 'a' occurs twice"),
         ([1, 2, 3, 4], r"expected a list of .*, got a single one: write \[\[1, 2, 3, 4\]\]"),
         ("[[1, 2, 3, 1" + "0" * 400 + "]]", r"arrows\.json: entry 1 is \[1, 2, 3, 1000"),
@@ -104,10 +104,10 @@ def test_an_arrow_may_end_outside_of_the_photo():
         ({"arrows": [[1, 2, 3, 4]], "arows": []}, r'arrows\.json: expected \{"arrows"'),
         ({"pins": [[1, 2]]}, r'arrows\.json: expected \{"arrows"'),
         ({"wave": 3}, r'arrows\.json, wave: expected \{"arrows".* got 3'),
-        ({"../up": [[1, 2, 3, 4]]}, r"a set is named by letters, digits"),
+        ({"../up": [[1, 2, 3, 4]]}, r"names of sets may only have letters, digits"),
         ("7", r"arrows\.json: expected a list of \[x, y, dx, dy\], got 7"),
-        ([], r"arrows\.json: no arrow that is longer than zero"),
-        ([[1, 2, 0, 0]], r"no arrow that is longer than zero, so nothing would move"),
+        ([], r"arrows\.json: all arrows have length zero"),
+        ([[1, 2, 0, 0]], r"all arrows have length zero, so nothing would move"),
         ([[1, 2, 3, 4], [60, 2, 3, 4]], r"arrow 2 is at x=60, y=2, outside of the upright photo, "),
     ],
 )

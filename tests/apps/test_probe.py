@@ -154,7 +154,7 @@ def test_a_pixel_is_not_both_on_an_object_and_beside_it(objects, told):
             None,
             "covers 100% of the photo: add negative points or ra",
         ),
-        ((slice(30, 32), slice(20, 22)), None, "is hardly more than the points themselves"),
+        ((slice(30, 32), slice(20, 22)), None, "is hardly larger than the points"),
         ((slice(10, 50), slice(0, 50)), None, None),
         # points 8 px apart: a square of 32 px is looked at, and is full
         ((slice(0, 60), slice(0, 100)), 4.0, "of the part of the photo"),

@@ -101,7 +101,7 @@ def test_sources_that_cannot_be_built_are_told_by_name() -> None:
 
     with pytest.raises(UserError, match=r"^Source b: The folder /x does not exist\.$"):
         ConcatSource.of_split({"b": broken}, None, "train")
-    with pytest.raises(UserError, match=r"data\.sources\.b must say _target_.* _partial_: true"):
+    with pytest.raises(UserError, match=r"data\.sources\.b must have _target_.* _partial_: true"):
         ConcatSource.of_split({"b": CountingSource(1)}, None, "train")  # type: ignore[dict-item]
     with pytest.raises(UserError, match=r"data\.sources is empty"):
         ConcatSource.of_split({}, None, "train")

@@ -74,9 +74,9 @@ def test_cmp_gets_batches_from_every_source_with_flow(tmp_path: Path, kind: str)
     ("kind", "more", "message"),
     [
         ("images", [], "CMP learns from flow, but still images do not move: choose videos"),
-        ("videos", ["data.flow=null"], "come without: set data.flow to stored or dis."),
-        ("frames", ["data.flow=null"], "come without: set data.flow to stored or dis."),
-        ("yfcc", ["data.flow=null"], "come without: set data.flow to stored or dis."),
+        ("videos", ["data.flow=null"], "come without it: set data.flow to stored or dis."),
+        ("frames", ["data.flow=null"], "come without it: set data.flow to stored or dis."),
+        ("yfcc", ["data.flow=null"], "come without it: set data.flow to stored or dis."),
         ("videos", ["data.flow=stored"], "data.flow=stored needs data.flow_root"),
         ("frames", ["data.flow=stored", "data.flow_root=/x"], "data.flow_root=/x holds no"),
         ("kinetics", ["data.flow=raft_small", "data.flow_weights=/none"], "needs weights"),

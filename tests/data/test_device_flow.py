@@ -182,7 +182,7 @@ def test_views_that_cannot_wait_for_flow_are_refused() -> None:
     class Impatient(NoisyView):
         needs_flow = "FlowMethod"
 
-    with pytest.raises(UserError, match=r"which Impatient cannot wait for: set data\.flow=dis"):
+    with pytest.raises(UserError, match=r"which Impatient does not support: set data\.flow=dis"):
         make_module(Frames(), view=Impatient(), flow="raft_small")
 
 

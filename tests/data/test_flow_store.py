@@ -127,7 +127,9 @@ def test_a_pair_that_is_missing_is_told_with_video_and_stride(videos: Path, tmp_
         source.read(1, [1, 3])
     # the video has become another one
     write_video(root / "two.mp4", num_frames=4, rotation=90)
-    with pytest.raises(ClipReadError, match="is 96×64, its frames are 64×96: it was made of other"):
+    with pytest.raises(
+        ClipReadError, match="is 96×64, its frames are 64×96: it was made from other"
+    ):
         VideoFolder(root, flow="stored", flow_root=tmp_path / "flow").read(1, [0, 2])
 
 
@@ -168,7 +170,9 @@ def test_what_flow_cannot_be_made_of_is_refused(videos: Path, tmp_path: Path) ->
     out = tmp_path / "flow"
     with pytest.raises(UserError, match=r"lies in prepare\.root="):
         prepare("flow", root=folder, output=folder / "flow")
-    with pytest.raises(UserError, match=r"^prepare\.strides=\[0\]: give one or more distances"):
+    with pytest.raises(
+        UserError, match=r"^prepare\.strides=\[0\]: give one or more different distances"
+    ):
         prepare("flow", root=folder, output=out, strides=[0])
     with pytest.raises(UserError, match=r"prepare\.suffix=\.gz is unknown"):
         prepare("flow", root=folder, output=out, suffix=".gz")
@@ -237,7 +241,7 @@ def test_raft_stores_what_it_estimates(weights: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(flow[:, both], expected[t].numpy()[:, both], atol=1e-3)
     other = tmp_path / "other.pth"
     other.write_bytes(weights.read_bytes() + b"\0")
-    with pytest.raises(UserError, match="was begun with flow="):
+    with pytest.raises(UserError, match="was started with flow="):
         prepare(
             "flow",
             root=root,

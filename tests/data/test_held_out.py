@@ -169,7 +169,7 @@ def test_of_two_videos_the_good_one_is_on_both_sides(
     data.setup("fit")
 
     assert keys(data) == ({good}, [good])
-    assert any("validated on what it is trained on" in message for message in caplog.messages)
+    assert any("used for training and validation" in message for message in caplog.messages)
     assert [fault.file for fault in data.bad_videos] == [bad]
 
 

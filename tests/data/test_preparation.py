@@ -121,7 +121,7 @@ def test_what_is_gone_or_cut_off_is_done_again(tmp_path: Path) -> None:
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     root = make_texts(tmp_path / "in", 1)
     run(root, tmp_path / "out")
-    with pytest.raises(UserError, match="was begun with version=1, not 2: choose another folder"):
+    with pytest.raises(UserError, match="was started with version=1, not 2: choose another folder"):
         Work().run(CopyTexts(root, tmp_path / "out", version=2))
 
 

@@ -377,7 +377,7 @@ def test_shards_of_images_hold_the_images(tmp_path: Path) -> None:
 
 def test_what_cannot_be_packed_is_one_sentence(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(UserError, match=r"^prepare\.flow=stored: flow is stored with pairs"):
+    with pytest.raises(UserError, match=r"^prepare\.flow=stored: only pairs have stored flow"):
         prepare("shards", root=videos, output=out, flow="stored")
     with pytest.raises(UserError, match=r"^prepare\.fps chooses frames of videos"):
         prepare("shards", root=videos, output=out, input="images", fps=5.0)

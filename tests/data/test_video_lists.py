@@ -160,7 +160,7 @@ def test_useless_lists_are_told(film: Path, tmp_path: Path, text: str, message: 
     place(film, tmp_path, "val/b.mp4")
     with pytest.raises(UserError, match="has videos beside the folder val: move those to train"):
         VideoFolder(tmp_path, split="train")
-    with pytest.raises(UserError, match="exclude each other"):
+    with pytest.raises(UserError, match="cannot be used together"):
         VideoFolder(tmp_path, lists=["x.csv"], val_root="x")
 
 

@@ -77,8 +77,11 @@ def test_what_may_look_otherwise_than_meant_is_told(animate, cmp_checkpoint, cap
     assert animate("image=photo.png", *far, *weights) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note ")]
     assert len(notes) == 3
-    assert "arrow 2 of length zero: taken for a pin" in notes[0]
-    assert "the longest arrow, 40 px, is longer than what the network knows (" in notes[1]
+    assert "arrow 2 has length zero and is used as a pin" in notes[0]
+    assert (
+        "the longest arrow, 40 px, is longer than any motion that the network can predict ("
+        in notes[1]
+    )
     assert "show double edges; loop=back goes there and back without them." in notes[2]
     close = (
         "arrows=[[30,20,1,0]]",
@@ -119,7 +122,7 @@ def test_odd_photos_move_too(animate, cmp_checkpoint, size):
         (["image=photo.png"], "arrows is not set"),
         (["image=photo.png", ARROW], "selfsup_motion.train experiment=cmp_animate"),
         (["image=none.png", ARROW], "none.png does not exist"),
-        (["image=photo.png", "arrows=[]"], "arrows: no arrow that is longer than zero"),
+        (["image=photo.png", "arrows=[]"], "arrows: all arrows have length zero"),
         (["image=photo.png", "arrows=[[1,2,3]]"], "arrows: entry 1 is [1, 2, 3], expected"),
         (["image=photo.png", "arrows=[[nan,2,3,4]]"], "arrows: entry 1 is [NaN, 2, 3, 4]"),
         (["image=photo.png", "arrows=[[99,2,3,4]]"], "arrow 1 is at x=99, y=2, outside"),

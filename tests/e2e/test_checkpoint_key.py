@@ -112,6 +112,6 @@ def test_activation_takes_a_key(command, resnet, capsys) -> None:
     assert command("activation", "video=clip.mp4", FILE) == 2
     assert "checkpoint_key=student" in " ".join(capsys.readouterr().err.split())
     assert command("activation", "video=clip.mp4", FILE, "checkpoint_key=teacher") == 2
-    assert "a torchvision ResNet alone, read it with load_encoder" in (
+    assert "only a torchvision ResNet, read it with load_encoder" in (
         " ".join(capsys.readouterr().err.split())
     )

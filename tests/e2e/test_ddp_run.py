@@ -95,7 +95,7 @@ def test_what_the_first_rank_refuses_stops_the_others(folder, capfd):
     Path("run/thesis.txt").write_text("do not lose")
     assert two("paths.output_dir=run").join() == [2, 2]
     told = capfd.readouterr().err
-    assert "paths.output_dir=run already holds something" in told
+    assert "paths.output_dir=run already has files" in told
     assert "Traceback" not in told
 
 

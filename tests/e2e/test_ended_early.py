@@ -169,7 +169,7 @@ def test_finished_sequences_stay_and_are_taken_over(command, folder, capsys, mon
     monkeypatch.setattr(davis2017, "write_mask", ends_in_the_second)
     assert command("evaluate", *arguments, "paths.output_dir=run") in (2, 130, 143)
     told = capsys.readouterr()
-    assert "Finished results stay in run; go on with resume=run" in told.out
+    assert "Finished results stay in run; continue with resume=run" in told.out
     assert not Path("run/.lock").exists()
     stamps = {path: path.stat().st_mtime_ns for path in Path("run/results/cat").iterdir()}
     assert len(stamps) == 3
@@ -193,7 +193,7 @@ def test_frames_that_were_followed_stay(command, folder, capsys, monkeypatch):
     monkeypatch.setattr(propagate_job, "write_mask", third_one_ends)
     arguments = (f"video={FRAMES}", f"mask={MASK}", "paths.output_dir=out", "device=cpu")
     assert command("propagate", *arguments) == 130
-    assert "The first 2 frames stay in out" in capsys.readouterr().out
+    assert "The first 2 frames are in out" in capsys.readouterr().out
     assert files(Path("out/masks")) == ["00000.png", "00001.png"]
 
 

@@ -271,7 +271,7 @@ def test_255_is_void_in_every_frame_and_the_objects_are_told(evaluate, folder, c
     assert evaluate(*DAVIS, "paths.output_dir=run") == 0
     told = capsys.readouterr().out
     assert "Following 2 objects in 1 sequence: cat 2." in told
-    assert "255 is taken as void" in told
+    assert "255 is used as void" in told
     rows = [row.split(",") for row in Path("run/per_frame.csv").read_text().splitlines()[1:]]
     ones = {row[2]: float(row[3]) for row in rows if row[1] == "1"}
     assert ones["2"] == ones["3"] == 0, "void is background where a mask is given"

@@ -43,7 +43,7 @@ TINY = ("experiment=tiny", "data=tiny")
         ([*TINY, "lr_scaling.rule=linear"], "lr_scaling.rule=linear needs method.optimizer.lr"),
         ([*TINY, "lr_scaling.rule=cubic"], "expected one of linear, sqrt or null."),
         ([*TINY, "paths.output_dir=file/run"], "paths.output_dir=file/run: cannot be written"),
-        ([*TINY, "paths.output_dir=file"], "paths.output_dir=file already holds something"),
+        ([*TINY, "paths.output_dir=file"], "paths.output_dir=file already has files"),
     ],
 )  # fmt: skip
 def test_mistake_is_one_sentence(main, folder, capsys, arguments, expected):

@@ -33,7 +33,7 @@ def prepare(command: Callable[..., int]) -> Callable[..., int]:
         (["prepare=shards", "prepare.flow=raft"], "prepare.flow=raft: expected one of stored, "),
         (["prepare=shards", "prepare.short_side=3"], "prepare.short_side must be at least 16"),
         (["prepare=flow", "prepare.root=no"], "The folder no does not exist: set prepare.root to"),
-        (["prepare=flow", "prepare.strides=[]"], "prepare.strides=[]: give one or more distances"),
+        (["prepare=flow", "prepare.strides=[]"], "prepare.strides=[]: give one or more"),
         (["prepare=flow", "prepare.flow=raft_small", "prepare.flow_weights=no.pth"], "no no.pth"),
         (["prepare=flow", "prepare.suffix=.jpg"], "prepare.suffix=.jpg: expected one of .flowz"),
         (["prepare=index", "prepare.output=file"], "file"),

@@ -146,7 +146,7 @@ def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
         ([f"video={FRAMES}", "points=p.json"], "p.json: point (99, 3) is outside"),
         ([f"video={FRAMES}", "points=bad.json"], "bad.json: expected points"),
         (["video=sizes", f"mask={MASK}"], "b.png: is 8x8 pixels, the first frame 40x56"),
-        ([f"video={FRAMES}", f"mask={MASK}", "paths.output_dir=davis"], "already holds something"),
+        ([f"video={FRAMES}", f"mask={MASK}", "paths.output_dir=davis"], "already has files"),
         ([f"video={FRAMES}", f"mask={MASK}", "sigmaa=1"], "did you mean sigma?"),
     ],
 )  # fmt: skip

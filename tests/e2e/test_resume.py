@@ -210,7 +210,7 @@ def test_missing_resume_is_one_sentence(tiny, folder):
 def test_used_folder_is_refused_without_resume(tiny, folder):
     Path("run").mkdir()
     Path("run/thesis.txt").write_text("do not lose")
-    with pytest.raises(UserError, match=r"already holds something .* resume=run"):
+    with pytest.raises(UserError, match=r"already has files .* resume=run"):
         tiny("paths.output_dir=run")
     assert list(tree(folder)) == [str(folder / "run/thesis.txt")]
 

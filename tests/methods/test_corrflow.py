@@ -270,7 +270,7 @@ def test_colours_that_were_damaged_are_refused(tmp_path):
     whole = path.read_text()
     assert read_centroids(path) == [[0, 0], [30, -20], [-5, 60]]
     path.write_text(whole.replace("-20", "-60"))  # one bit
-    with pytest.raises(UserError, match=r"remove crc32 from the file; else it is damaged"):
+    with pytest.raises(UserError, match=r"remove crc32 from the file; otherwise it is damaged"):
         method(centroids=str(path))
     path.write_text(json.dumps({"centroids": json.loads(path.read_text())["centroids"]}))
     assert read_centroids(path)[1] == [30, -60]

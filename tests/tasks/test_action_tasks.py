@@ -251,7 +251,7 @@ def test_clips_and_frames_are_encoded_and_normalised():
     torch.testing.assert_close(features, each, atol=1e-5, rtol=1e-4)
     bare = nn.Conv3d(3, 4, 1)
     bare.time_stride = 1
-    with pytest.raises(ValueError, match="what does it see"):
+    with pytest.raises(ValueError, match="which define its input"):
         ClipEncoder(bare)
 
 

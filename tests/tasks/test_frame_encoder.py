@@ -61,7 +61,7 @@ def test_patches_are_the_colours_around_a_cell():
 @pytest.mark.parametrize(
     ("encoder", "layer", "expected"),
     [
-        (nn.Conv2d(3, 4, 1), None, "declares no input_mean"),
+        (nn.Conv2d(3, 4, 1), None, "has no input_mean"),
         (ResNetEncoder(10, width=8), "layer9", "no layer 'layer9', it has conv1"),
     ],
 )

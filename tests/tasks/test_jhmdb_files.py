@@ -43,13 +43,15 @@ def damaged(content: bytes) -> list[bytes]:
 @pytest.mark.parametrize("number", range(4))
 def test_a_damaged_file_is_named(joints, number):
     joints.write_bytes(damaged(joints.read_bytes())[number])
-    with pytest.raises(UserError, match=r"joint_positions\.mat: not a whole MATLAB file"):
+    with pytest.raises(UserError, match=r"joint_positions\.mat: not a complete MATLAB file"):
         read(joints)
 
 
 def test_a_file_without_joints_is_named(joints):
     savemat(joints, {"other": np.zeros(3)})
-    with pytest.raises(UserError, match=r"joint_positions\.mat: not a whole MATLAB file with pos"):
+    with pytest.raises(
+        UserError, match=r"joint_positions\.mat: not a complete MATLAB file with pos"
+    ):
         read(joints)
 
 

@@ -96,7 +96,7 @@ def test_alpha_of_a_cut_out_photo_is_the_mask(tmp_path):
     path = saved(tmp_path, np.dstack([photo, ONE * 255]))
     reader = MaskReader([path])
     np.testing.assert_array_equal(reader.read(path), ONE)
-    assert reader.notes == ["its alpha channel is taken as the mask"]
+    assert reader.notes == ["its alpha channel is used as the mask"]
 
 
 def test_arrays_of_numpy_are_masks(tmp_path):
@@ -225,7 +225,7 @@ class TestSequence:
         first, second = self.read(self.frames(tmp_path, ONE, ONE * 255))
         np.testing.assert_array_equal(first, ONE)
         np.testing.assert_array_equal(second, ONE * 255)
-        assert "255 is taken as void" in caplog.text
+        assert "255 is used as void" in caplog.text
 
     def test_255_is_the_object_if_no_frame_has_another_id(self, tmp_path):
         for mask in self.read(self.frames(tmp_path, ONE * 255, ONE * 0, ONE * 255))[::2]:
@@ -339,7 +339,7 @@ def test_annotations_of_coco_are_objects(tmp_path):
     ("content", "expected"),
     [
         ([[1, 2]], "expected the polygons of LabelMe"),
-        ({"nose": [3, 4]}, "a list of points goes to points="),
+        ({"nose": [3, 4]}, "use points= for a list of points"),
         ({"shapes": [], "imageHeight": None, "imageWidth": 4}, "does not say how large"),
         ({"shapes": [polygon("a", [1, 2], [3, 4])], "imageHeight": 9, "imageWidth": 9},
          "is a polygon of 2 points, which has no area"),

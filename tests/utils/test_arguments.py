@@ -174,7 +174,7 @@ def test_flags_may_stand_anywhere():
         ("data.root=my films", "put both in quotes: 'data.root=my films'"),
         ("--cfg", "--cfg needs a value, for example --cfg job."),
         ("--cfg seed=1", "write --cfg job"),
-        ("--cfg job -m", "--cfg and --multirun exclude each other"),
+        ("--cfg job -m", "--cfg and --multirun cannot be used together"),
         ("--resolve", "--resolve goes with --cfg job"),
         ("=3", "Cannot read '=3'"),
         ("~/videos", "Cannot read '~/videos'"),

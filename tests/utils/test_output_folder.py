@@ -100,9 +100,11 @@ def test_released_folder_keeps_what_was_written_and_no_lock():
 def test_used_folder_is_refused_in_a_sentence_and_left_as_it_is(kind):
     write("run" if kind == "file" else "run/thesis.txt")
     before = left()
-    with pytest.raises(UserError, match=r"^paths\.output_dir=run already holds something") as told:
+    with pytest.raises(UserError, match=r"^paths\.output_dir=run already has files") as told:
         OutputFolder(Path("run")).claim(advice=lambda folder: f"go on with resume={folder},")
-    assert str(told.value).endswith("as it is: go on with resume=run, or choose another folder.")
+    assert str(told.value).endswith(
+        "left unchanged: go on with resume=run, or choose another folder."
+    )
     assert left() == before
 
 
@@ -140,7 +142,7 @@ def test_folder_that_another_run_has_filled_meanwhile_is_refused(monkeypatch):
         claim(self, folder, doing)
 
     monkeypatch.setattr(module.FolderLock, "claim", late)
-    with pytest.raises(UserError, match="already holds something"):
+    with pytest.raises(UserError, match="already has files"):
         OutputFolder(Path("outputs/a/run")).claim()
     assert "outputs/a/run/film.mp4" in left()
 
