@@ -131,7 +131,7 @@ def test_safetensors_are_read_like_torchs_own_files(theirs, tmp_path) -> None:
     assert torch.equal(encoder.layer1[0].conv1.weight, theirs.layer1[0].conv1.weight)
     assert torch.equal(encoder.bn1.num_batches_tracked, theirs.bn1.num_batches_tracked)
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(CheckpointError, match="no complete safetensors"):
+    with pytest.raises(CheckpointError, match="not a complete safetensors"):
         load_encoder(path)
 
 

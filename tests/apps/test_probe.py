@@ -157,7 +157,7 @@ def test_a_pixel_is_not_both_on_an_object_and_beside_it(objects, told):
         ((slice(30, 32), slice(20, 22)), None, "is hardly larger than the points"),
         ((slice(10, 50), slice(0, 50)), None, None),
         # points 8 px apart: a square of 32 px is looked at, and is full
-        ((slice(0, 60), slice(0, 100)), 4.0, "of the part of the photo"),
+        ((slice(0, 60), slice(0, 100)), 4.0, "of the zoomed square"),
     ],
 )
 def test_a_mask_of_nearly_all_or_nothing_is_doubtful(covered, zoom, told):

@@ -183,7 +183,7 @@ def test_what_flow_cannot_be_made_of_is_refused(videos: Path, tmp_path: Path) ->
         prepare("flow", root=folder, output=out)
     assert prepare("flow", root=folder, output=out, input="frames").good == 1
     cv2.imwrite(str(folder / "0.jpg"), np.zeros((16, 16, 3), np.uint8))
-    with pytest.raises(UserError, match="holds frames itself"):
+    with pytest.raises(UserError, match="has images directly in it"):
         prepare("flow", root=folder, output=tmp_path / "flow2", input="frames")
     with pytest.raises(UserError, match=r"prepare\.root=.*nowhere: there is no such folder"):
         prepare("flow", root=tmp_path / "nowhere", output=out, input="frames")

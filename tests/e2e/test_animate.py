@@ -91,7 +91,7 @@ def test_what_may_look_otherwise_than_meant_is_told(animate, cmp_checkpoint, cap
     )
     assert animate("image=photo.png", *close, *weights) == 0
     assert (
-        "note    the points at x=30, y=20 and x=31, y=20 are told different things, but lie in one "
+        "note    the points at x=30, y=20 and x=31, y=20 have different motions, but lie in one "
         "pixel of the photo as the network sees it (short_side=24)"
     ) in capsys.readouterr().out
 

@@ -130,7 +130,7 @@ def test_damaged_files_are_named(tmp_path, flow):
         "text.flo": "is not a .flo file",
         "text.png": "cannot be decoded",
         "empty.png": "cannot be decoded",
-        "photo.png": "is no KITTI flow",
+        "photo.png": "is not KITTI flow",
         "a.jpg": r"flow files end in \.flo",
     }.items():
         with pytest.raises(ValueError, match=message) as caught:

@@ -98,7 +98,9 @@ def test_classes_with_too_few_videos_take_no_part(caplog):
     assert task(*train, *test) == scores  # as of another encoder: not told again
     assert list(scores) == ["fewshot_3way_4shot"]
     assert len(caplog.records) == 1
-    assert "0 classes have 5 training and 2 test videos, 3 ways with 5 shots need 3" in caplog.text
+    assert (
+        "0 classes have 5 training and 2 test videos, but 3 ways with 5 shots need 3" in caplog.text
+    )
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_validation_images_without_any_object_are_an_error(tmp_path: Path) -> No
 
     module = data()
     module._val_reader.source = Nothing(2, size=64, num_frames=4)
-    with pytest.raises(UserError, match="hold no objects"):
+    with pytest.raises(UserError, match="have no objects"):
         trainer(tmp_path).validate(task(), module, verbose=False)
 
 

@@ -64,7 +64,7 @@ def test_a_file_of_a_later_matlab_says_what_to_do(joints):
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [((2, 13, 3), r"pos_img is \(2, 13, 3\), expected"), ((2, 15, 4), "knows 4 frames, there are")],
+    [((2, 13, 3), r"pos_img is \(2, 13, 3\), expected"), ((2, 15, 4), "has 4 frames, there are")],
 )
 def test_joints_that_do_not_fit_are_refused(joints, shape, expected):
     savemat(joints, {"pos_img": np.ones(shape)})

@@ -151,7 +151,7 @@ class Annotation:
             points = np.concatenate([every.positive, every.negative])
             square = None if self.zoom is None else zoom_square(points, size, self.zoom)
             if square is not None:
-                place, looked_at = "part of the photo", square[2] ** 2
+                place, looked_at = "zoomed square", square[2] ** 2
             share = np.count_nonzero(own) / looked_at
             few = _NOTHING * np.count_nonzero(dots(one.positive, size))
             if share > _ALL:

@@ -44,8 +44,8 @@ def too_close(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
     first, second = close[0].tolist()
     places = " and ".join(f"x={x:g}, y={y:g}" for x, y in points[[first, second]].tolist())
     return (
-        f"the points at {places} are told different things, but lie in one pixel of the photo as "
-        f"the network sees it (short_side={weights.short_side}), which may not keep them apart."
+        f"the points at {places} have different motions, but lie in one pixel of the photo as the "
+        f"network sees it (short_side={weights.short_side}), which may not keep them apart."
     )
 
 
