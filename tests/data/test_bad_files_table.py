@@ -7,6 +7,8 @@ from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+from patience import PATIENCE
+
 from selfsup_motion.data.faults import BadFilesTable
 from selfsup_motion.data.reader import Fault
 
@@ -38,7 +40,7 @@ def test_processes_list_each_file_once_under_one_header(tmp_path: Path) -> None:
         for process in processes:
             process.start()
         for process in processes:
-            process.join(60)
+            process.join(PATIENCE)
         assert [process.exitcode for process in processes] == [0] * 4
         header, *listed = rows(path)
         assert header == ["set", "file", "reason", "message"]
