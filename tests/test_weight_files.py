@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -92,6 +93,12 @@ def test_a_tensor_called_a_folder_is_refused(tmp_path) -> None:
     flip(path, attributes, 4)
     with pytest.raises(CheckpointError, match="table of contents"):
         read_file(path)
+
+
+def test_zip_files_of_another_kind_are_refused(tmp_path) -> None:
+    np.savez(tmp_path / "arrays.npz", weight=np.ones(3))
+    with pytest.raises(CheckpointError, match=r"torch\.save has not written it"):
+        read_file(tmp_path / "arrays.npz")
 
 
 def test_files_without_checksums_are_read(tmp_path) -> None:

@@ -131,6 +131,16 @@ def test_a_key_where_there_are_no_names_is_refused(network, tmp_path) -> None:
         load_encoder(saved(network, tmp_path), key="teacher")
 
 
+def test_networks_of_an_unknown_kind_are_told_by_their_names(tmp_path) -> None:
+    other = {"cls_token": torch.zeros(3), "blocks.0.weight": torch.zeros(3)}
+    path = saved({"teacher": other, "student": other, "epoch": 3}, tmp_path)
+    expected = r"first weight is teacher\.cls_token\)\. It holds weights under teacher, student\."
+    with pytest.raises(CheckpointError, match=expected):
+        load_encoder(path)
+    with pytest.raises(CheckpointError, match=r"neither .* \(its first weight is cls_token\)\.$"):
+        load_encoder(path, key="teacher")
+
+
 def test_safetensors_have_keys_too(network, tmp_path) -> None:
     path = tmp_path / "both.safetensors"
     save_file({**renamed(network, "student."), **renamed(other(network), "teacher.")}, path)

@@ -50,7 +50,7 @@ def read_file(path: Path) -> Any:
         if "unsupported global" in str(error).lower() or "Unsupported class" in str(error):
             reason = "holds Python objects besides tensors and plain data, which could run code"
         elif _is_zip(path):
-            raise _damaged(path, _CONTENTS) from error
+            reason = "is damaged, or torch.save has not written it (TorchScript, a NumPy archive)"
         else:
             reason = "is not a complete checkpoint (truncated, or another format)"
         raise CheckpointError(f"{path}: refused, the file {reason}.") from error

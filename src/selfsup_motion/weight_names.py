@@ -77,9 +77,11 @@ def find_network(content: Any, key: str | None, path: Path) -> Network:
         which = f"{key} alone is not a network" if key else "no network in the usual place"
         raise CheckpointError(f"{path}: {which}; {choice}")
     known = ", ".join(kind.name for kind in FORMATS)
+    groups = [str(name) for name, value in place.items() if _flat(value)] if key is None else []
+    below = f" It holds weights under {', '.join(groups[:_SHOWN])}." if groups else ""
     raise CheckpointError(
         f"{path}: neither a checkpoint of a selfsup_motion run nor one of these: {known} (its "
-        f"first weight is {next(iter(weights or everything))})."
+        f"first weight is {next(iter(weights or everything))}).{below}"
     )
 
 
