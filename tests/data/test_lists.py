@@ -377,6 +377,10 @@ def test_sequences_that_are_almost_there_are_named(tmp_path: Path) -> None:
         davis(tmp_path, b"One\ntwo\n")
     assert davis(tmp_path, b"sequence\none, two\n") == ["one", "two"]
     assert davis(tmp_path, b"one\ngone\n") == ["one"]
+    (tmp_path / "ImageSets/2017/val.txt").unlink()
+    touch(tmp_path, "JPEGImages/480p/.ipynb_checkpoints/1.jpg")
+    every = DavisFolder(str(tmp_path), split="val", year="2017", resolution="480p")
+    assert list(every.names) == ["one", "two"]
 
 
 def test_lists_of_jhmdb_are_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

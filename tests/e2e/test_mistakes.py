@@ -23,6 +23,7 @@ TINY = ("experiment=tiny", "data=tiny")
         ([*TINY, "data=vidoes"], "data=vidoes: there is no such data"),
         ([*TINY, "data=null"], "A group takes one of its options"),
         ([*TINY, "trainer.max_step=3"], "did you mean trainer.max_steps?"),
+        ([*TINY, "paths.output_dir='a::b'"], "paths.output_dir=a::b: checkpoints cannot be stored"),
         ([*TINY, "trainer.max_steps=abc"], "trainer.max_steps=abc: expected an integer."),
         ([*TINY, "data.batch_size=two"], "data.batch_size=two: expected an integer."),
         ([*TINY, "trainer.precision=17"], "trainer.precision=17: expected"),

@@ -116,7 +116,7 @@ def test_voc_of_any_sizes_is_learned_whole_or_by_windows(evaluate, folder):
     for run in ("whole", "windows"):
         metrics = summary(run)["metrics"]
         assert metrics["val/miou"] > metrics["val/miou_constant"] + 0.1
-        assert metrics["val/iou_of_cat"] is None, "a class that is nowhere"
+        assert "val/iou_of_cat" not in metrics, "a class that is nowhere"
         written = read_mask(Path(run, "results/2007_3.png"))
         assert written.shape == read_mask(Path("voc/SegmentationClass/2007_3.png")).shape
     assert (Path("whole/results/per_class.csv").read_text().splitlines()[1]).startswith("backgr")
@@ -163,7 +163,8 @@ def test_mistakes_are_one_sentence(evaluate, folder, capsys, change, expected):
     Path("voc/other").mkdir()
     cv2.imwrite("voc/JPEGImages/2007_9.jpg", np.zeros((8, 9, 3), np.uint8))
     for index in range(4):
-        cv2.imwrite(f"voc/colour/2007_{index}.png", np.zeros((70 + 6 * index, 90 - 7 * index, 3)))
+        colours = np.full((70 + 6 * index, 90 - 7 * index, 3), (0, 0, 128), np.uint8)
+        cv2.imwrite(f"voc/colour/2007_{index}.png", colours)
         cv2.imwrite(f"voc/other/2007_{index}.jpg", np.zeros((8, 9, 3)))
     small = ("data.root=voc", "data.batch_size=2", "data.num_workers=0", "trainer=cpu")
     encoder = () if any("encoder=" in c for c in change) else ("encoder=resnet10",)

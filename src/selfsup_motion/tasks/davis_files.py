@@ -42,7 +42,11 @@ class DavisFolder:
                 f"data.root={root}: there is no {self._images}, expected DAVIS's folder with "
                 "JPEGImages and Annotations; data.resolution names the folder below them."
             )
-        present = sorted(path.name for path in self._images.iterdir() if path.is_dir())
+        present = sorted(
+            path.name
+            for path in self._images.iterdir()
+            if path.is_dir() and not path.name.startswith(".")
+        )
         listed = folder / "ImageSets" / year / f"{split}.txt"
         self.names = self._listed(listed) if listed.is_file() else present
         if not self.names:

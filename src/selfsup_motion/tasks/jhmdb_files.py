@@ -39,7 +39,9 @@ class JhmdbFolder:
             raise UserError(
                 f"data.root={root}: expected JHMDB's folder with Rename_Images and joint_positions."
             )
-        clips = sorted(p for p in self._images.glob("*/*") if p.is_dir())
+        found = (p.relative_to(self._images) for p in self._images.glob("*/*") if p.is_dir())
+        visible = (p for p in found if not any(part.startswith(".") for part in p.parts))
+        clips = sorted(self._images / path for path in visible)
         if (folder / "splits").is_dir():
             tested = _tested(folder / "splits", split)
             there = {clip.name for clip in clips}

@@ -254,6 +254,12 @@ def _decide(run: Run, timestamped: bool) -> None:
             run.notes.append(f"Changed since then: {', '.join(changed)}.")
     if not run.continues:
         run.folder = unused(run.folder, timestamped, _advice)
+    for key, path in (("resume", run.checkpoint), ("paths.output_dir", run.folder)):
+        if "::" in str(path):  # for fsspec, by which Lightning saves, a chain of file systems
+            raise UserError(
+                f"{key}={path}: checkpoints cannot be stored in a folder with :: in its path; "
+                "rename it or choose another one."
+            )
 
 
 def _resume_from(run: Run, source: Path, timestamped: bool) -> None:
