@@ -17,13 +17,16 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from selfsup_motion.data.lists import read_lines
 from selfsup_motion.tasks.mask_files import write_mask
 
 
 def main(voc: Path, sbd: Path) -> None:
     """Convert; what is there already is written anew."""
     lists = voc / "ImageSets" / "Segmentation"
-    train, val = ((lists / f"{name}.txt").read_text().split() for name in ("train", "val"))
+    train, val = (
+        [line.text for line in read_lines(lists / f"{name}.txt")] for name in ("train", "val")
+    )
     names = sorted({*train, *(path.stem for path in (sbd / "cls").glob("*.mat"))} - {*val})
     output = voc / "SegmentationClassAug"
     output.mkdir(exist_ok=True)

@@ -17,6 +17,7 @@ from video_files import frame_numbers, write_video
 from selfsup_motion.apps.film import film
 from selfsup_motion.data.decoding import VideoFile
 from selfsup_motion.data.faults import BadFilesTable, BadVideos
+from selfsup_motion.data.frames import FrameFolder
 from selfsup_motion.data.images import ImageFolder
 from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.data.reader import Delivery, Fault
@@ -77,6 +78,23 @@ def test_index_and_shards_know_videos_of_any_name(videos: Path, tmp_path: Path) 
     for source in (indexed, shards):
         assert [source.info(i).key for i in range(len(source))] == names
         assert frame_numbers(source.read(3, [5]).frames, 12) == [5]
+
+
+def test_lists_that_prepare_writes_name_files_of_any_name(videos: Path, tmp_path: Path) -> None:
+    frames, flow = tmp_path / "frames", tmp_path / "flow"
+    prepare("frames", root=videos, output=frames)
+    (frames / "frames.csv").read_text(encoding="utf-8")
+    listed = FrameFolder(frames, layout="folders", lists=["frames.csv"])
+    found = FrameFolder(frames, layout="folders")
+    keys = [source.info(index).key for source in (listed, found) for index in range(len(source))]
+    assert sorted(keys[: len(listed)]) == sorted(keys[len(listed) :])
+    assert len(listed) == len(STEMS)
+    outcome = prepare("flow", root=frames, output=flow, strides=[11])
+    assert (outcome.good, outcome.bad.total()) == (len(STEMS), 0)
+    pairs = FrameFolder(tmp_path, layout="pairs", lists=["flow/pairs.txt"], flow="stored")
+    assert len(pairs) == len(STEMS)
+    for index in range(len(pairs)):
+        assert pairs.read(index, [0, 1]).flow is not None
 
 
 def test_pictures_and_films_are_written_whatever_the_folder(tmp_path: Path) -> None:

@@ -11,8 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
+from selfsup_motion.apps.propagate_input import open_frames
 from selfsup_motion.data.frame_order import in_order, list_frames
+from selfsup_motion.data.frames import FrameFolder
+from selfsup_motion.data.preparation.inputs import find_input
 from selfsup_motion.errors import ClipReadError
+from selfsup_motion.tasks.davis_files import DavisFolder
+from selfsup_motion.tasks.jhmdb_files import JhmdbFolder
 
 ORDERS = {
     "no padding": "frame_1 frame_2 frame_10 frame_11",
@@ -112,3 +117,22 @@ def test_long_folders_take_no_time() -> None:
     assert in_order(padded, "x") == padded
     assert time.process_time() - begun < 0.5
     assert in_order(sorted(plain), "x") == plain
+
+
+def test_every_reader_of_folders_has_this_order(tmp_path: Path) -> None:
+    names = ["frame_9", "frame_10", "frame_11"]
+    image = cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1].tobytes()
+    for folder in ("JPEGImages/480p/one", "Rename_Images/run/one"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / f"{name}.png").write_bytes(image)
+        (tmp_path / folder / "._frame_9.png").write_bytes(b"")
+    (tmp_path / "joint_positions").mkdir()
+    davis = DavisFolder(str(tmp_path), split="val", year="2017", resolution="480p").open("one")
+    jhmdb = JhmdbFolder(str(tmp_path), split=1).open("run/one")
+    stream = open_frames(tmp_path / "JPEGImages/480p/one", None)
+    source = FrameFolder(tmp_path, layout="folders")
+    prepared = find_input("frames", tmp_path, extensions=(), lists=None, short_side=None, fps=None)
+    assert davis.frame_names == jhmdb.frame_names == stream.frame_names == names
+    assert [Path(file).stem for file in source.frame_files(0)[1]] == names
+    assert prepared.open(0).names == names
