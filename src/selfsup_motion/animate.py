@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir
 from selfsup_motion.utils.job import register_stem, run_job
+from selfsup_motion.utils.unused import refuse_idle
 
 
 def animate(cfg: DictConfig) -> None:
@@ -20,6 +21,8 @@ def animate(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
+    seamless = cfg.loop == "seamless"
+    refuse_idle([("easing", seamless, "loop=seamless moves at one speed")])
     run_job(cfg, "frames")
 
 

@@ -18,6 +18,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir, option_list
 from selfsup_motion.utils.output_folder import OutputFolder, claimed, configured_path, unused
+from selfsup_motion.utils.unused import TRAINING, check_used
 
 _TYPES = {
     "name": str,
@@ -31,6 +32,10 @@ _TYPES = {
     "resume": str | None,
     "paths.output_dir": str,
 }
+_READ = (
+    "name", "headline", "checkpoint", "checkpoint_key", "encoder", "device", "seed", "overlay",
+    "resume", "paths",
+)  # fmt: skip
 # what may differ between a run and its continuation
 _FREE = ("resume", "paths", "device", "overlay")
 _OVERLAY_FPS = 12.0
@@ -54,7 +59,10 @@ def evaluate(cfg: DictConfig) -> float | None:
     """
     if cfg.name is None:
         raise UserError(f"Which task? Add one of these:\n{option_list('task')}")
-    if cfg.get("trainer") is not None:
+    trains = "method" in cfg
+    roots = (*_READ, *(("auto_method",) if cfg.checkpoint == "auto" else ()))
+    check_used(cfg, (*roots, *TRAINING) if trains else (*roots, "task"), f"task={cfg.name}")
+    if trains:
         return _train(cfg)
     with open_dict(cfg.data):
         cfg.data.pop("module", None)  # of training
@@ -135,7 +143,9 @@ def evaluate(cfg: DictConfig) -> float | None:
 def _train(cfg: DictConfig) -> float | None:
     """A task that trains: a run of train, of a method that is given the encoder."""
     if cfg.device != "auto":
-        raise UserError(f"device={cfg.device}: task={cfg.name} trains, use trainer={cfg.device}.")
+        raise UserError(
+            f"device={cfg.device}: task={cfg.name} trains, use trainer=cpu or trainer=gpu."
+        )
     if cfg.overlay:
         raise UserError(f"overlay=true: task={cfg.name} draws figures anyway, leave it out.")
     if "module" not in cfg.data or _lacks_labels(cfg):

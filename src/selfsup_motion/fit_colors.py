@@ -12,6 +12,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir
 from selfsup_motion.utils.output_folder import folder_of
+from selfsup_motion.utils.unused import check_used
 
 _TYPES = {
     "clusters": int,
@@ -31,6 +32,8 @@ def fit(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
+    check_used(cfg, (*_TYPES, "data.module.source", "data.module.sampler"), "fit_colors")
+
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
 

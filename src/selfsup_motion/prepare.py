@@ -13,6 +13,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir, options
 from selfsup_motion.utils.output_folder import ending_on_sigterm
+from selfsup_motion.utils.unused import check_used, refuse_idle
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -29,6 +30,9 @@ def prepare(cfg: DictConfig) -> None:
     if not cfg.get("prepare"):
         jobs = "\n".join(f"  prepare={name}" for name in options("prepare"))
         raise UserError(f"Choose a job, one of these:\n{jobs}")
+
+    check_used(cfg, ("prepare",), "prepare")
+    refuse_idle(_idle(cfg.prepare))
 
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
@@ -58,6 +62,21 @@ def prepare(cfg: DictConfig) -> None:
         if reasons:
             lines.append(f"{outcome.bad_files} lists the bad files.")
     console.print("\n".join(lines), markup=False)
+
+
+def _idle(settings: DictConfig) -> list[tuple[str, bool, str]]:
+    """What has no effect together with the other settings, see `refuse_idle`."""
+    flow = str(settings.get("flow", "")).replace("None", "null")
+    estimated = flow.startswith(("dis", "raft"))
+    of_dis = f"it is of prepare.flow=dis, not of prepare.flow={flow}"
+    of_raft = f"it is of prepare.flow=raft_small and raft_large, not of prepare.flow={flow}"
+    return [
+        ("prepare.flow_preset", flow != "dis", of_dis),
+        ("prepare.flow_weights", not flow.startswith("raft"), of_raft),
+        ("prepare.flow_batch", not flow.startswith("raft"), of_raft),
+        ("prepare.flow_check", not estimated, "no flow is estimated"),
+        ("prepare.quality", settings.get("picture") == "png", "it is of prepare.picture=jpg"),
+    ]
 
 
 class _Bar:

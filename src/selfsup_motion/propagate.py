@@ -13,6 +13,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir
 from selfsup_motion.utils.output_folder import output_folder
+from selfsup_motion.utils.unused import check_used, refuse_idle
 
 _TYPES = {
     "name": str,
@@ -22,6 +23,7 @@ _TYPES = {
     "seed": int,
     "paths.output_dir": str,
 }
+_READ = ("job", "name", "paths", "checkpoint", "checkpoint_key", "device", "seed", "encoder")
 
 
 def propagate(cfg: DictConfig) -> None:
@@ -35,6 +37,15 @@ def propagate(cfg: DictConfig) -> None:
     """
     if OmegaConf.is_missing(cfg, "video"):
         raise UserError("Which video? Add video=<file or folder of frames>.")
+    check_used(cfg, _READ, "propagate")
+    random = cfg.checkpoint is None
+    refuse_idle(
+        [
+            ("sigma", cfg.mask is not None, "it is the size of points, and a mask is followed"),
+            ("fps", not cfg.overlay, "it is the speed of the film, and overlay=false makes none"),
+            ("seed", not random, "it is of random weights, and a checkpoint has its own"),
+        ]
+    )
     cfg.name = Path(cfg.video).stem
 
     from selfsup_motion.apps.propagate_input import look

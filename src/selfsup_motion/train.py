@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir, option_list
+from selfsup_motion.utils.unused import TRAINING, check_used
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -26,6 +27,8 @@ def train(cfg: DictConfig) -> float | None:
     """
     if not cfg.experiment:
         raise UserError(f"Which experiment? Add one of these:\n{option_list('experiment')}")
+
+    check_used(cfg, TRAINING, f"experiment={cfg.experiment}")
 
     from selfsup_motion.utils.check import check_config
     from selfsup_motion.utils.preflight import check_resume, open_sources

@@ -14,6 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 from selfsup_motion.utils.arguments import folders, split
 from selfsup_motion.utils.config import compose, groups, keys, usable
 
+OF_TRAINING = (
+    "trainer", "callbacks", "logger", "method", "experiment", "monitor", "monitor_mode",
+    "optimized_metric", "lr_scaling", "compile", "stop_within",
+)  # fmt: skip
+"""Top-level keys of the commands that train."""
+
 
 def explain(error: Exception, arguments: Sequence[str], config_name: str = "train") -> str:
     """One sentence for an error of composition.
@@ -86,6 +92,8 @@ def _no_such_key(
             shown = ", ".join(k for k in siblings if not k.startswith("_"))
             return f"Unknown key {key}: {parent} has {shown}."
         return f"Unknown key {key}: did you mean {parent}.{guess}?"
+    if hint := _of_other_commands(key, valid, config_name):
+        return f"Unknown key {key}: {hint}"
     if key in groups():  # of other commands
         here = ", ".join(k for k in valid if "." not in k and not k.startswith("_"))
         return f"Unknown key {key}: this command has no such group, it has {here}."
@@ -95,6 +103,28 @@ def _no_such_key(
         guess = last[0] if last else None
     hint = f"did you mean {guess}?" if guess else "`--cfg job` prints the valid ones."
     return f"Unknown key {key}: {hint}"
+
+
+def _of_other_commands(key: str, valid: Sequence[str], config_name: str) -> str | None:
+    """What to say of a key that other commands have; None if nothing is known of it."""
+    trains = "method" in valid
+    if key == "checkpoint" and config_name == "train":
+        return "training goes on from resume=<run folder or checkpoint>."
+    if key == "device" and trains:
+        return "training has trainer=cpu and trainer=gpu."
+    if key == "task":
+        return "tasks are for python -m selfsup_motion.evaluate."
+    if key == "resume":
+        if config_name == "prepare":
+            return "start the same command again, what is done is not done twice."
+        return "this command cannot be resumed, leave it out and start anew."
+    if key in ("output", "output_dir", "paths.output_dir"):
+        names = {"fit_colors": "output", "prepare": "prepare.output"}
+        return f"did you mean {names.get(config_name, 'paths.output_dir')}?"
+    if key.partition(".")[0] in OF_TRAINING and not trains:
+        what = "this task" if config_name == "evaluate" else "this command"
+        return f"{what} does not train, leave it out."
+    return None
 
 
 def _key(override: str) -> str:

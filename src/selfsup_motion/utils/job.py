@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from selfsup_motion.utils.output_folder import output_folder
+from selfsup_motion.utils.unused import check_used
 
 _TOP_LEVEL = {"name": str, "paths.output_dir": str}
 
@@ -27,6 +28,8 @@ def run_job(cfg: DictConfig, unit: str) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
+    check_used(cfg, ("job", *_TOP_LEVEL), "this command")
+
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from selfsup_motion.utils.build import build
