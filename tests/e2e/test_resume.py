@@ -218,3 +218,54 @@ def test_used_folder_is_refused_without_resume(tiny, folder):
 def test_resume_and_another_output_folder_contradict(tiny, folder, template):
     with pytest.raises(UserError, match=r"paths\.output_dir=elsewhere names another"):
         tiny(f"resume={template}", "paths.output_dir=elsewhere")
+
+
+def as_other(run: Path) -> None:
+    """Let the checkpoints of a run tell of another experiment."""
+    for file in run.glob("checkpoints/*.ckpt"):
+        content = torch.load(file, weights_only=True)
+        content["selfsup_motion"]["experiment"] = "other"
+        torch.save(content, file)
+
+
+@pytest.mark.parametrize("steps", [2, 4])  # finished there, or not
+@pytest.mark.parametrize("resume", ["auto", "run"])
+def test_folder_of_another_experiment_is_refused_finished_or_not(
+    tiny, folder, template, resume, steps
+):
+    shutil.copytree(template, "run")
+    as_other(Path("run"))
+    before = tree(folder)
+    with pytest.raises(CheckpointError) as caught:
+        tiny(f"resume={resume}", "paths.output_dir=run", f"trainer.max_steps={steps}")
+    assert "last.ckpt is of experiment=other, not of experiment=tiny: choose" in str(caught.value)
+    assert tree(folder) == before
+
+
+def test_auto_passes_over_runs_of_other_experiments(tiny, folder, template):
+    shutil.copytree(template, "runs/a")
+    shutil.copytree(template, "runs/b")
+    as_other(Path("runs/b"))  # which makes it the newest
+    tiny("resume=auto", "paths.output_dir=runs", "trainer.max_steps=3")
+    assert list(rows(Path("runs/a"))) == ["1", "2", "3"]
+
+
+def test_checkpoint_of_another_experiment_starts_a_new_folder(tiny, folder, template):
+    shutil.copytree(template, "old")
+    as_other(Path("old"))
+    before = tree(Path("old"))
+    new = ("resume=old/checkpoints/last.ckpt", "paths.output_dir=new", "trainer.max_steps=3")
+    tiny(*new)
+    assert list(rows(Path("new"))) == ["3"]
+    assert tree(Path("old")) == before
+
+
+def test_auto_takes_over_a_folder_without_checkpoint_of_its_own_experiment_only(tiny, folder):
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text("experiment: tiny\n")
+    tiny("resume=auto", "paths.output_dir=run", "trainer.max_steps=2")
+    assert list(rows(Path("run"))) == ["1", "2"]
+    Path("other").mkdir()
+    Path("other/config.yaml").write_text("experiment: other\n")
+    with pytest.raises(UserError, match="already holds something"):
+        tiny("resume=auto", "paths.output_dir=other")

@@ -59,8 +59,10 @@ def shares(trainer: pl.Trainer, batch_size: int) -> str:
         batch_size: samples of an optimiser step.
 
     Raises:
-        UserError: they cannot be divided equally.
+        UserError: there are none, or they cannot be divided equally.
     """
+    if batch_size < 1:
+        raise UserError(f"data.batch_size={batch_size}: expected 1 or more samples of a step.")
     devices = trainer.num_devices * trainer.num_nodes
     accumulated = trainer.accumulate_grad_batches
     parts = devices * accumulated
