@@ -82,6 +82,8 @@ def evaluate(cfg: DictConfig) -> float | None:
     check_config(cfg, _TYPES)
     check_encoder(cfg, cfg.auto_method)
     check_resume(cfg.resume)
+    if cfg.resume is None:
+        unused(*configured_path(cfg), _advice)
     sources = open_sources(cfg, "task", ("source", "train", "test"))
 
     from selfsup_motion.checkpoints import weights_used
@@ -154,6 +156,7 @@ def _train(cfg: DictConfig) -> float | None:
         )
 
     from selfsup_motion.utils.check import TOP_LEVEL, check_config
+    from selfsup_motion.utils.lengths import check_lengths
     from selfsup_motion.utils.preflight import check_encoder, check_resume, open_sources
 
     check_config(
@@ -168,6 +171,7 @@ def _train(cfg: DictConfig) -> float | None:
         },
         given={"method": ("encoder",)},
     )
+    check_lengths(cfg.trainer)
     check_encoder(cfg, cfg.auto_method)
     check_resume(cfg.resume)
     sources = open_sources(cfg, "data.module", ("source", "val_source"))

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from selfsup_motion.errors import UserError
 from selfsup_motion.utils import cli
 from selfsup_motion.utils.config import config_dir
-from selfsup_motion.utils.output_folder import output_folder
+from selfsup_motion.utils.output_folder import configured_path, output_folder, unused
 from selfsup_motion.utils.unused import check_used, refuse_idle
 
 _TYPES = {
@@ -53,6 +53,7 @@ def propagate(cfg: DictConfig) -> None:
     from selfsup_motion.utils.preflight import check_encoder
 
     check_config(cfg, _TYPES)
+    unused(*configured_path(cfg))
     check_encoder(cfg, "CorrFlow")
     look(cfg.video, cfg.mask, cfg.points)
 

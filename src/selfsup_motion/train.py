@@ -31,9 +31,12 @@ def train(cfg: DictConfig) -> float | None:
     check_used(cfg, TRAINING, f"experiment={cfg.experiment}")
 
     from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.lengths import check_lengths, check_measured
     from selfsup_motion.utils.preflight import check_resume, open_sources
 
     check_config(cfg)
+    check_lengths(cfg.trainer)
+    check_measured(cfg)
     check_resume(cfg.resume)
     sources = open_sources(cfg, "data.module", ("source", "val_source"))
 

@@ -35,7 +35,7 @@ TOY = "evaluate task=davis2017 data=toy encoder=lab_color"
             "evaluate task=toy_seg encoder=resnet10 data.sequences.length=3",
             "data.sequences.length=3: task=toy_seg does not use it, leave it out.",
         ),
-        ("evaluate task=toy_seg encoder=resnet10 device=cuda", "trains, say trainer=cpu or train"),
+        ("evaluate task=toy_seg encoder=resnet10 device=cuda", "trains, use trainer=cpu or train"),
         ("train experiment=cmp +mine=1", "+mine=1: experiment=cmp does not use it, leave it out."),
         ("train experiment=cmp data.actions.train.num=3", "Unknown key data.actions.train.num"),
         ("train experiment=cmp task=davis2017", "tasks are for python -m selfsup_motion.evaluate."),

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from selfsup_motion.utils.output_folder import output_folder
+from selfsup_motion.utils.output_folder import configured_path, output_folder, unused
 from selfsup_motion.utils.unused import check_used
 
 _TOP_LEVEL = {"name": str, "paths.output_dir": str}
@@ -38,6 +38,7 @@ def run_job(cfg: DictConfig, unit: str) -> None:
 
     quieten()
     check_config(cfg, _TOP_LEVEL)
+    unused(*configured_path(cfg))
     job = build(cfg.job, "job")
     bar = Progress(
         BarColumn(bar_width=28),

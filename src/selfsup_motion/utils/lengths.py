@@ -43,6 +43,19 @@ def check_lengths(trainer: DictConfig) -> None:
             raise UserError(f"trainer.{key}={value:g}: {_ENDLESS}.")
 
 
+def check_measured(cfg: DictConfig) -> None:
+    """Make sure that a sweep's metric is going to be measured.
+
+    Raises:
+        UserError: it is one of the validation, which the config leaves out.
+    """
+    if str(cfg.optimized_metric).startswith("val/") and has_no_validation(cfg.trainer):
+        raise UserError(
+            f"optimized_metric={cfg.optimized_metric}: trainer.limit_val_batches=0 leaves out the "
+            "validation that measures it, give a number of batches or null."
+        )
+
+
 def has_no_validation(trainer: DictConfig) -> bool:
     """Whether a config leaves validation out."""
     return trainer.get("limit_val_batches") == 0 and not trainer.get("fast_dev_run")

@@ -19,7 +19,7 @@ from selfsup_motion.utils.build import build, build_all
 from selfsup_motion.utils.checkpointing import Provenance
 from selfsup_motion.utils.console import console, logging_to, quieten
 from selfsup_motion.utils.launch import check_devices, compiled, one_job, shares
-from selfsup_motion.utils.lengths import check_lengths, explained, has_no_validation
+from selfsup_motion.utils.lengths import explained, has_no_validation
 from selfsup_motion.utils.meter import Meter
 from selfsup_motion.utils.ranks import WatchRanks, await_death, end_children, lost_peer, plugins
 from selfsup_motion.utils.run import plan
@@ -54,12 +54,6 @@ def session(
     started = os.times()
     quieten()
     check_devices(cfg.trainer)
-    check_lengths(cfg.trainer)
-    if command == "train" and has_no_validation(cfg.trainer) and _is_of_validation(cfg):
-        raise UserError(
-            f"optimized_metric={cfg.optimized_metric}: trainer.limit_val_batches=0 leaves out the "
-            "validation that measures it, give a number of batches or null."
-        )
     run = plan(cfg, command)
     if run.finished:
         console.print(run.finished_text(), markup=False)
@@ -166,7 +160,3 @@ def _fit(
         trainer.fit(method, data, ckpt_path=checkpoint, weights_only=True)
     except MisconfigurationException as error:
         raise UserError(explained(str(error), settings)) from error
-
-
-def _is_of_validation(cfg: DictConfig) -> bool:
-    return str(cfg.optimized_metric).startswith("val/")
