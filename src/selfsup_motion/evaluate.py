@@ -179,6 +179,7 @@ def _train(cfg: DictConfig) -> float | None:
     from selfsup_motion.checkpoints import encoder_config, load_report, weights_used
     from selfsup_motion.tasks.encoder_choice import choose_encoder, weights_line
     from selfsup_motion.utils.console import console
+    from selfsup_motion.utils.ranks import is_rank_zero
     from selfsup_motion.utils.session import session
 
     encoder = choose_encoder(
@@ -191,7 +192,8 @@ def _train(cfg: DictConfig) -> float | None:
     if used := weights_used(encoder):  # so that the run's own checkpoints can be loaded
         with open_dict(cfg):
             cfg.encoder = encoder_config(used.path, used.key)
-    console.print(weights_line(encoder), markup=False)
+    if is_rank_zero():
+        console.print(weights_line(encoder), markup=False)
     origin = {
         "task": cfg.name,
         "encoder": type(encoder).__name__,
