@@ -202,7 +202,7 @@ class CMP(pl.LightningModule):
             before the 2 if the guidance has it. Zero points give the network's guess.
 
         Raises:
-            ValueError: shapes that do not fit, a point outside the image, a number that is none.
+            ValueError: shapes that do not fit, a point outside the image, infinite values or NaN.
         """
         return propagate(
             self, image, points, vectors, point_mask,

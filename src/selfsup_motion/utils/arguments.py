@@ -45,7 +45,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Hydra's flags, each one argument (`--cfg=job`), and everything else.
 
     Raises:
-        UserError: a flag that lacks its value, or that is none of Hydra's.
+        UserError: a flag that lacks its value, or that is not one of Hydra's.
     """
     flags, rest = [], []
     waiting = list(arguments)

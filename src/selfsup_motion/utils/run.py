@@ -97,7 +97,7 @@ class Run:
         )
 
     def resume_command(self) -> str:
-        """The command that goes on with this run."""
+        """The command that resumes this run."""
         kept = [o for o in self.overrides if not o.startswith(("resume=", "paths.output_dir="))]
         try:
             flags = [flag for flag in split(sys.argv[1:])[0] if flag.startswith("--config-")]

@@ -40,7 +40,7 @@ def session(
     Args:
         cfg: the composed and checked config, not resolved.
         sources: arguments of `cfg.data.module` that are built already.
-        command: of this package, for the command line that goes on with the run.
+        command: of this package, for the command line that resumes the run.
         parts: arguments of the method's constructor that are no plain values.
         origin: plain values that `summary.json` tells besides.
 

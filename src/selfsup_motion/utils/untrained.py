@@ -49,7 +49,7 @@ class Untrained(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Looks whether the run goes on with the validation data that it began with."""
+        """Check whether the validation data are still those of the beginning of the run."""
         own = [c for c in trainer.callbacks if isinstance(c, Provenance)]  # type: ignore[attr-defined]
         stored = checkpoint.get(KEY, {}).get("config", {})
         now = own[0].provenance.get("config", {}) if own else stored
