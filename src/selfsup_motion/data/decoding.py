@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import stat
 import time
+import zlib
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -26,6 +28,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from selfsup_motion.data.entry_points import is_entry_point
 from selfsup_motion.data.frame_times import are_even
 from selfsup_motion.errors import ClipReadError
 from selfsup_motion.file_names import ffmpeg_name
@@ -34,6 +37,8 @@ log = logging.getLogger(__name__)
 
 MAX_PIXELS = 1 << 26
 """Of a frame, before resizing: 8192×8192. A damaged header can ask for any amount of memory."""
+_CHECKED = 4096
+"""Bytes of a packet that its checksum is of."""
 TIME_LIMIT = 60.0
 """Seconds that opening, or one `read`, may take."""
 
@@ -45,9 +50,11 @@ class FrameTable:
     pts: NDArray[np.int64]
     """(N,) presentation times, ascending, in units of `time_base`."""
     key_pts: NDArray[np.int64]
-    """(K,) those of the key frames, ascending."""
+    """(K,) those of the key frames at which decoding can begin, ascending."""
     key_dts: NDArray[np.int64]
     """(K,) their decoding times."""
+    key_places: NDArray[np.int64]
+    """(K, 2) position in the file and checksum of their packets, by which they are known again."""
     time_base: float
     """Seconds."""
     fps: float | None
@@ -201,8 +208,8 @@ class VideoFile:
             size = f"{self._stream.width}×{self._stream.height}"
             log.info("%s has %d video streams: taking the best, %s.", self.name, count, size)
         pts: list[int] = []
-        keys: list[tuple[int, int]] = []
-        stamped = True
+        keys: list[_Key] = []
+        stamped, renewed = True, False
         for packet in self._container.demux(self._stream):
             self._check_time()
             if not packet.size or packet.is_discard or packet.is_corrupt or _is_hidden(packet):
@@ -212,7 +219,11 @@ class VideoFile:
                 break
             pts.append(packet.pts)
             if packet.is_keyframe:
-                keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
+                entry = is_entry_point(packet)
+                if not keys:  # decoding begins here in any case
+                    renewed = not entry
+                if entry or not keys:
+                    keys.append(_Key.of(packet))
         # AVI stores no presentation times: FFmpeg makes them up, for H.264 unaware of reordering,
         # for packed MPEG-4 (some of UCF101) in the wrong order
         reordered = self._stream.codec_context.has_b_frames
@@ -221,14 +232,18 @@ class VideoFile:
         counted = not stamped or made_up or len(set(pts)) < len(pts) or not keys
         rate = float(self._stream.average_rate) if self._stream.average_rate else None
         if counted:
-            keys = [(0, 0)]
+            keys = [_Key(0, 0, 0, 0)]
             time_base = 1 / rate if rate else 1.0
             first, count = self._count()
             pts = list(range(count))
         else:
             keys.sort()
             time_base = float(self._stream.time_base or 1)
-            first = next(self._decode_from(*keys[0]), None)
+            first = next(self._decode_from(keys[0]), None)
+            if first is not None and first.pts is not None and first.pts >= keys[0].pts:
+                # where a video was cut, pictures that build on earlier ones are never shown
+                begin = first.pts if renewed else keys[0].pts
+                pts = [time for time in pts if time >= begin]
             if len(pts) > 1:
                 rate = (len(pts) - 1) / ((max(pts) - min(pts)) * time_base)
         if first is None:
@@ -236,8 +251,9 @@ class VideoFile:
         turned = first.rotation % 180 != 0
         return FrameTable(
             pts=np.sort(np.array(pts, np.int64)),
-            key_pts=np.array([key for key, _ in keys], np.int64),
-            key_dts=np.array([dts for _, dts in keys], np.int64),
+            key_pts=np.array([key.pts for key in keys], np.int64),
+            key_dts=np.array([key.dts for key in keys], np.int64),
+            key_places=np.array([(key.position, key.checksum) for key in keys], np.int64),
             time_base=time_base,
             fps=rate,
             height=first.width if turned else first.height,
@@ -273,13 +289,13 @@ class VideoFile:
         # a key frame from which decoding cannot begin (gradual refresh): begin further ahead
         for start in dict.fromkeys([key, max(key - 1, 0), 0]):
             try:
-                key_pts, key_dts = int(self.table.key_pts[start]), int(self.table.key_dts[start])
+                begin = self._key(start)
                 previous = None
-                for frame in self._decode_from(key_pts, key_dts, frozenset(pts)):
+                for frame in self._decode_from(begin, frozenset(pts)):
                     if previous is not None and frame.pts is not None and frame.pts <= previous:
                         raise ValueError("its time stamps are out of order")
                     previous = frame.pts
-                    if frame.is_corrupt and (frame.pts is None or frame.pts >= key_pts):
+                    if frame.is_corrupt and (frame.pts is None or frame.pts >= begin.pts):
                         # what follows builds on it, without being marked itself
                         raise ValueError("a frame before it is incomplete")
                     if frame.pts in pts:
@@ -295,34 +311,51 @@ class VideoFile:
             f"decoded ({reason})."
         )
 
-    def _decode_from(
-        self, key_pts: int, key_dts: int, wanted: Container[int] | None = None
-    ) -> Iterator[VideoFrame]:
+    def _key(self, number: int) -> _Key:
+        table = self.table
+        pts, dts = int(table.key_pts[number]), int(table.key_dts[number])
+        return _Key(pts, dts, *table.key_places[number].tolist())
+
+    def _decode_from(self, key: _Key, wanted: Container[int] | None = None) -> Iterator[VideoFrame]:
         """Decode from a key frame on, in order of presentation; all frames, or at least those."""
         # frames that no other frame builds on need no decoding: a third of the time, same pixels
         selective = self._stream.codec_context.name in ("h264", "hevc")
-        for packet in self._packets_from(key_pts, key_dts):
+        for packet in self._packets_from(key):
             self._check_time()
             if selective and wanted is not None:
                 needed = packet.pts is None or packet.pts in wanted
                 self._stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
             yield from packet.decode()
 
-    def _packets_from(self, key_pts: int, key_dts: int) -> Iterator[Packet[VideoStream]]:
+    def _packets_from(self, key: _Key) -> Iterator[Packet[VideoStream]]:
         """Packets from a key frame on, wherever seeking lands."""
-        for target in (key_pts, key_dts, None):
+        for target in self._targets(key):
             if target is None:
                 self._restart()
             else:
                 self._container.seek(target, stream=self._stream, backward=True)
             packets = self._container.demux(self._stream)
             for packet in packets:
-                if packet.pts == key_pts:
+                if not packet.size:
+                    break
+                if packet.pts == key.pts and _Key.of(packet) == key:
                     yield packet
                     yield from packets
                     return
-                if packet.dts is not None and packet.dts > key_dts:
+                if packet.dts is not None and packet.dts > key.dts:
                     break  # landed behind it
+
+    def _targets(self, key: _Key) -> Iterator[int | None]:
+        """Times to seek to for a key frame, the likeliest first; None is the beginning."""
+        yield key.pts
+        yield key.dts
+        # in program streams, the packets next to where seeking lands may have wrong times
+        if hasattr(self, "table"):
+            number = int(np.searchsorted(self.table.key_pts, key.pts))
+            for before in (1, 4):
+                if number >= before:
+                    yield int(self.table.key_dts[number - before])
+        yield None
 
     def _read_counted(
         self, wanted: list[int], short_side: int | None, found: dict[int, NDArray[np.uint8]]
@@ -374,6 +407,23 @@ class VideoFile:
         rgb: NDArray[np.uint8] = converted.to_ndarray().astype(np.uint8, copy=False)
         quarters = round(frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(rgb, quarters)) if quarters else rgb
+
+
+class _Key(NamedTuple):
+    """A packet at which decoding begins."""
+
+    pts: int
+    dts: int
+    position: int
+    """In the file; -1: unknown."""
+    checksum: int
+
+    @classmethod
+    def of(cls, packet: Packet[VideoStream]) -> _Key:
+        pts = -1 if packet.pts is None else packet.pts
+        dts = pts if packet.dts is None else packet.dts
+        position = -1 if packet.pos is None else packet.pos
+        return cls(pts, dts, position, zlib.crc32(memoryview(packet)[:_CHECKED]))
 
 
 def _is_hidden(packet: Packet[VideoStream]) -> bool:
