@@ -4,17 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from omegaconf import OmegaConf
-
 from selfsup_motion import __version__
-from selfsup_motion.utils.config import config_dir
+from selfsup_motion.utils.config import commands
 from selfsup_motion.utils.diagnose import nearest
-
-
-def commands() -> dict[str, str]:
-    """The commands, each with what it does."""
-    files = sorted((config_dir() / "hydra" / "help").glob("*.yaml"))
-    return {file.stem: str(OmegaConf.load(file)["header"]) for file in files}  # type: ignore[index]
 
 
 def main(arguments: Sequence[str]) -> int:

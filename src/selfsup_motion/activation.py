@@ -20,7 +20,13 @@ def activation(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
-    run_job(cfg, "frames")
+    run_job(cfg, "frames", auto_method="MoSI", look=_look)
+
+
+def _look(cfg: DictConfig) -> None:
+    from selfsup_motion.apps.first_look import look_at_activation
+
+    look_at_activation(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="activation")

@@ -23,7 +23,13 @@ def animate(cfg: DictConfig) -> None:
     """
     seamless = cfg.loop == "seamless"
     refuse_idle([("easing", seamless, "loop=seamless moves at one speed")])
-    run_job(cfg, "frames")
+    run_job(cfg, "frames", auto_method="CMP", look=_look)
+
+
+def _look(cfg: DictConfig) -> None:
+    from selfsup_motion.apps.first_look import look_at_animation
+
+    look_at_animation(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="animate")

@@ -32,11 +32,12 @@ def fit(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
-    check_used(cfg, (*_TYPES, "data.module.source", "data.module.sampler"), "fit_colors")
-
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.preflight import check_module, open_sources
 
+    check_module(cfg, "fit_colors")
+    check_used(cfg, (*_TYPES, "data.module.source", "data.module.sampler"), "fit_colors")
     with open_dict(cfg.data):
         module = cfg.data.module
         cfg.data.module = {"source": module.source, "sampler": module.sampler}
@@ -48,7 +49,8 @@ def fit(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     if output.exists():
         raise UserError(f"{output}: exists already, choose another output or remove it.")
-    source, sampler = (build(node, "data") for node in cfg.data.module.values())
+    source = open_sources(cfg, "data.module", ("source",))["source"]
+    sampler = build(cfg.data.module.sampler, "data")
 
     from selfsup_motion.data.color_clusters import fit_colors
     from selfsup_motion.methods.color_files import write_centroids

@@ -36,8 +36,10 @@ def prepare(cfg: DictConfig) -> None:
 
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
+    from selfsup_motion.utils.preflight import check_root
 
     check_config(cfg, {})
+    check_root(cfg, "prepare.job")
     job = build(cfg.prepare.job, "prepare")
     work = build(cfg.prepare.work, "prepare")
     with ending_on_sigterm(), _Bar() as bar:

@@ -46,15 +46,17 @@ def propagate(cfg: DictConfig) -> None:
             ("seed", not random, "it is of random weights, and a checkpoint has its own"),
         ]
     )
-    cfg.name = Path(cfg.video).stem
+    cfg.name = Path(str(cfg.video)).stem
 
-    from selfsup_motion.apps.propagate_input import look
     from selfsup_motion.utils.check import check_config
     from selfsup_motion.utils.preflight import check_encoder
 
     check_config(cfg, _TYPES)
     unused(*configured_path(cfg))
     check_encoder(cfg, "CorrFlow")
+
+    from selfsup_motion.apps.propagate_input import look
+
     look(cfg.video, cfg.mask, cfg.points)
 
     from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder, weights_line

@@ -28,12 +28,12 @@ def train(cfg: DictConfig) -> float | None:
     if not cfg.experiment:
         raise UserError(f"Which experiment? Add one of these:\n{option_list('experiment')}")
 
-    check_used(cfg, TRAINING, f"experiment={cfg.experiment}")
-
     from selfsup_motion.utils.check import check_config
     from selfsup_motion.utils.lengths import check_lengths, check_measured
-    from selfsup_motion.utils.preflight import check_resume, open_sources
+    from selfsup_motion.utils.preflight import check_module, check_resume, open_sources
 
+    check_module(cfg, "train")
+    check_used(cfg, TRAINING, f"experiment={cfg.experiment}")
     check_config(cfg)
     check_lengths(cfg.trainer)
     check_measured(cfg)

@@ -134,7 +134,7 @@ def test_arguments_out_of_range_are_refused(run, video, changes, message):
 def test_unknown_motions_videos_and_other_networks_are_refused(run, video, tmp_path):
     with pytest.raises(UserError, match="motion=left: this network knows x-2"):
         activation(video, run, motion="left").run(tmp_path, lambda *_: None)
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match="no such file"):
         activation(tmp_path / "none.mp4", run).run(tmp_path, lambda *_: None)
     with pytest.raises(UserError, match="there is no such checkpoint"):
         activation(video, tmp_path / "none.ckpt").run(tmp_path, lambda *_: None)

@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.inputs import ExistingFile, ExistingFolder
 from selfsup_motion.utils.check import check_config, describe, matches
 
 VALID = [
@@ -102,6 +103,9 @@ def test_correct_config_passes():
         ({"data__module__mode": "c"}, "data.module.mode=c: expected one of a, b."),
         ({"data__module__sise": 3}, "Unknown key data.module.sise: did you mean data.module.size?"),
         ({"data__module__part": {"_target_": f"{__name__}.Example", "x": 3}}, "data.module.part.x"),
+        ({"own": {"_target_": f"{__name__}.Example"}}, "own: test_check.Example needs size: set"),
+        ({"data__size": [3]}, "data.size=[3]: expected an integer."),
+        ({"experiment": 2024}, """; if 2024 is one, write 'experiment="2024"'."""),
         ({"data__size": "???"}, "data.size is not set: add it to the command line"),
         ({"data__own_root": "???"}, "for example data.own_root=/path/to/folder"),
         ({"seed": "abc"}, "seed=abc: expected an integer."),
@@ -115,3 +119,48 @@ def test_mistake_is_named_by_key_and_expectation(changes, expected):
         check_config(config(**changes))
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Takes:
+    def __init__(self, *, rows: Sequence[Sequence[float]], names: Sequence[Literal["a", "b"]]):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("rows", [4, 2], "a list of lists of numbers, for example part.rows=[[4,2]]."),
+        ("names", "a", "a list of values out of a, b, for example part.names=[a]."),
+        ("names", ["c"], "part.names=[c]: expected a list of values out of a, b."),
+    ],
+)
+def test_list_that_lacks_its_brackets_is_told_with_them(key, value, expected):
+    part = {"_target_": f"{__name__}.Takes", "rows": [], "names": [], key: value}
+    with pytest.raises(UserError) as caught:
+        check_config(OmegaConf.create({"part": part}), {})
+    assert expected in str(caught.value)
+
+
+class Reads:
+    def __init__(self, *, file: ExistingFile | None, folder: ExistingFolder | list[str]):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"file": "Fine.txt"}, "part.file=Fine.txt: there is no such file, did you mean fine.txt?"),
+        ({"file": "."}, "part.file=.: expected a file, this is a folder."),
+        ({"folder": "fine.txt"}, "part.folder=fine.txt: expected a folder, this is a file."),
+        ({"folder": "x" * 300}, "File name too long"),
+    ],
+)
+def test_path_that_must_exist_is_looked_for(tmp_path, monkeypatch, changes, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fine.txt").touch()
+    fine = {"_target_": f"{__name__}.Reads", "file": "fine.txt", "folder": "."}
+    check_config(OmegaConf.create({"part": fine}), {})
+    check_config(OmegaConf.create({"part": {**fine, "file": None, "folder": ["a"]}}), {})
+    with pytest.raises(UserError) as caught:
+        check_config(OmegaConf.create({"part": {**fine, **changes}}), {})
+    assert expected in str(caught.value)

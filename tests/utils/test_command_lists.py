@@ -2,8 +2,8 @@
 
 import pytest
 
-from selfsup_motion.__main__ import commands, main
-from selfsup_motion.utils.config import use_folders
+from selfsup_motion.__main__ import main
+from selfsup_motion.utils.config import commands, use_folders
 
 
 @pytest.fixture

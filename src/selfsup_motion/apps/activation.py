@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.apps.film import film
+from selfsup_motion.apps.first_look import open_video
 from selfsup_motion.checkpoint_choice import chosen_checkpoint
 from selfsup_motion.checkpoints import KEY, load_method, read_checkpoint, weights_used
 from selfsup_motion.data.decoding import VideoFile
 from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import CheckpointError, UserError
+from selfsup_motion.inputs import ExistingFile
 from selfsup_motion.methods.mosi import MoSI
 from selfsup_motion.ops.activation_map import motion_map
 from selfsup_motion.ops.draw import Image
@@ -53,7 +55,7 @@ class Activation:
     def __init__(
         self,
         *,
-        video: str,
+        video: ExistingFile,
         checkpoint: str,
         checkpoint_key: str | None,
         motion: str | None,
@@ -107,9 +109,7 @@ class Activation:
         path = chosen_checkpoint(self.checkpoint, "MoSI")
         method, trained_side = load_mosi(path, self.device, self.checkpoint_key)
         wanted = self._wanted(method)
-        if not Path(self.video).is_file():
-            raise UserError(f"video={self.video}: there is no such file.")
-        file = VideoFile(Path(self.video), self.video)
+        file = open_video(self.video)
         try:
             fps = file.table.fps or _USUAL_FPS
             count = len(file.table.pts)

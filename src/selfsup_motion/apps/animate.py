@@ -22,6 +22,7 @@ from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render, 
 from selfsup_motion.apps.weights import Weights, load_weights
 from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import UserError
+from selfsup_motion.inputs import ExistingFile
 from selfsup_motion.ops.draw import draw_arrows
 from selfsup_motion.ops.flow import write_flow
 from selfsup_motion.ops.flow_pictures import below, flow_legend, flow_picture
@@ -41,7 +42,7 @@ class Animation:
     def __init__(
         self,
         *,
-        image: str,
+        image: ExistingFile,
         arrows: str | Rows,
         pins: Rows,
         checkpoint: str,

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from selfsup_motion.apps.arrows import Rows, read_json
-from selfsup_motion.apps.clicks import Clicks, clicked_parts, constrained, dots, read_clicks
+from selfsup_motion.apps.arrows import Rows
+from selfsup_motion.apps.clicks import Clicks, clicked_parts, clicks_of, constrained, dots
 from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.probe import probe, refine_grabcut, refine_guided, zoom_square
 from selfsup_motion.apps.weights import Weights, load_weights
 from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import UserError
-from selfsup_motion.tasks.mask_files import MOST_OBJECTS, palette, write_mask
+from selfsup_motion.inputs import ExistingFile
+from selfsup_motion.tasks.mask_files import palette, write_mask
 
 Refinement = Literal["grabcut", "guided"]
 Progress = Callable[[int, int], None]
@@ -37,7 +38,7 @@ class Annotation:
     def __init__(
         self,
         *,
-        image: str,
+        image: ExistingFile,
         positive: Rows,
         negative: Rows,
         objects: str | Sequence[Mapping[str, Any]] | None,
@@ -98,7 +99,7 @@ class Annotation:
         """
         photo = read_photo(self.image)
         size = photo.shape[-2], photo.shape[-1]
-        clicks = self._clicks(size)
+        clicks = clicks_of(self.positive, self.negative, self.objects, size)
         weights = load_weights(self.checkpoint, self.device, self.checkpoint_key)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
@@ -125,21 +126,6 @@ class Annotation:
             f"scores  {folder / 'score_<object>.png'}",
             *self._doubts(mask, clicks),
         ]
-
-    def _clicks(self, size: tuple[int, int]) -> list[Clicks]:
-        several = self.objects is not None
-        content: Any = [{"positive": self.positive, "negative": self.negative}]
-        where = "positive, negative"
-        if several:
-            if len(self.positive) or len(self.negative):
-                raise UserError("objects has its own points: leave positive and negative out.")
-            where, content = "objects", self.objects
-        if isinstance(content, str):
-            where, content = content, read_json(content, "objects", "[{positive:[[x,y]]}]")
-        clicks = read_clicks(content, where, size, numbered=several)
-        if len(clicks) > MOST_OBJECTS:
-            raise UserError(f"{where}: an indexed PNG holds at most {MOST_OBJECTS} objects.")
-        return clicks
 
     def _doubts(self, mask: NDArray[np.uint8], clicks: Sequence[Clicks]) -> list[str]:
         """A line for each object whose mask covers nearly all or nearly nothing."""

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.apps.arrows import check_inside, pixels, read_rows, short
+from selfsup_motion.apps.arrows import Rows, check_inside, pixels, read_json, read_rows, short
 from selfsup_motion.errors import UserError
+from selfsup_motion.tasks.mask_files import MOST_OBJECTS
 
 _DOT = 0.005
 """Radius around a click within which the mask is told, as a share of the photo's short side."""
@@ -28,6 +29,38 @@ class Clicks:
         """The same, with the points on other objects beside this one."""
         points = [self.negative, *(other.positive for other in others)]
         return Clicks(self.positive, np.concatenate(points))
+
+
+def clicks_of(
+    positive: Rows,
+    negative: Rows,
+    objects: str | Sequence[Mapping[str, Any]] | None,
+    size: tuple[int, int],
+) -> list[Clicks]:
+    """Clicks of the objects of a photo, from the arguments of `annotate`.
+
+    Args:
+        positive: [[x, y], ...] on the only object.
+        negative: [[x, y], ...] beside it.
+        objects: instead of those two, for several: see `read_clicks`, or a JSON file of that.
+        size: (height, width) of the photo.
+
+    Raises:
+        UserError: as `read_clicks`, too many objects, or `objects` beside the others.
+    """
+    several = objects is not None
+    content: Any = [{"positive": positive, "negative": negative}]
+    where = "positive, negative"
+    if several:
+        if len(positive) or len(negative):
+            raise UserError("objects has its own points: leave positive and negative out.")
+        where, content = "objects", objects
+    if isinstance(content, str):
+        where, content = content, read_json(content, "objects", "[{positive:[[x,y]]}]")
+    clicks = read_clicks(content, where, size, numbered=several)
+    if len(clicks) > MOST_OBJECTS:
+        raise UserError(f"{where}: an indexed PNG holds at most {MOST_OBJECTS} objects.")
+    return clicks
 
 
 def read_clicks(content: Any, where: str, size: tuple[int, int], *, numbered: bool) -> list[Clicks]:

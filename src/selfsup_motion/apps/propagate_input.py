@@ -8,7 +8,6 @@ from pathlib import Path
 
 from selfsup_motion.data.decoding import VideoFile
 from selfsup_motion.errors import UserError
-from selfsup_motion.inputs import FILE, check_exists
 from selfsup_motion.tasks.davis_files import FrameFolderVideo
 from selfsup_motion.tasks.point_files import read_point_list
 from selfsup_motion.tasks.sequences import Frame
@@ -68,11 +67,12 @@ def look(video: str, mask: str | None, points: str | None, fps: float | None = N
             "What is to be followed? Give mask=<indexed PNG of the first frame> or "
             "points=<JSON of its points>, one of them."
         )
-    key, file = ("mask", mask) if mask is not None else ("points", points)
-    check_exists(key, str(file), FILE)
     if points is not None:
         read_point_list(Path(points))
-    return open_frames(Path(video), fps, [] if mask is None else [Path(mask)])
+    stream = open_frames(Path(video), fps, [] if mask is None else [Path(mask)])
+    if len(stream.frame_names) < 2:
+        raise UserError(f"video={video}: has a single frame, nothing can be followed in it.")
+    return stream
 
 
 def open_frames(path: Path, fps: float | None, leave_out: Collection[Path] = ()) -> FrameStream:

@@ -14,6 +14,7 @@ from torch import nn
 from selfsup_motion.apps.film import film
 from selfsup_motion.apps.propagate_input import FrameStream, look
 from selfsup_motion.errors import UserError
+from selfsup_motion.inputs import ExistingFile, ExistingPath
 from selfsup_motion.ops.overlay import draw_masks, draw_points
 from selfsup_motion.tasks.followers import Follower, judged
 from selfsup_motion.tasks.frame_encoder import Precision
@@ -52,9 +53,9 @@ class Propagate:
     def __init__(
         self,
         *,
-        video: str,
-        mask: str | None,
-        points: str | None,
+        video: ExistingPath,
+        mask: ExistingFile | None,
+        points: ExistingFile | None,
         propagator: LabelPropagator | FittingPropagator,
         layer: str | None,
         precision: Precision,

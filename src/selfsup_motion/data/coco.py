@@ -28,6 +28,7 @@ class CocoInstances:
     0.
     """
 
+    still = True
     no_flow = "still images do not move: choose videos (data=videos)"
 
     def __init__(

@@ -24,6 +24,7 @@ class ImageFolder(ThreadLocal):
     Photos are turned upright as their EXIF data says.
     """
 
+    still: ClassVar[bool] = True
     no_flow: ClassVar[str] = (
         "still images do not move: choose videos (data=videos) or frame pairs with flow (data=yfcc)"
     )

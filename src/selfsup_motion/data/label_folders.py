@@ -43,7 +43,8 @@ class LabelFolder:
     where there is no label. `key` is the image's path below `images` without its extension.
     """
 
-    no_flow: ClassVar[str] = "labelled images do not move"
+    still: ClassVar[bool] = True
+    no_flow: ClassVar[str] = "labelled images do not move: choose videos (data=videos)"
 
     def __init__(
         self,

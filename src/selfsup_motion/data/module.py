@@ -342,12 +342,20 @@ def _matched(source: Source, view: View) -> Source:
     """The source, relieved of what the view does not look at.
 
     Raises:
-        UserError: the view needs flow and the source says that it has none.
+        UserError: the view needs flow and the source says that it has none, or it needs several
+            frames and the source has single images.
     """
     method = getattr(view, "needs_flow", None)
     reason = getattr(source, "no_flow", None)
     if method is not None and reason is not None:
         raise UserError(f"{method} learns from flow, but {reason}.")
+    follower = getattr(view, "follows_frames", None)
+    if follower is not None and getattr(source, "still", False):
+        raise UserError(
+            f"{follower} follows colours from frame to frame, and still images do not move: choose "
+            "videos (data=videos) or folders of frames (data=frames); experiment=mosi learns from "
+            "still images."
+        )
     if getattr(view, "first_frame_only", False) and hasattr(source, "first_frame_only"):
         relieved: Source = source.first_frame_only()
         return relieved

@@ -44,6 +44,8 @@ class Source(Protocol):
 
     - `no_flow: str | None`: why its clips have no flow and what to do about it, as a clause; None
       if they have. Lets a method that needs flow refuse before anything is read.
+    - `still: bool`: whether its videos are single images. Lets a method that follows things from
+      frame to frame refuse likewise.
     - `first_frame_only() -> Source`: the same clips for a view that looks at nothing but the first
       frame and its flow. Frames that only the flow leads to need not be decoded and may be
       missing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -29,6 +29,8 @@ class CorrFlowView:
     `ops.color_jitter`; `dropout_seed` int64 (), for the method's channel dropout; if not in
     training and if the source has them, `masks` int64 (T, H, W), object ids, 0 for the background.
     """
+
+    follows_frames: ClassVar[str] = "CorrFlow"
 
     def __init__(
         self,
@@ -100,7 +102,7 @@ class CorrFlowView:
         if len(clip.frames) < 2:
             raise UserError(
                 f"CorrFlow copies colours from frame to frame, but {clip.key} has a single one: "
-                "set data.length=3."
+                "use videos, and set data.length=3 if these are some."
             )
         layers = [clip.frames.transpose(0, 2, 3, 1)]
         masks = None if self.train else clip.labels.get("masks")

@@ -72,6 +72,8 @@ def ucf101_lists(root: Path, lists: Path, split: int) -> ActionLists:
     """
     _check_split(split)
     index_file = lists / "classInd.txt"
+    if not index_file.is_file():
+        raise _no_lists(lists, index_file.name)
     numbers: dict[str, int] = {}
     for line in read_lines(index_file):
         match = re.fullmatch(r"(\d+)[ \t]*[,;:]?[ \t]*(.+)", without_comment(line.text))
@@ -123,7 +125,7 @@ def hmdb51_lists(root: Path, lists: Path, split: int) -> ActionLists:
     ending = f"_test_split{split}.txt"
     files = sorted(lists.glob(f"*{ending}"))
     if not files:
-        raise UserError(f"{lists}: no lists *{ending} there; set data.lists to their folder.")
+        raise _no_lists(lists, f"<class>{ending}")
     classes = tuple(file.name.removesuffix(ending) for file in files)
     parts: dict[str, list[Labelled]] = {"0": [], "1": [], "2": []}
     for label, file in enumerate(files):
@@ -135,6 +137,13 @@ def hmdb51_lists(root: Path, lists: Path, split: int) -> ActionLists:
             name = path.replace("\\", "/").removeprefix(f"{classes[label]}/")
             parts[use].append(Labelled(f"{classes[label]}/{name}", label, line.place))
     return _found(classes, parts["1"], parts["2"], root)
+
+
+def _no_lists(folder: Path, name: str) -> UserError:
+    return UserError(
+        f"{folder}: has no {name}. Set data.lists to the folder of the official lists, or take the "
+        "folders' names for classes: task=video_folder (task=video_folder_finetune)."
+    )
 
 
 def folder_lists(root: Path, test_share: float, *, split_folders: bool = True) -> ActionLists:

@@ -1,5 +1,6 @@
 """Instantiates nodes of the config; a constructor's refusal becomes a user's error."""
 
+import sys
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -29,12 +30,30 @@ def build(node: DictConfig, key: str, **kwargs: Any) -> Any:
             cause = cause.__cause__
         if isinstance(cause, UserError):
             raise cause from None
+        if (lacking := _lacks(cause)) is not None:
+            raise UserError(f"{key}: {lacking}") from error
         # imports PyTorch, for which what a user has made wrong above does not wait
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
         if isinstance(cause, (ValueError, MisconfigurationException)):
             raise UserError(f"{key}: {cause}") from error
         raise
+
+
+def _lacks(cause: BaseException | None) -> str | None:
+    """What is wrong with a network of somebody's own that a method cannot be built around."""
+    if not isinstance(cause, AttributeError) or "torch" not in sys.modules:
+        return None
+    from torch import nn
+
+    network, name = cause.obj, cause.name
+    own = not type(network).__module__.startswith(("selfsup_motion.", "torch"))
+    if not isinstance(network, nn.Module) or not own:
+        return None
+    return (
+        f"{type(network).__name__} has no {name}. An encoder says its out_channels, input_mean and "
+        "input_std, as those in selfsup_motion.models do."
+    )
 
 
 def build_all(nodes: DictConfig | None, key: str, **kwargs: Any) -> list[Any]:

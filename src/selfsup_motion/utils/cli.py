@@ -128,7 +128,10 @@ def _reason(error: Exception) -> str:
         if isinstance(behind, UserError):
             return sentence(behind)
         behind = behind and (behind.__cause__ or behind.__context__)
-    return " ".join(str(error).split())
+    from selfsup_motion.utils.diagnose import dangling
+
+    text = " ".join(str(error).split())
+    return dangling(text) or text
 
 
 def sentence(error: UserError) -> str:

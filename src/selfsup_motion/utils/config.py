@@ -61,17 +61,37 @@ def groups() -> list[str]:
     return sorted({path.name for path in found if path.is_dir() and path.name != "hydra"})
 
 
+def groups_of(command: str) -> set[str]:
+    """The groups that a command has."""
+    # as a text: to parse dozens of YAML files takes a second
+    text = (config_dir() / f"{command}.yaml").read_text(encoding="utf-8")
+    return set(re.findall(r"(?m)^ +- (\w+):", text))
+
+
+def commands() -> dict[str, str]:
+    """The commands by name, each with what it does."""
+    files = sorted((config_dir() / "hydra" / "help").glob("*.yaml"))
+    return {file.stem: str(OmegaConf.load(file)["header"]) for file in files}  # type: ignore[index]
+
+
+def options_with(group: str, key: str, command: str) -> list[str]:
+    """The options of a group that a command can use and that have a key at their top."""
+    files = _files(group)
+    return [name for name in usable(group, command) if _has_key(files[name], key)]
+
+
 def usable(group: str, command: str) -> list[str]:
     """The options of a group that a command can be given: not those that choose an option of a
-    group that it does not have (an encoder its propagator), nor data sets of evaluation for train.
+    group that it does not have (an encoder its propagator), nor, for train, data sets of
+    evaluation and encoders without weights.
     """
-    # as texts: to parse dozens of YAML files takes a second
-    command_text = (config_dir() / f"{command}.yaml").read_text(encoding="utf-8")
-    own = set(re.findall(r"(?m)^ +- (\w+):", command_text))
+    own = groups_of(command)
     names = []
     for name, file in _files(group).items():
         chosen = re.findall(r"(?m)^ +- override /(\w+)", file.read_text(encoding="utf-8"))
         if command in ("train", "fit_colors") and group == "data" and not _has_key(file, "module"):
+            continue
+        if command == "train" and _first_comment(file).startswith("No weights"):
             continue
         if set(chosen) <= own:
             names.append(name)
@@ -185,10 +205,12 @@ def _size(part: DictConfig) -> int:
 def _built(part: DictConfig) -> Any:
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_node
+    from selfsup_motion.utils.preflight import check_root
 
-    root = part._get_root()
-    if isinstance(root, DictConfig):  # before what reads videos is imported
-        check_node(root, part, str(part._get_full_key(None)))
+    root, path = part._get_root(), str(part._get_full_key(None))
+    if isinstance(root, DictConfig):  # the program has not come to its own checks
+        check_node(root, part, path)
+        check_root(root, path)
     return build(part, "data")
 
 

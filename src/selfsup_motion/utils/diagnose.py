@@ -12,7 +12,46 @@ from hydra.errors import (
 from omegaconf.errors import OmegaConfBaseException
 
 from selfsup_motion.utils.arguments import folders, split
-from selfsup_motion.utils.config import compose, groups, keys, usable
+from selfsup_motion.utils.config import (
+    commands,
+    compose,
+    groups,
+    groups_of,
+    keys,
+    options_with,
+    usable,
+)
+
+_MEANT = {
+    "paths.output_dir": "output out outdir out_dir output_dir output_folder save_dir folder",
+    "prepare.output": "output out outdir out_dir output_dir output_folder save_dir",
+    "trainer.max_steps": "steps num_steps iterations iters max_iter max_iters num_iterations",
+    "trainer.max_epochs": "epochs epoch num_epochs n_epochs",
+    "trainer.devices": "gpus gpu num_gpus ngpu ngpus n_gpus",
+    "trainer": "accelerator amp fp16",
+    "device": "gpu gpus accelerator cuda",
+    "data.batch_size": "batch bs batchsize",
+    "data.num_workers": "workers n_workers jobs",
+    "data.root": "root path data_root data_dir data_path dataset_path dataset_root videos",
+    "prepare.root": "root path input videos input_dir data data_root",
+    "data": "dataset source",
+    "task": "benchmark dataset",
+    "method.optimizer.lr": "learning_rate lr_rate base_lr",
+    "checkpoint": "ckpt ckpt_path checkpoint_path weights pretrained resume model load resume_from",
+    "resume": "ckpt ckpt_path checkpoint checkpoint_path resume_from load weights pretrained",
+    "encoder": "model network backbone arch architecture",
+    "experiment": "exp recipe config preset",
+    "image": "photo img picture file input image_path",
+    "video": "film movie clip file input path frames video_path images",
+    "arrows": "vectors motion",
+    "positive": "points clicks click point foreground",
+    "negative": "background",
+    "mask": "masks label labels annotation segmentation",
+    "points": "keypoints joints",
+    "seconds": "length duration",
+    "formats": "format",
+}
+"""Other words for keys, from other programs."""
 
 OF_TRAINING = (
     "trainer", "callbacks", "logger", "method", "experiment", "monitor", "monitor_mode",
@@ -47,7 +86,24 @@ def explain(error: Exception, arguments: Sequence[str], config_name: str = "trai
     cause = error.__cause__
     if isinstance(error, HydraException) and isinstance(cause, OmegaConfBaseException):
         message += " " + " ".join(str(cause).split())
-    return re.sub(r"\s*(full_key: \S+ )?object_type=\S+", "", message)
+    return dangling(message) or re.sub(r"\s*(full_key: \S+ )?object_type=\S+", "", message)
+
+
+def dangling(message: str) -> str | None:
+    """A sentence for OmegaConf's message about a reference to a key that is not there."""
+    found = re.search(r"Interpolation key '([^']+)' not found.*?full_key: (\S+)", message)
+    if found is None:
+        return None
+    target, key = found.groups()
+    if target.isupper():
+        return f"{key}: ${{{target}}} is no key; an environment variable is ${{oc.env:{target}}}."
+    group, _, name = target.partition(".")
+    if group in groups() and name:
+        return (
+            f"{key} is taken from {target}, which this {group} does not have: set {key}=<value>, "
+            f"or add {name} to the YAML file of the {group}."
+        )
+    return f"{key} is taken from {target}, which is not there: set {key}=<value>, or add {target}."
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
@@ -90,17 +146,23 @@ def _no_such_key(
         guess = nearest(name, siblings)
         if guess is None:
             shown = ", ".join(k for k in siblings if not k.startswith("_"))
-            return f"Unknown key {key}: {parent} has {shown}."
+            others = options_with(parent, name, config_name) if parent in groups() else []
+            hint = f" {key} goes with {parent}={' or '.join(others)}." if others else ""
+            return f"Unknown key {key}: {parent} has {shown}.{hint}"
         return f"Unknown key {key}: did you mean {parent}.{guess}?"
-    if hint := _of_other_commands(key, valid, config_name):
-        return f"Unknown key {key}: {hint}"
-    if key in groups():  # of other commands
+    if elsewhere := _of_other_commands(key, valid, config_name):
+        return f"Unknown key {key}: {elsewhere}"
+    if key in groups() and key not in groups_of(config_name):
         here = ", ".join(k for k in valid if "." not in k and not k.startswith("_"))
-        return f"Unknown key {key}: this command has no such group, it has {here}."
-    guess = nearest(key, [*groups(), *valid])
-    if guess is None:
-        last = [k for k in valid if k.rpartition(".")[2] == name]
-        guess = last[0] if last else None
+        owners = [name for name in commands() if key in groups_of(name)]
+        belongs = f"it belongs to {' and '.join(owners)}; " if owners else ""
+        return f"Unknown key {key}: {belongs}{config_name} has {here}."
+    theirs = {g for command in commands() for g in groups_of(command)} - groups_of(config_name)
+    known = [*(group for group in groups() if group not in theirs), *valid]
+    last = [k for k in valid if k.rpartition(".")[2] == name]
+    meant = [k for k, words in _MEANT.items() if key in words.split() and k in known]
+    near = nearest(key, known)
+    guess = next(iter([*meant, *last[:1], *([near] if near else [])]), None)
     hint = f"did you mean {guess}?" if guess else "`--cfg job` prints the valid ones."
     return f"Unknown key {key}: {hint}"
 

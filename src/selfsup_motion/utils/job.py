@@ -1,5 +1,6 @@
 """Commands that make something of one picture: a job, an output folder, a progress bar."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ def register_stem() -> None:
     OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).stem, replace=True)
 
 
-def run_job(cfg: DictConfig, unit: str) -> None:
+def run_job(
+    cfg: DictConfig, unit: str, *, auto_method: str, look: Callable[[DictConfig], None]
+) -> None:
     """Check the config, build `cfg.job`, run it into `paths.output_dir`, print what it did.
 
     A job that does not come to its end leaves no folder behind.
@@ -24,6 +27,8 @@ def run_job(cfg: DictConfig, unit: str) -> None:
     Args:
         cfg: with `job`, `paths.output_dir` and what they refer to.
         unit: what the job counts, for the bar.
+        auto_method: whose newest run `checkpoint=auto` takes.
+        look: refuses inputs that cannot be used; PyTorch is imported behind it.
 
     Raises:
         UserError: anything that the config's author can put right.
@@ -35,10 +40,13 @@ def run_job(cfg: DictConfig, unit: str) -> None:
     from selfsup_motion.utils.build import build
     from selfsup_motion.utils.check import check_config
     from selfsup_motion.utils.console import console, quieten
+    from selfsup_motion.utils.preflight import check_checkpoint
 
     quieten()
     check_config(cfg, _TOP_LEVEL)
     unused(*configured_path(cfg))
+    check_checkpoint(cfg.checkpoint, auto_method)
+    look(cfg)
     job = build(cfg.job, "job")
     bar = Progress(
         BarColumn(bar_width=28),

@@ -11,7 +11,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.inputs import FILE_OR_FOLDER, check_exists
 from selfsup_motion.run_folders import runs_below
 from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import user_key
+from selfsup_motion.utils.config import usable, user_key
 
 
 def open_sources(cfg: DictConfig, path: str, names: Collection[str]) -> dict[str, Any]:
@@ -31,11 +31,37 @@ def open_sources(cfg: DictConfig, path: str, names: Collection[str]) -> dict[str
     # a copy: to build a node resolves what it refers to
     node = OmegaConf.select(copy.deepcopy(cfg), path)
     parts = {name: part for name in names if _is_node(part := node.get(name))}
-    for name, part in parts.items():  # before what reads pictures and videos is imported
-        root = part.get("root")
-        if isinstance(root, str) and "://" not in root:
-            check_exists(user_key(cfg, f"{path}.{name}.root"), root, FILE_OR_FOLDER, "folder")
+    for name in parts:
+        check_root(cfg, f"{path}.{name}")
     return {name: build(part, "data") for name, part in parts.items()}
+
+
+def check_module(cfg: DictConfig, command: str) -> None:
+    """Make sure that the data set can be trained on.
+
+    Raises:
+        UserError: it is one of evaluation.
+    """
+    if cfg.data.get("module") is None:
+        raise UserError(
+            "data: this data set has labels for evaluate and no videos for training; choose one of "
+            f"{', '.join(usable('data', command))}."
+        )
+
+
+def check_root(cfg: DictConfig, path: str) -> None:
+    """Make sure that the folder of a data set exists, before what reads data is imported.
+
+    Args:
+        cfg: the config.
+        path: of a node; without a `root`, or with an URL as root, it is not looked at.
+
+    Raises:
+        UserError: it does not.
+    """
+    root = OmegaConf.select(cfg, f"{path}.root")
+    if isinstance(root, str) and "://" not in root:
+        check_exists(user_key(cfg, f"{path}.root"), root, FILE_OR_FOLDER, "folder")
 
 
 def _is_node(part: Any) -> bool:

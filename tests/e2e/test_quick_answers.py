@@ -1,0 +1,124 @@
+"""Mistakes are told before PyTorch and Lightning are imported, which takes seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# runs command lines, and stops at the first one that imports what takes seconds
+RUNNER = """
+import contextlib, importlib, io, json, sys
+
+answers = []
+for verb, *arguments in json.load(sys.stdin):
+    sys.argv = [verb, *arguments]
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+            importlib.import_module(f"selfsup_motion.{verb}").main()
+        status = 0
+    except SystemExit as stop:
+        status = stop.code
+    except BaseException as error:
+        status = f"{type(error).__name__}: {error}"
+    slow = {"torch", "torchvision", "pytorch_lightning", "lightning_fabric"} & set(sys.modules)
+    if slow:
+        sys.exit(f"{sys.argv} imports {slow} to say: {told.getvalue()}")
+    answers.append((status, told.getvalue()))
+json.dump(answers, sys.stdout)
+"""
+
+VIDEOS = "experiment=cmp data=videos"
+TOY = "task=davis2017 data=toy"
+CASES = [
+    ("train", f"{VIDEOS} data.root=no", "data.root=no: there is no such folder."),
+    ("train", f"{VIDEOS} data.root=empty", "The folder empty is empty"),
+    ("train", f"{VIDEOS} data.root=empty data.lists=[no.csv]", "no.csv"),
+    ("train", f"{VIDEOS} data.root=Empty", "there is no such folder, did you mean empty?"),
+    ("train", "experiment=cmp data=frames data.root=no", "data.root=no: there is no such folder."),
+    ("train", "experiment=cmp data=shards data.root=no", "data.root=no: there is no such folder."),
+    ("train", "experiment=mosi data=images data.root=no", "data.root=no: there is no such folder."),
+    ("train", "experiment=cmp trainer.max_steps=x", "trainer.max_steps=x: expected an integer"),
+    ("train", "experiment=cmp +view.crop_sise=3", "did you mean view.crop_size?"),
+    ("train", "experiment=cmp resume=no", "resume=no: there is no such run folder or checkpoint."),
+    ("train", "experiment=corrflow method.centroids=no.json", "method.centroids=no.json: there is"),
+    ("train", f"{VIDEOS} data.root=2024_01", """if 2024_01 is one, write 'data.root="2024_01"'."""),
+    ("train", "experiment=cmp data=davis2017 data.root=empty", "no videos for training; choose"),
+    ("train", "experiment=cmp encoder=identity trainer.max_steps=x", "trainer.max_steps=x: exp"),
+    ("fit_colors", "data=davis2017 data.root=empty", "no videos for training; choose one of"),
+    ("evaluate", "task=davis2017 data.root=no encoder=lab_color", "root=no: there is no such"),
+    ("evaluate", "task=davis2017 data.root=empty encoder=lab_color", "no empty/JPEGImages/480p"),
+    ("evaluate", TOY, "Which encoder?"),
+    ("evaluate", f"{TOY} checkpoint=no", "checkpoint=no: there is no such checkpoint"),
+    ("evaluate", f"{TOY} checkpoint=auto", "there is no finished CorrFlow run below outputs/"),
+    ("evaluate", f"{TOY} encoder=lab_color resume=no", "resume=no: there is no such"),
+    ("evaluate", f"{TOY} encoder=lab_color task.attributes=no", "task.attributes=no: there is no"),
+    ("evaluate", "task=jhmdb data.root=empty encoder=lab_color", "expected JHMDB's folder"),
+    ("evaluate", "task=ucf101 data.root=empty encoder=r3d8", "classInd.txt"),
+    ("evaluate", "task=ucf101_finetune data.root=no encoder=r3d8", "root=no: there is no such"),
+    ("evaluate", "task=voc2012_seg data.root=no encoder=resnet18", "root=no: there is no such"),
+    ("evaluate", "task=coco_instance data.root=no encoder=resnet18", "instances_train2017.json"),
+    ("evaluate", "task=toy_seg encoder=resnet18 method.layer=3", "method.layer=3: expected a text"),
+    ("animate", "image=no.jpg arrows=[[1,2,3,4]]", "image=no.jpg: there is no such file."),
+    ("animate", "image=photo.jpg", "for example arrows=[[120,80,30,-10]]"),
+    ("animate", "image=photo.jpg arrows=[1,2,3,4]", "for example arrows=[[1,2,3,4]]."),
+    ("animate", "image=photo.jpg arrows=[[1,2,3]] checkpoint=x", "expected [x, y, dx, dy]"),
+    ("animate", "image=photo.jpg arrows=[[99,2,3,4]] checkpoint=x", "outside of the upright photo"),
+    ("animate", "image=photo.jpg arrows=no.json checkpoint=x", "arrows=no.json: No such file"),
+    ("animate", "image=photo.jpg arrows=x checkpoint=x", "x: not a JSON file"),
+    ("animate", "image=photo.jpg arrows=[[1,2,3,4]]", "no finished CMP run below outputs/"),
+    ("animate", "image=x arrows=[[1,2,3,4]] checkpoint=x", "x cannot be decoded as an image"),
+    ("annotate", "image=photo.jpg positive=[4,2]", "for example positive=[[4,2]]."),
+    ("annotate", "image=photo.jpg checkpoint=x", "positive: no point on the object."),
+    ("annotate", "image=photo.jpg objects=no.json checkpoint=x", "objects=no.json: No such file"),
+    ("propagate", "video=no.mp4 mask=no.png", "video=no.mp4: there is no such file or folder."),
+    ("propagate", "video=photo.jpg mask=no.png", "mask=no.png: there is no such file."),
+    ("propagate", "video=photo.jpg", "What is to be followed?"),
+    ("propagate", "video=photo.jpg mask=x", "video=photo.jpg: has a single frame"),
+    ("propagate", "video=photo.jpg points=x", "x: is not JSON"),
+    ("propagate", "video=photo.jpg mask=x checkpoint=no", "checkpoint=no: there is no such"),
+    ("activation", "video=no.mp4", "video=no.mp4: there is no such file."),
+    ("activation", "video=photo.jpg checkpoint=x", "has a single frame, which cannot move"),
+    ("activation", "video=x checkpoint=x", "x cannot be opened"),
+    ("activation", "video=x", "no finished MoSI run below outputs/"),
+    ("prepare", "prepare=index prepare.root=no prepare.output=o", "prepare.root=no: there is no"),
+    ("prepare", "prepare=flow prepare.root=empty prepare.output=o", "The folder empty is empty"),
+    ("prepare", "prepare=shards prepare.root=empty", "for example prepare.output=/index"),
+    ("fit_colors", "data=videos data.root=no", "data.root=no: there is no such folder."),
+    ("fit_colors", "clusters=x", "clusters=x: expected an integer."),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """Exit status and message of each case."""
+    folder = tmp_path_factory.mktemp("quick")
+    (folder / "empty").mkdir()
+    (folder / "x").write_text("neither picture nor video\n")
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(folder / "photo.jpg")
+    lines = [[verb, *arguments.split()] for verb, arguments, _ in CASES]
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        input=json.dumps(lines),
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["empty", "photo.jpg", "x"]
+    return dict(zip([case[:2] for case in CASES], json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize(("verb", "arguments", "expected"), CASES)
+def test_mistake_is_told_without_pytorch(answers, verb, arguments, expected):
+    status, told = answers[verb, arguments]
+    assert (status, expected in told) == (2, True), told
+    assert len(told.strip().splitlines()) == 1
