@@ -360,3 +360,17 @@ def test_real_damaged_file_is_good_up_to_the_damage(shared: Path) -> None:
     assert source.read(index, [0, 20]).frames.shape[0] == 2
     with pytest.raises(ClipReadError, match=r"corrupted\.mp4 is damaged: frame 40 of 50"):
         source.read(index, [40])
+
+
+@pytest.mark.parametrize("short_side", [3, 99999])
+def test_a_short_side_out_of_range_is_refused_by_its_value(tmp_path: Path, short_side: int) -> None:
+    write_video(tmp_path / "a.mp4", num_frames=2)
+    with pytest.raises(UserError, match=f"^data.short_side={short_side}: expected 16 to 8192"):
+        folder_of(tmp_path, short_side=short_side)
+
+
+def test_a_healthy_video_that_would_become_too_large_is_not_called_damaged(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", num_frames=2)  # 96×64
+    with pytest.raises(ClipReadError, match=r"to a short side of 8192 .* lower short_side") as told:
+        folder_of(tmp_path, short_side=8192).read(0, [0])
+    assert told.value.reason == "too large"

@@ -31,7 +31,7 @@ def prepare(command: Callable[..., int]) -> Callable[..., int]:
         (["prepare=frames", "prepare.quality=0"], "prepare.quality must be between 1 and 100"),
         (["prepare=frames", "prepare.fps=-1"], "prepare.fps must be positive"),
         (["prepare=shards", "prepare.flow=raft"], "prepare.flow=raft: expected one of stored, "),
-        (["prepare=shards", "prepare.short_side=3"], "prepare.short_side must be at least 16"),
+        (["prepare=shards", "prepare.short_side=3"], "prepare.short_side=3: expected 16 to"),
         (["prepare=flow", "prepare.root=no"], "The folder no does not exist: set prepare.root to"),
         (["prepare=flow", "prepare.strides=[]"], "prepare.strides=[]: give one or more"),
         (["prepare=flow", "prepare.flow=raft_small", "prepare.flow_weights=no.pth"], "no no.pth"),

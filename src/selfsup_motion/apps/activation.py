@@ -18,6 +18,7 @@ from selfsup_motion.apps.first_look import open_video
 from selfsup_motion.checkpoint_choice import chosen_checkpoint
 from selfsup_motion.checkpoints import KEY, load_method, read_checkpoint, weights_used
 from selfsup_motion.data.decoding import VideoFile
+from selfsup_motion.data.geometry import check_short_side
 from selfsup_motion.data.pictures import save_picture
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.inputs import ExistingFile
@@ -86,8 +87,7 @@ class Activation:
         if seconds is not None and not seconds > 0:
             raise UserError(f"seconds={seconds:g}: expected more than 0, or null.")
         for name, side in (("short_side", short_side), ("picture_side", picture_side)):
-            if side is not None and side < 16:
-                raise UserError(f"{name}={side}: expected at least 16 pixels.")
+            check_short_side(side, name)
         self.video, self.motion = video, motion
         self.checkpoint, self.checkpoint_key = checkpoint, checkpoint_key
         self.stride, self.seconds = stride, seconds

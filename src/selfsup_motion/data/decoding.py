@@ -391,6 +391,12 @@ class VideoFile:
         """(H, W, 3) RGB, resized and upright."""
         height, width = frame.height, frame.width
         scale = 1.0 if short_side is None else short_side / min(height, width)
+        if width * scale * height * scale > MAX_PIXELS:
+            raise self._refusal(
+                f"{self.name} has frames of {width}×{height} pixels; resized to a short side of "
+                f"{short_side} they would have more than {MAX_PIXELS}: lower short_side.",
+                "too large",
+            )
         if scale == 1:
             interpolation = None  # of the chroma planes, as everywhere in FFmpeg
         else:

@@ -17,6 +17,7 @@ from selfsup_motion.data.flow_store import FlowStore
 from selfsup_motion.data.frame_lists import FolderList, find_lists
 from selfsup_motion.data.frame_order import list_frames
 from selfsup_motion.data.geometry import (
+    check_short_side,
     resize_flow,
     resize_image,
     resize_valid,
@@ -95,8 +96,7 @@ class FrameFolder(ThreadLocal):
             raise UserError(f"split {split!r} is unknown: choose train, val or all.")
         if not 0 < val_share < 1:
             raise UserError(f"val_share must be between 0 and 1, got {val_share}.")
-        if short_side is not None and short_side < 16:
-            raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
+        check_short_side(short_side, "data.short_side")
         self.root, self.short_side, self.fps = Path(root), short_side, fps
         self._stored = flow == "stored"
         self._store = FlowStore(flow_root) if self._stored and layout == "folders" else None

@@ -7,8 +7,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from selfsup_motion.errors import UserError
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
+
+
+SHORT_SIDES = (16, 8192)
+"""Least and largest shorter side, in pixels, that frames and images can be resized to."""
+
+
+def check_short_side(short_side: int | None, key: str) -> None:
+    """Refuse a shorter side that nothing can be resized to.
+
+    Args:
+        short_side: in pixels; None keeps the size.
+        key: the setting, for the message.
+
+    Raises:
+        UserError: it is out of range.
+    """
+    least, most = SHORT_SIDES
+    if short_side is not None and not least <= short_side <= most:
+        raise UserError(f"{key}={short_side}: expected {least} to {most} pixels.")
 
 
 def short_side_size(size: Size, short_side: int) -> Size:

@@ -10,7 +10,7 @@ import numpy as np
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.files import PathList, find_files, outside, place_of
-from selfsup_motion.data.geometry import resize_image, short_side_size
+from selfsup_motion.data.geometry import check_short_side, resize_image, short_side_size
 from selfsup_motion.data.parts import Parts
 from selfsup_motion.data.pictures import IMAGE_EXTENSIONS, decode_image, image_size, read_bytes
 from selfsup_motion.data.source import VideoInfo
@@ -62,8 +62,7 @@ class ImageFolder(ThreadLocal):
             raise UserError(f"split {split!r} is unknown: choose train, val or all.")
         if not 0 < val_share < 1:
             raise UserError(f"val_share must be between 0 and 1, got {val_share}.")
-        if short_side is not None and short_side < 16:
-            raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
+        check_short_side(short_side, "data.short_side")
         self.short_side = short_side
         self._divided = False
         separate = val_root is not None and split == "val"

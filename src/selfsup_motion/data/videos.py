@@ -17,6 +17,7 @@ from selfsup_motion.data.decoding import TIME_LIMIT, FrameTable, VideoFile
 from selfsup_motion.data.files import PathList, find_files, outside, place_of
 from selfsup_motion.data.flow_estimation import DISFlow, FlowName, in_workers
 from selfsup_motion.data.flow_store import FlowStore, frame_name
+from selfsup_motion.data.geometry import check_short_side
 from selfsup_motion.data.index import VideoIndex
 from selfsup_motion.data.listed_files import Listing
 from selfsup_motion.data.parts import Parts
@@ -123,8 +124,7 @@ class VideoFolder(ThreadLocal):
             raise UserError(f"split {split!r} is unknown: choose train, val or all.")
         if not 0 < val_share < 1:
             raise UserError(f"val_share must be between 0 and 1, got {val_share}.")
-        if short_side is not None and short_side < 16:
-            raise UserError(f"short_side must be at least 16 pixels, got {short_side}.")
+        check_short_side(short_side, "data.short_side")
         if lists is not None and val_root is not None:
             raise UserError(
                 "data.lists and data.val_root cannot be used together: set one of them."

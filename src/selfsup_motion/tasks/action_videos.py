@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.decoding import TIME_LIMIT, VideoFile
 from selfsup_motion.data.files import PathList
-from selfsup_motion.data.geometry import resize_image, short_side_size
+from selfsup_motion.data.geometry import check_short_side, resize_image, short_side_size
 from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.thread_local import ThreadLocal
 from selfsup_motion.data.toy.motion import ACTIONS
@@ -52,6 +52,7 @@ class ClipViews:
                 raise UserError(f"task.views.{name}={value}: expected at least 1.")
         if crops not in (1, 3):
             raise UserError(f"task.views.crops={crops}: expected 1 or 3.")
+        check_short_side(short_side, "task.views.short_side")
         if short_side < size:
             raise UserError(
                 f"task.views.size={size}: windows are larger than the frames "
@@ -134,8 +135,7 @@ class ActionVideos(ThreadLocal):
         short_side: int | None,
         split_folders: bool = True,
     ) -> None:
-        if short_side is not None and short_side < 16:
-            raise UserError(f"data.short_side={short_side}: expected at least 16 pixels.")
+        check_short_side(short_side, "data.short_side")
         self.root, self.short_side = Path(root), short_side
         made = _read_lists(self.root, layout, Path(lists or root), split, test_share, split_folders)
         self._videos: tuple[Labelled, ...] = made.train if part == "train" else made.test

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from selfsup_motion.data.decoding import FrameTable, VideoFile
 from selfsup_motion.data.frame_times import nearest
+from selfsup_motion.data.geometry import check_short_side
 from selfsup_motion.errors import ClipReadError, UserError
 
 _BYTES_AT_ONCE = 200_000_000
@@ -77,8 +78,7 @@ def check_pictures(
     short_side: int | None, quality: int | None = None, fps: float | None = None
 ) -> None:
     """Refuse what cannot work, as a `UserError`."""
-    if short_side is not None and short_side < 16:
-        raise UserError(f"prepare.short_side must be at least 16 pixels, got {short_side}.")
+    check_short_side(short_side, "prepare.short_side")
     if quality is not None and not 1 <= quality <= 100:
         raise UserError(f"prepare.quality must be between 1 and 100, got {quality}.")
     if fps is not None and fps <= 0:
