@@ -59,19 +59,17 @@ def evaluate(cfg: DictConfig) -> float | None:
     """
     if cfg.name is None:
         raise UserError(f"Which task? Add one of these:\n{option_list('task')}")
-    trains = "method" in cfg
-    roots = (*_READ, *(("auto_method",) if cfg.checkpoint == "auto" else ()))
-    check_used(cfg, (*roots, *TRAINING) if trains else (*roots, "task"), f"task={cfg.name}")
-    if trains:
+    if "method" in cfg:
         return _train(cfg)
-    with open_dict(cfg.data):
-        cfg.data.pop("module", None)  # of training
     needed = "actions" if "train" in cfg.task else "sequences"
     if needed not in cfg.data:
         raise UserError(
             f"task={cfg.name}: this data set has no labelled {needed}; leave data=… out and set "
             "data.root, or use data=toy."
         )
+    _check_used(cfg, "task")  # behind the question whether these are the right data at all
+    with open_dict(cfg.data):
+        cfg.data.pop("module", None)  # of training
     if cfg.overlay and needed == "actions":
         raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
     started = os.times()
@@ -154,6 +152,7 @@ def _train(cfg: DictConfig) -> float | None:
         raise UserError(
             f"task={cfg.name} cannot learn from this data set: leave data=… out and set data.root."
         )
+    _check_used(cfg, *TRAINING)
 
     from selfsup_motion.utils.check import TOP_LEVEL, check_config
     from selfsup_motion.utils.lengths import check_lengths
@@ -208,6 +207,12 @@ def _train(cfg: DictConfig) -> float | None:
         parts={"encoder": encoder},
         origin=origin,
     )
+
+
+def _check_used(cfg: DictConfig, *roots: str) -> None:
+    """Refuse settings that are read by nothing of a task that reads `roots`."""
+    auto = ("auto_method",) if cfg.checkpoint == "auto" else ()
+    check_used(cfg, (*_READ, *auto, *roots), f"task={cfg.name}")
 
 
 def _lacks_labels(cfg: DictConfig) -> bool:

@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     ),
     "propagate": (
         ["propagate", f"video={FRAMES}", f"mask={MASK}"],
-        "selfsup_motion.apps.propagate_job.FrameEncoder",
+        "selfsup_motion.apps.propagate_job.judged",
     ),
     "animate": (
         ["animate", "image=photo.png", "arrows=[[3,3,4,4]]", "checkpoint=weights"],

@@ -202,7 +202,7 @@ def template(tmp_path_factory):
 
 
 def test_missing_resume_is_one_sentence(tiny, folder):
-    with pytest.raises(CheckpointError, match=r"^resume=nowhere: there is no such run folder"):
+    with pytest.raises(UserError, match=r"^resume=nowhere: there is no such run folder"):
         tiny("resume=nowhere")
     assert tree(folder) == {}
 
@@ -267,5 +267,5 @@ def test_auto_takes_over_a_folder_without_checkpoint_of_its_own_experiment_only(
     assert list(rows(Path("run"))) == ["1", "2"]
     Path("other").mkdir()
     Path("other/config.yaml").write_text("experiment: other\n")
-    with pytest.raises(UserError, match="already holds something"):
+    with pytest.raises(UserError, match="already has files"):
         tiny("resume=auto", "paths.output_dir=other")
