@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
         "selfsup_motion.data.preparation.pool.run",
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def hear_ctrl_c() -> Iterator[None]:
+    """A shell lets what it starts in the background ignore Ctrl-C, tests too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def fail() -> None:
