@@ -109,7 +109,7 @@ def test_second_signal_leaves_at_once(cli, folder):
     )
     assert process.stdout is not None
     try:
-        for expected in ("hanging", "once more leaves at once"):
+        for expected in ("hanging", "a second signal stops at once"):
             while expected not in process.stdout.readline():
                 assert process.poll() is None
             assert process.poll() is None, "the first signal waits for the step"
