@@ -16,6 +16,7 @@ from PIL import Image
 from selfsup_motion.ops.flow import read_flow
 
 ARROW = "arrows=[[30,20,12,0]]"
+MINE = "checkpoint=weights"
 QUICK = ("seconds=0.2", "fps=10")
 
 
@@ -121,13 +122,13 @@ def test_odd_photos_move_too(animate, cmp_checkpoint, size):
         ([ARROW], "image is not set"),
         (["image=photo.png"], "arrows is not set"),
         (["image=photo.png", ARROW], "selfsup_motion.train experiment=cmp_animate"),
-        (["image=none.png", ARROW], "none.png does not exist"),
-        (["image=photo.png", "arrows=[]"], "arrows: all arrows have length zero"),
-        (["image=photo.png", "arrows=[[1,2,3]]"], "arrows: entry 1 is [1, 2, 3], expected"),
-        (["image=photo.png", "arrows=[[nan,2,3,4]]"], "arrows: entry 1 is [NaN, 2, 3, 4]"),
-        (["image=photo.png", "arrows=[[99,2,3,4]]"], "arrow 1 is at x=99, y=2, outside"),
-        (["image=photo.png", ARROW, "pins=[[30,20]]"], "arrow 1 and pin 1 begin on the same pixel"),
-        (["image=photo.png", ARROW, "fps=0"], "must be above zero"),
+        (["image=none.png", ARROW], "image=none.png: there is no such file"),
+        (["image=photo.png", "arrows=[]", MINE], "arrows: all arrows have length zero"),
+        (["image=photo.png", "arrows=[[1,2,3]]", MINE], "arrows: entry 1 is [1, 2, 3], expected"),
+        (["image=photo.png", "arrows=[[nan,2,3,4]]", MINE], "arrows: entry 1 is [NaN, 2, 3, 4]"),
+        (["image=photo.png", "arrows=[[99,2,3,4]]", MINE], "arrow 1 is at x=99, y=2, outside"),
+        (["image=photo.png", ARROW, "pins=[[30,20]]", MINE], "arrow 1 and pin 1 begin on"),
+        (["image=photo.png", ARROW, "fps=0", MINE], "must be above zero"),
         (["image=photo.png", ARROW, "loop=round"], "loop=round: expected one of none, back, sea"),
         (["image=photo.png", ARROW, "formats=[avi]"], "a list of values out of mp4, gif, webp."),
         (["image=photo.png", ARROW, "chekpoint=auto"], "did you mean checkpoint?"),

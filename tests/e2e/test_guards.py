@@ -199,7 +199,7 @@ def test_a_step_that_does_not_end_cannot_hold_the_signal_up(folder, capfd):
     assert status == 128 + signal.SIGTERM
     assert time.monotonic() - since > 0.5
     told = capfd.readouterr().err
-    assert "Left without saving" in told
+    assert "Stopped without saving" in told
     assert "run/checkpoints/last.ckpt is whole" in told
 
 
