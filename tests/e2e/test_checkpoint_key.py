@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -108,7 +109,13 @@ def test_applications_take_a_key(verb, arguments, command, cmp_checkpoint, capsy
 
 
 def test_activation_takes_a_key(command, resnet, capsys) -> None:
-    Path("clip.mp4").touch()
+    with av.open("clip.mp4", "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        for level in (0, 100, 200):
+            picture = np.full((64, 64, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
     assert command("activation", "video=clip.mp4", FILE) == 2
     assert "checkpoint_key=student" in " ".join(capsys.readouterr().err.split())
     assert command("activation", "video=clip.mp4", FILE, "checkpoint_key=teacher") == 2

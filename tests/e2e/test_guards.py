@@ -200,7 +200,7 @@ def test_a_step_that_does_not_end_cannot_hold_the_signal_up(folder, capfd):
     assert time.monotonic() - since > 0.5
     told = capfd.readouterr().err
     assert "Stopped without saving" in told
-    assert "run/checkpoints/last.ckpt is whole" in told
+    assert "run/checkpoints/last.ckpt is complete" in told
 
 
 def test_slurm_warning_saves_and_asks_to_be_requeued(tiny, folder, monkeypatch):
