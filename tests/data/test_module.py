@@ -352,7 +352,6 @@ class Buffered(Recorder):
         assert len(batch["frame"]) == len(batch["key"])
 
 
-@pytest.mark.slow  # forked among other tests it has hung
 @pytest.mark.parametrize(
     ("bad", "devices"),
     [
@@ -383,7 +382,6 @@ def test_ranks_share_what_can_be_read_and_do_not_wait_for_one_another(
     assert (tmp_path / "left_out").read_text() == str(len(bad))
 
 
-@pytest.mark.slow  # as above
 def test_fewer_readable_samples_than_ranks_are_refused(tmp_path: Path) -> None:
     source = CountingSource(5, bad=[0, 2, 3, 4])
     data = make_datamodule(CountingSource(6), batch_size=6, val_source=source, max_bad_fraction=1.0)

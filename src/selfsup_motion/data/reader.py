@@ -191,15 +191,18 @@ def nothing_readable(total: int, reasons: Sequence[str], kind: str = "") -> str:
 
 @contextmanager
 def as_in_a_worker() -> Iterator[None]:
-    """Read in this process as a worker would: last digits depend on the number of threads."""
-    threads = torch.get_num_threads(), cv2.getNumThreads()
+    """Read in this process as a worker would: last digits depend on the number of threads.
+
+    OpenCV keeps to one thread from then on: if this process was forked (strategy=ddp_fork, or
+    ddp_notebook), it would wait for its parent's threads for ever when it is given more again.
+    """
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     try:
         yield
     finally:
-        torch.set_num_threads(threads[0])
-        cv2.setNumThreads(threads[1])
+        torch.set_num_threads(threads)
 
 
 def prepare_worker(worker: int) -> None:
