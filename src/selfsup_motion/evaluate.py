@@ -85,7 +85,7 @@ def evaluate(cfg: DictConfig) -> float | None:
     sources = open_sources(cfg, "task", ("source", "train", "test"))
 
     from selfsup_motion.checkpoints import weights_used
-    from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder, weights_line
+    from selfsup_motion.tasks.encoder_choice import choose_device, weights_line
     from selfsup_motion.tasks.propagation_choice import name_preset
     from selfsup_motion.utils.bar import Bar
     from selfsup_motion.utils.build import build
@@ -95,13 +95,7 @@ def evaluate(cfg: DictConfig) -> float | None:
     quieten()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     device = choose_device(cfg.device)
-    encoder = choose_encoder(
-        cfg.get("encoder"),
-        cfg.checkpoint,
-        cfg.seed,
-        auto_method=cfg.auto_method,
-        key=cfg.checkpoint_key,
-    )
+    encoder = _encoder(cfg)
     task = build(cfg.task, "task", **sources)
     name_preset(task)
     used = weights_used(encoder)
@@ -176,18 +170,12 @@ def _train(cfg: DictConfig) -> float | None:
     sources = open_sources(cfg, "data.module", ("source", "val_source"))
 
     from selfsup_motion.checkpoints import encoder_config, load_report, weights_used
-    from selfsup_motion.tasks.encoder_choice import choose_encoder, weights_line
+    from selfsup_motion.tasks.encoder_choice import weights_line
     from selfsup_motion.utils.console import console
     from selfsup_motion.utils.ranks import is_rank_zero
     from selfsup_motion.utils.session import session
 
-    encoder = choose_encoder(
-        cfg.get("encoder"),
-        cfg.checkpoint,
-        cfg.seed,
-        auto_method=cfg.auto_method,
-        key=cfg.checkpoint_key,
-    ).train()
+    encoder = _encoder(cfg).train()
     if used := weights_used(encoder):  # so that the run's own checkpoints can be loaded
         with open_dict(cfg):
             cfg.encoder = encoder_config(used.path, used.key)
@@ -206,6 +194,19 @@ def _train(cfg: DictConfig) -> float | None:
         command="evaluate",
         parts={"encoder": encoder},
         origin=origin,
+    )
+
+
+def _encoder(cfg: DictConfig) -> Any:
+    """The encoder that is judged, or that training begins with."""
+    from selfsup_motion.tasks.encoder_choice import choose_encoder
+
+    return choose_encoder(
+        cfg.get("encoder"),
+        cfg.checkpoint,
+        cfg.seed,
+        auto_method=cfg.auto_method,
+        key=cfg.checkpoint_key,
     )
 
 

@@ -19,7 +19,7 @@ from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_masks
 from selfsup_motion.tasks.davis import VOID
 from selfsup_motion.tasks.davis_scoring import DavisScores, Prediction
-from selfsup_motion.tasks.followers import Baseline, Follower, baselines, judged
+from selfsup_motion.tasks.followers import Baseline, Follower, line_up
 from selfsup_motion.tasks.frame_encoder import Precision
 from selfsup_motion.tasks.mask_files import Ids, palette, read_ids, write_mask
 from selfsup_motion.tasks.mask_reading import doubt, objects_of
@@ -101,16 +101,12 @@ class Davis2017:
         Raises:
             UserError: a file is missing or wrong.
         """
-        result = judged(
-            encoder, self.propagator,
+        followers = line_up(
+            encoder, self.propagator, self.baselines,
             layer=self.layer, precision=self.precision, device=device, folder=folder,
+            seed=self.seed,
         )  # fmt: skip
-        besides = baselines(
-            self.baselines, result, layer=self.layer, precision=self.precision, seed=self.seed
-        )
-        followers = [result, *besides]
-        self.propagation = result.propagation
-        log.info("Propagation: %s.", self.propagation)
+        self.propagation = followers[0].propagation
         videos = [self.source.open(name) for name in self.names]
         _announce(videos)
         passes = [follower for follower in followers if follower.name == "" or not follower.stays]

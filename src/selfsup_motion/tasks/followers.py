@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from selfsup_motion.tasks.propagation_choice import (
     settings_of,
 )
 from selfsup_motion.utils.build import build
+
+log = logging.getLogger(__name__)
 
 Baseline = Literal["identity", "raw_color", "untrained"]
 
@@ -46,6 +49,28 @@ class Follower:
     def stays(self) -> bool:
         """Whether it leaves the labels where they are, so that there is nothing to compute."""
         return self.propagation.propagator is None
+
+
+def line_up(
+    encoder: nn.Module,
+    propagator: LabelPropagator | FittingPropagator,
+    wanted: Sequence[Baseline],
+    *,
+    layer: str | None,
+    precision: Precision,
+    device: str,
+    folder: Path,
+    seed: int,
+) -> list[Follower]:
+    """The follower that is judged, then what it has to beat; says which propagation was chosen.
+
+    Arguments and errors as of `judged` and `baselines`.
+    """
+    result = judged(
+        encoder, propagator, layer=layer, precision=precision, device=device, folder=folder
+    )
+    log.info("Propagation: %s.", result.propagation)
+    return [result, *baselines(wanted, result, layer=layer, precision=precision, seed=seed)]
 
 
 def judged(

@@ -17,7 +17,7 @@ from selfsup_motion.file_names import register_handler
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_points
 from selfsup_motion.tasks.davis2017 import Progress
-from selfsup_motion.tasks.followers import Baseline, Follower, baselines, judged
+from selfsup_motion.tasks.followers import Baseline, Follower, line_up
 from selfsup_motion.tasks.frame_encoder import Precision
 from selfsup_motion.tasks.keypoints import Normaliser, Points, normalised_errors, pck
 from selfsup_motion.tasks.propagation import LabelPropagator
@@ -100,16 +100,12 @@ class Jhmdb:
         Raises:
             UserError: a file is missing or wrong.
         """
-        result = judged(
-            encoder, self.propagator,
+        followers = line_up(
+            encoder, self.propagator, self.baselines,
             layer=self.layer, precision=self.precision, device=device, folder=folder,
+            seed=self.seed,
         )  # fmt: skip
-        besides = baselines(
-            self.baselines, result, layer=self.layer, precision=self.precision, seed=self.seed
-        )
-        followers = [result, *besides]
-        self.propagation = result.propagation
-        log.info("Propagation: %s.", self.propagation)
+        self.propagation = followers[0].propagation
         videos = [self.source.open(name) for name in self.names]
         total, done = sum(len(video.frame_names) for video in videos), 0
         truth: dict[str, Points] = {}
