@@ -284,7 +284,7 @@ def test_a_file_that_is_missing_or_no_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"coco has annotations/instances_train2017\.json, ann"):
         read_categories(tmp_path / "coco" / "train" / "none.json")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(UserError, match=r"bad\.json: not a json file"):
+    with pytest.raises(UserError, match=r"bad\.json: not a JSON file"):
         CocoInstances(tmp_path / "bad.json", tmp_path, objects_only=False)
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(UserError, match=r"list\.json: not a COCO annotation file"):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.data.lists import checked
+from selfsup_motion.data.lists import parsed_json
 from selfsup_motion.errors import UserError
 
 Rows = Sequence[Sequence[float]]
@@ -106,24 +106,11 @@ def _check_agreement(
 def read_json(path: str, key: str, example: str) -> Any:
     """The content of a JSON file named by the key `key`, which also takes a list like `example`."""
     try:
-        text = checked(Path(path).read_bytes(), path)
-        return json.loads(text, object_pairs_hook=_without_repetition)
+        return parsed_json(Path(path).read_bytes(), path)
     except OSError as error:
         raise UserError(
             f"{key}={path}: {error.strerror}; give a JSON file, or a list as in {key}={example}."
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a JSON file in UTF-8 ({error}).") from error
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of a name that occurs twice, one would be lost without a word."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise json.JSONDecodeError(f"the name {twice!r} occurs twice", "", 0)
-    return content
 
 
 def _parts(content: Any, where: str) -> list[tuple[str, str, Any, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from selfsup_motion.data import coco_values as values
 from selfsup_motion.data.files import PathList
 from selfsup_motion.data.left_out import EntryError, LeftOut
+from selfsup_motion.data.lists import parsed_json
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.rle import Rle, from_polygons
 
@@ -225,15 +225,13 @@ def _categories(path: Path, content: dict[str, Any], max_bad_entries: float) -> 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = parsed_json(path.read_bytes(), str(path), unique=False)
     except OSError as error:
         raise UserError(
             f"The annotation file {path} cannot be read ({error.strerror}): set data.annotations "
             "and data.val_annotations, or data.root to a folder with annotations/instances_*.json"
             f"{_others(path)}."
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a json file ({error}).") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a COCO annotation file: expected a mapping with images.")
     return content

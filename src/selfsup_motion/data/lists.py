@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import csv
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.file_names import shown
@@ -87,6 +89,34 @@ def checked(data: bytes, name: str) -> bytes:
     if kind is not None:
         raise UserError(f"{name} is {kind}: save it as UTF-8.")
     return data.removeprefix(codecs.BOM_UTF8)
+
+
+def parsed_json(data: bytes, name: str, *, unique: bool = True) -> Any:
+    """The content of a JSON file that somebody else wrote.
+
+    Args:
+        data: the file's content.
+        name: of the file, for messages.
+        unique: refuse a name that occurs twice in a mapping, of which one would be lost without a
+            word; takes time in large files.
+
+    Raises:
+        UserError: it is not JSON, or not UTF-8.
+    """
+    text = checked(data, name)
+    try:
+        return json.loads(text, object_pairs_hook=_without_repetition if unique else None)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}: not a JSON file in UTF-8 ({error}).") from error
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} occurs twice")
+    return content
 
 
 def read_lines(file: Path, is_entry: Callable[[str], bool] = lambda text: False) -> list[Line]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsup_motion.data.left_out import EntryError
+from selfsup_motion.data.lists import parsed_json
 from selfsup_motion.data.pictures import read_bytes
 from selfsup_motion.errors import UserError
 
@@ -64,10 +64,7 @@ def read_shapes(path: Path, frame: str | None, numbers: ShapeNumbers) -> NDArray
     Raises:
         UserError: no such file, another format, no size, or a shape that cannot be drawn.
     """
-    try:
-        content = json.loads(read_bytes(path, str(path)))
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}).") from error
+    content = parsed_json(read_bytes(path, str(path)), str(path))
     if isinstance(content, dict) and isinstance(content.get("shapes"), list):
         return _labelme(path, content, numbers)
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):

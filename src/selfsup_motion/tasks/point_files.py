@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selfsup_motion.data.lists import checked
+from selfsup_motion.data.lists import parsed_json
 from selfsup_motion.data.pictures import read_bytes
 from selfsup_motion.errors import UserError
 
@@ -26,10 +26,7 @@ def read_point_list(path: Path) -> tuple[list[str], Points]:
     Raises:
         UserError: no such file, or another form.
     """
-    try:
-        content = json.loads(checked(read_bytes(path, str(path)), str(path)))
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}).") from error
+    content = parsed_json(read_bytes(path, str(path)), str(path))
     named = content if isinstance(content, dict) else None
     rows = list(named.values()) if named is not None else content
     try:
