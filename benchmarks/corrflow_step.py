@@ -24,7 +24,7 @@ from torch import Tensor
 
 from selfsup_motion.methods.corrflow import CorrFlow
 from selfsup_motion.ops.attention import restricted_attention
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.compose import compose
 
 
 def published_objective(model: CorrFlow, frames: Tensor, classes: Tensor) -> Tensor:

@@ -24,12 +24,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from selfsup_motion.data.files import PathList
-from selfsup_motion.data.frames import FrameFolder
-from selfsup_motion.data.index import VideoIndex
-from selfsup_motion.data.rng import sample_rng
+from selfsup_motion.data.loading.rng import sample_rng
+from selfsup_motion.data.reading.listing import PathList
 from selfsup_motion.data.source import Source
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.data.sources.index import VideoIndex
+from selfsup_motion.data.sources.videos import VideoFolder
 
 FILES = 8
 

@@ -25,14 +25,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfsup_motion.data import videos
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.loader import TrainOrder, ValLoader, ValOrder
-from selfsup_motion.data.reader import ClipReader, Delivery, Draw, prepare_worker
-from selfsup_motion.data.rng import sample_rng
-from selfsup_motion.data.sampling import RandomClips
+from selfsup_motion.data.loading.loader import TrainOrder, ValLoader, ValOrder
+from selfsup_motion.data.loading.reader import ClipReader, Delivery, Draw, prepare_worker
+from selfsup_motion.data.loading.rng import sample_rng
+from selfsup_motion.data.loading.sampling import RandomClips
+from selfsup_motion.data.loading.watch import ReadingBoard
 from selfsup_motion.data.source import VideoInfo
-from selfsup_motion.data.watch import ReadingBoard
+from selfsup_motion.data.sources import videos
 from selfsup_motion.errors import ClipReadError
 
 Task = tuple[Path, float, int, int]

@@ -25,7 +25,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.compose import compose
 
 FIELD, SIZE, LENGTH, LEVELS = 320, 112, 16, 2
 WEIGHTS = (0.299, 0.587, 0.114)

@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.compose import compose
 
 NETWORKS = {"R-2D3D-18": "paper/mosi_r2d3d_hmdb", "R(2+1)D-10": "paper/mosi_r2p1d_hmdb"}
 

@@ -24,10 +24,10 @@ from selfsup_motion.models.color_encoder import LabColor
 from selfsup_motion.models.convolution import Conv3x3, FoldedSequential
 from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
 from selfsup_motion.models.resnet import ResNetEncoder
-from selfsup_motion.ops.attention_unfold import unfold_attention
-from selfsup_motion.tasks.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.tracking import cells_to_labels, follow_masks, labels_to_cells
-from selfsup_motion.utils.config import compose
+from selfsup_motion.ops.attention.unfold import unfold_attention
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+from selfsup_motion.tasks.propagation.tracking import cells_to_labels, follow_masks, labels_to_cells
 
 SIZE = (480, 854)
 ENCODERS: dict[str, Callable[[], FrameEncoder]] = {

@@ -17,16 +17,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from selfsup_motion.data.frames import FrameFolder
+from selfsup_motion.data.loading.rng import sample_rng
+from selfsup_motion.data.loading.sampling import RandomClips
 from selfsup_motion.data.preparation.work import Work
-from selfsup_motion.data.rng import sample_rng
-from selfsup_motion.data.sampling import RandomClips
-from selfsup_motion.data.shards import ClipShards
 from selfsup_motion.data.source import Source
-from selfsup_motion.data.videos import VIDEO_EXTENSIONS, VideoFolder
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.data.sources.shards import ClipShards
+from selfsup_motion.data.sources.videos import VIDEO_EXTENSIONS, VideoFolder
 from selfsup_motion.errors import ClipReadError
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
 
 
 def prepare(job: str, **settings: object) -> None:

@@ -24,7 +24,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from selfsup_motion.ops.flow import FlowBins
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.compose import compose
 
 SETTINGS = {  # name: experiment, side, batch on cpu, batch on cuda, points
     "small default": ("cmp", 128, 4, 64, 36),

@@ -22,12 +22,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from selfsup_motion.data.decoding import VideoFile
-from selfsup_motion.data.files import find_files
-from selfsup_motion.data.flow_estimation import DISFlow
-from selfsup_motion.data.sampling import RandomClips
+from selfsup_motion.data.flow.estimation import DISFlow
+from selfsup_motion.data.loading.sampling import RandomClips
+from selfsup_motion.data.reading.decoding import VideoFile
+from selfsup_motion.data.reading.listing import find_files
 from selfsup_motion.data.source import VideoInfo
-from selfsup_motion.data.videos import VIDEO_EXTENSIONS
+from selfsup_motion.data.sources.videos import VIDEO_EXTENSIONS
 from selfsup_motion.errors import ClipReadError
 
 

@@ -23,9 +23,9 @@ import torch
 from guidance import blobs, published
 from PIL import Image
 
-from selfsup_motion.data.frames import FrameFolder
-from selfsup_motion.data.rng import sample_rng
-from selfsup_motion.methods.cmp_view import CMPView
+from selfsup_motion.data.loading.rng import sample_rng
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.methods.cmp.view import CMPView
 from selfsup_motion.ops.flow_io import write_flow_jpegs
 
 SETTINGS = [  # name, short side, crop, grid ratio, window

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from selfsup_motion.data.lists import read_lines
-from selfsup_motion.tasks.mask_files import write_mask
+from selfsup_motion.data.reading.lists import read_lines
+from selfsup_motion.data.reading.masks import write_mask
 
 
 def main(voc: Path, sbd: Path) -> None:

@@ -40,8 +40,8 @@ def cmp_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from omegaconf import OmegaConf
 
-    from selfsup_motion.utils.build import build
-    from selfsup_motion.utils.config import compose
+    from selfsup_motion.settings.build import build
+    from selfsup_motion.settings.compose import compose
 
     cfg = compose(["experiment=cmp_animate", "encoder.width=8", "method.propagation.width=8"])
     torch.manual_seed(0)

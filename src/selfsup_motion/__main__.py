@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from selfsup_motion import __version__
-from selfsup_motion.utils.config import commands
-from selfsup_motion.utils.diagnose import nearest
+from selfsup_motion.settings.groups import commands
+from selfsup_motion.settings.nearest import nearest
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,9 +6,9 @@ The network is a trained MoSI; see `docs/mosi.md`.
 import hydra
 from omegaconf import DictConfig
 
-from selfsup_motion.utils import cli
-from selfsup_motion.utils.config import config_dir
-from selfsup_motion.utils.job import register_stem, run_job
+from selfsup_motion.apps.job import register_stem, run_job
+from selfsup_motion.settings.groups import config_dir
+from selfsup_motion.terminal import command_line as cli
 
 
 def activation(cfg: DictConfig) -> None:

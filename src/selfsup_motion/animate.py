@@ -6,10 +6,10 @@ The network is a trained CMP; see `docs/applications.md`.
 import hydra
 from omegaconf import DictConfig
 
-from selfsup_motion.utils import cli
-from selfsup_motion.utils.config import config_dir
-from selfsup_motion.utils.job import register_stem, run_job
-from selfsup_motion.utils.unused import refuse_idle
+from selfsup_motion.apps.job import register_stem, run_job
+from selfsup_motion.settings.groups import config_dir
+from selfsup_motion.settings.unused import refuse_idle
+from selfsup_motion.terminal import command_line as cli
 
 
 def animate(cfg: DictConfig) -> None:

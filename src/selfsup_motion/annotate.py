@@ -7,9 +7,9 @@ What moves together when the network is told to move a point is the point's obje
 import hydra
 from omegaconf import DictConfig
 
-from selfsup_motion.utils import cli
-from selfsup_motion.utils.config import config_dir
-from selfsup_motion.utils.job import register_stem, run_job
+from selfsup_motion.apps.job import register_stem, run_job
+from selfsup_motion.settings.groups import config_dir
+from selfsup_motion.terminal import command_line as cli
 
 
 def annotate(cfg: DictConfig) -> None:

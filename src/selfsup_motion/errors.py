@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from selfsup_motion.file_names import shown
+from selfsup_motion.text.names import shown
 
 
 class UserError(Exception):

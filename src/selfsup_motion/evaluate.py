@@ -15,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils import cli
-from selfsup_motion.utils.config import config_dir, option_list
-from selfsup_motion.utils.output_folder import OutputFolder, claimed, configured_path, unused
-from selfsup_motion.utils.unused import TRAINING, check_used
+from selfsup_motion.settings.groups import config_dir, option_list
+from selfsup_motion.settings.unused import TRAINING, check_used
+from selfsup_motion.terminal import command_line as cli
+from selfsup_motion.terminal.output_folder import OutputFolder, claimed, configured_path, unused
 
 _TYPES = {
     "name": str,
@@ -74,8 +74,8 @@ def evaluate(cfg: DictConfig) -> float | None:
         raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
     started = os.times()
 
-    from selfsup_motion.utils.check import check_config
-    from selfsup_motion.utils.preflight import check_encoder, check_resume, open_sources
+    from selfsup_motion.apps.preflight import check_encoder, check_resume, open_sources
+    from selfsup_motion.settings.check import check_config
 
     check_config(cfg, _TYPES)
     check_encoder(cfg, cfg.auto_method)
@@ -84,13 +84,13 @@ def evaluate(cfg: DictConfig) -> float | None:
         unused(*configured_path(cfg), _advice)
     sources = open_sources(cfg, "task", ("source", "train", "test"))
 
-    from selfsup_motion.checkpoints import weights_used
-    from selfsup_motion.tasks.encoder_choice import choose_device, weights_line
-    from selfsup_motion.tasks.propagation_choice import name_preset
-    from selfsup_motion.utils.bar import Bar
-    from selfsup_motion.utils.build import build
-    from selfsup_motion.utils.console import quieten, show
-    from selfsup_motion.utils.report import finite
+    from selfsup_motion.settings.build import build
+    from selfsup_motion.tasks.features.choice import choose_device, weights_line
+    from selfsup_motion.tasks.propagation.choice import name_preset
+    from selfsup_motion.terminal.bar import Bar
+    from selfsup_motion.terminal.console import quieten, show
+    from selfsup_motion.training.report import finite
+    from selfsup_motion.weights.checkpoints import weights_used
 
     quieten()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -148,9 +148,9 @@ def _train(cfg: DictConfig) -> float | None:
         )
     _check_used(cfg, *TRAINING)
 
-    from selfsup_motion.utils.check import TOP_LEVEL, check_config
-    from selfsup_motion.utils.lengths import check_lengths
-    from selfsup_motion.utils.preflight import check_encoder, check_resume, open_sources
+    from selfsup_motion.apps.preflight import check_encoder, check_resume, open_sources
+    from selfsup_motion.settings.check import TOP_LEVEL, check_config
+    from selfsup_motion.training.lengths import check_lengths
 
     check_config(
         cfg,
@@ -169,11 +169,11 @@ def _train(cfg: DictConfig) -> float | None:
     check_resume(cfg.resume)
     sources = open_sources(cfg, "data.module", ("source", "val_source"))
 
-    from selfsup_motion.checkpoints import encoder_config, load_report, weights_used
-    from selfsup_motion.tasks.encoder_choice import weights_line
-    from selfsup_motion.utils.console import console
-    from selfsup_motion.utils.ranks import is_rank_zero
-    from selfsup_motion.utils.session import session
+    from selfsup_motion.tasks.features.choice import weights_line
+    from selfsup_motion.terminal.console import console
+    from selfsup_motion.training.processes import is_rank_zero
+    from selfsup_motion.training.session import session
+    from selfsup_motion.weights.checkpoints import encoder_config, load_report, weights_used
 
     encoder = _encoder(cfg).train()
     if used := weights_used(encoder):  # so that the run's own checkpoints can be loaded
@@ -199,7 +199,7 @@ def _train(cfg: DictConfig) -> float | None:
 
 def _encoder(cfg: DictConfig) -> Any:
     """The encoder that is judged, or that training begins with."""
-    from selfsup_motion.tasks.encoder_choice import choose_encoder
+    from selfsup_motion.tasks.features.choice import choose_encoder
 
     return choose_encoder(
         cfg.get("encoder"),
@@ -263,7 +263,7 @@ def _advice(folder: Path) -> str:
 @contextlib.contextmanager
 def _logging_to(folder: Path, config: dict[str, Any]) -> Iterator[None]:
     """Write `config.yaml`, and the log of the block."""
-    from selfsup_motion.utils.console import logging_to
+    from selfsup_motion.terminal.console import logging_to
 
     try:
         OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
@@ -278,7 +278,7 @@ def _logging_to(folder: Path, config: dict[str, Any]) -> Iterator[None]:
 @contextlib.contextmanager
 def _telling_what_stays(folder: Path) -> Iterator[None]:
     """If the block does not come to its end, say how to go on."""
-    from selfsup_motion.utils.console import console
+    from selfsup_motion.terminal.console import console
 
     try:
         yield
@@ -319,8 +319,8 @@ def _costs(started: os.times_result) -> dict[str, Any]:
     import torch
 
     from selfsup_motion import __version__
-    from selfsup_motion.utils.meter import peak_memory_mb
-    from selfsup_motion.utils.report import git_revision
+    from selfsup_motion.callbacks.meter import peak_memory_mb
+    from selfsup_motion.training.report import git_revision
 
     now = os.times()
     return {
@@ -338,7 +338,7 @@ def _costs(started: os.times_result) -> dict[str, Any]:
 
 def _beside(task: Any) -> dict[str, Any]:
     """What followed the labels, and what was scored beside the encoder, for `summary.json`."""
-    from selfsup_motion.utils.report import finite
+    from selfsup_motion.training.report import finite
 
     told: dict[str, Any] = {}
     if (propagation := getattr(task, "propagation", None)) is not None:
@@ -355,7 +355,7 @@ def _tell(
 ) -> None:
     from rich.table import Table
 
-    from selfsup_motion.utils.console import console
+    from selfsup_motion.terminal.console import console
 
     rows = {encoder: metrics, **{_SHOWN.get(name, name): row for name, row in baselines.items()}}
     names = list(metrics)

@@ -9,10 +9,10 @@ import hydra
 from omegaconf import DictConfig, open_dict
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils import cli
-from selfsup_motion.utils.config import config_dir
-from selfsup_motion.utils.output_folder import folder_of
-from selfsup_motion.utils.unused import check_used
+from selfsup_motion.settings.groups import config_dir
+from selfsup_motion.settings.unused import check_used
+from selfsup_motion.terminal import command_line as cli
+from selfsup_motion.terminal.output_folder import folder_of
 
 _TYPES = {
     "clusters": int,
@@ -32,9 +32,9 @@ def fit(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
-    from selfsup_motion.utils.build import build
-    from selfsup_motion.utils.check import check_config
-    from selfsup_motion.utils.preflight import check_module, open_sources
+    from selfsup_motion.apps.preflight import check_module, open_sources
+    from selfsup_motion.settings.build import build
+    from selfsup_motion.settings.check import check_config
 
     check_module(cfg, "fit_colors")
     check_used(cfg, (*_TYPES, "data.module.source", "data.module.sampler"), "fit_colors")
@@ -52,10 +52,10 @@ def fit(cfg: DictConfig) -> None:
     source = open_sources(cfg, "data.module", ("source",))["source"]
     sampler = build(cfg.data.module.sampler, "data")
 
-    from selfsup_motion.data.color_clusters import fit_colors
-    from selfsup_motion.methods.color_files import write_centroids
-    from selfsup_motion.utils.bar import Bar
-    from selfsup_motion.utils.console import console
+    from selfsup_motion.data.preparation.color_clusters import fit_colors
+    from selfsup_motion.methods.corrflow.color_files import write_centroids
+    from selfsup_motion.terminal.bar import Bar
+    from selfsup_motion.terminal.console import console
 
     with folder_of(output, "output"), Bar() as bar:
         centroids = fit_colors(

@@ -10,10 +10,10 @@ import hydra
 from omegaconf import DictConfig
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils import cli
-from selfsup_motion.utils.config import config_dir, options
-from selfsup_motion.utils.output_folder import ending_on_sigterm
-from selfsup_motion.utils.unused import check_used, refuse_idle
+from selfsup_motion.settings.groups import config_dir, options
+from selfsup_motion.settings.unused import check_used, refuse_idle
+from selfsup_motion.terminal import command_line as cli
+from selfsup_motion.terminal.output_folder import ending_on_sigterm
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -34,9 +34,8 @@ def prepare(cfg: DictConfig) -> None:
     check_used(cfg, ("prepare",), "prepare")
     refuse_idle(_idle(cfg.prepare))
 
-    from selfsup_motion.utils.build import build
-    from selfsup_motion.utils.check import check_config
-    from selfsup_motion.utils.preflight import check_root
+    from selfsup_motion.settings.build import build
+    from selfsup_motion.settings.check import check_config, check_root
 
     check_config(cfg, {})
     check_root(cfg, "prepare.job")
@@ -44,7 +43,7 @@ def prepare(cfg: DictConfig) -> None:
     work = build(cfg.prepare.work, "prepare")
     with ending_on_sigterm(), _Bar() as bar:
         outcome = work.run(job, bar.show)
-    from selfsup_motion.utils.console import console
+    from selfsup_motion.terminal.console import console
 
     reasons = ", ".join(f"{count} {reason}" for reason, count in outcome.bad.most_common())
     kept = f" ({outcome.kept} finished before)" if outcome.kept else ""
@@ -87,7 +86,7 @@ class _Bar:
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        from selfsup_motion.utils.console import console
+        from selfsup_motion.terminal.console import console
 
         self._console = console
         # refreshed by hand: a thread of its own would be forked along with the workers

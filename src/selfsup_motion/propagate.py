@@ -10,10 +10,10 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils import cli
-from selfsup_motion.utils.config import config_dir
-from selfsup_motion.utils.output_folder import configured_path, output_folder, unused
-from selfsup_motion.utils.unused import check_used, refuse_idle
+from selfsup_motion.settings.groups import config_dir
+from selfsup_motion.settings.unused import check_used, refuse_idle
+from selfsup_motion.terminal import command_line as cli
+from selfsup_motion.terminal.output_folder import configured_path, output_folder, unused
 
 _TYPES = {
     "name": str,
@@ -48,8 +48,8 @@ def propagate(cfg: DictConfig) -> None:
     )
     cfg.name = Path(str(cfg.video)).stem
 
-    from selfsup_motion.utils.check import check_config
-    from selfsup_motion.utils.preflight import check_encoder
+    from selfsup_motion.apps.preflight import check_encoder
+    from selfsup_motion.settings.check import check_config
 
     check_config(cfg, _TYPES)
     unused(*configured_path(cfg))
@@ -59,11 +59,11 @@ def propagate(cfg: DictConfig) -> None:
 
     look(cfg.video, cfg.mask, cfg.points)
 
-    from selfsup_motion.tasks.encoder_choice import choose_device, choose_encoder, weights_line
-    from selfsup_motion.tasks.propagation_choice import name_preset
-    from selfsup_motion.utils.bar import Bar
-    from selfsup_motion.utils.build import build
-    from selfsup_motion.utils.console import console, logging_to, quieten
+    from selfsup_motion.settings.build import build
+    from selfsup_motion.tasks.features.choice import choose_device, choose_encoder, weights_line
+    from selfsup_motion.tasks.propagation.choice import name_preset
+    from selfsup_motion.terminal.bar import Bar
+    from selfsup_motion.terminal.console import console, logging_to, quieten
 
     quieten()
     job = build(cfg.job, "propagate")

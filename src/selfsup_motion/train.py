@@ -7,9 +7,9 @@ import hydra
 from omegaconf import DictConfig
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils import cli
-from selfsup_motion.utils.config import config_dir, option_list
-from selfsup_motion.utils.unused import TRAINING, check_used
+from selfsup_motion.settings.groups import config_dir, option_list
+from selfsup_motion.settings.unused import TRAINING, check_used
+from selfsup_motion.terminal import command_line as cli
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -28,9 +28,9 @@ def train(cfg: DictConfig) -> float | None:
     if not cfg.experiment:
         raise UserError(f"Which experiment? Add one of these:\n{option_list('experiment')}")
 
-    from selfsup_motion.utils.check import check_config
-    from selfsup_motion.utils.lengths import check_lengths, check_measured
-    from selfsup_motion.utils.preflight import check_module, check_resume, open_sources
+    from selfsup_motion.apps.preflight import check_module, check_resume, open_sources
+    from selfsup_motion.settings.check import check_config
+    from selfsup_motion.training.lengths import check_lengths, check_measured
 
     check_module(cfg, "train")
     check_used(cfg, TRAINING, f"experiment={cfg.experiment}")
@@ -40,7 +40,7 @@ def train(cfg: DictConfig) -> float | None:
     check_resume(cfg.resume)
     sources = open_sources(cfg, "data.module", ("source", "val_source"))
 
-    from selfsup_motion.utils.session import session
+    from selfsup_motion.training.session import session
 
     return session(cfg, sources)
 

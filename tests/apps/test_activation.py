@@ -17,11 +17,11 @@ from patience import PATIENCE
 
 from selfsup_motion import __version__
 from selfsup_motion.apps.activation import Activation, clip_spans
-from selfsup_motion.checkpoints import KEY
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.weights.checkpoints import KEY
 
 OPTIONS = {
     "checkpoint": "auto",

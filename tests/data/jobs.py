@@ -7,8 +7,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from selfsup_motion.data.preparation.work import Job, Outcome, Work
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
 
 
 def make_job(name: str, **settings: Any) -> Job:

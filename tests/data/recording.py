@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.sampling import RandomClips, UniformClips
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError
 

@@ -15,16 +15,16 @@ from jobs import prepare
 from video_files import frame_numbers, write_video
 
 from selfsup_motion.apps.film import film
-from selfsup_motion.data.decoding import VideoFile
-from selfsup_motion.data.faults import BadFilesTable, BadVideos
-from selfsup_motion.data.frames import FrameFolder
-from selfsup_motion.data.images import ImageFolder
-from selfsup_motion.data.pictures import save_picture
-from selfsup_motion.data.reader import Delivery, Fault
-from selfsup_motion.data.shards import ClipShards
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.loading.faults import BadFilesTable, BadVideos
+from selfsup_motion.data.loading.reader import Delivery, Fault
+from selfsup_motion.data.reading.decoding import VideoFile
+from selfsup_motion.data.reading.pictures import save_picture
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.data.sources.images import ImageFolder
+from selfsup_motion.data.sources.shards import ClipShards
+from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.errors import ClipReadError
-from selfsup_motion.utils.console import logging_to
+from selfsup_motion.terminal.console import logging_to
 
 STEMS = [
     b"2024-01-01T10:20:30",

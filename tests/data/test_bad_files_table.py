@@ -9,8 +9,8 @@ from pathlib import Path
 
 from patience import PATIENCE
 
-from selfsup_motion.data.faults import BadFilesTable
-from selfsup_motion.data.reader import Fault
+from selfsup_motion.data.loading.faults import BadFilesTable
+from selfsup_motion.data.loading.reader import Fault
 
 
 def rows(path: Path) -> list[list[str]]:

@@ -19,8 +19,8 @@ import pytest
 from coco_like import SIZE, annotation, content, polygon, write_coco
 from pycocotools.coco import COCO
 
-from selfsup_motion.data.coco import CocoInstances
-from selfsup_motion.data.coco_file import read_categories
+from selfsup_motion.data.sources.coco import CocoInstances
+from selfsup_motion.data.sources.coco_file import read_categories
 from selfsup_motion.errors import ClipReadError, UserError
 
 SAMPLES = [

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.color_clusters import fit_colors
-from selfsup_motion.data.sampling import RandomClips
+from selfsup_motion.data.loading.sampling import RandomClips
+from selfsup_motion.data.preparation.color_clusters import fit_colors
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import BadFilesError, ClipReadError, UserError
 from selfsup_motion.fit_colors import fit
 from selfsup_motion.ops.color import LabQuantizer, rgb_to_lab
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.compose import compose
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 160, 40), (20, 20, 180)
 

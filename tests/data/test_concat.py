@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recording import CountingSource
 
-from selfsup_motion.data.concat import ConcatSource
+from selfsup_motion.data.sources.concat import ConcatSource
 from selfsup_motion.errors import ClipReadError, UserError
 
 

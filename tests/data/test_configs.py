@@ -15,9 +15,9 @@ from video_files import write_video
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.flow_io import write_flow
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.check import check_config
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.check import check_config
+from selfsup_motion.settings.compose import compose
 
 
 def batch_of(*overrides: str) -> dict[str, Any]:
@@ -105,8 +105,9 @@ def test_flow_that_prepare_stored_is_trained_on(tmp_path: Path, kind: str) -> No
 
 
 MIX = (
-    "data.sources={clips: {_target_: selfsup_motion.data.videos.VideoFolder, _partial_: true, "
-    "root: %s/videos, flow: dis}, pairs: {_target_: selfsup_motion.data.frames.FrameFolder, "
+    "data.sources={clips: {_target_: selfsup_motion.data.sources.videos.VideoFolder, "
+    "_partial_: true, root: %s/videos, flow: dis}, "
+    "pairs: {_target_: selfsup_motion.data.sources.frames.FrameFolder, "
     "_partial_: true, root: %s/yfcc, layout: pairs, flow: stored}}"
 )
 

@@ -13,14 +13,14 @@ from recording import CountingSource, NoisyView
 from torchvision.models.optical_flow import raft_small
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.device_flow import RaftFlow, consistent
-from selfsup_motion.data.flow_estimation import consistent as consistent_array
-from selfsup_motion.data.images import ImageFolder
+from selfsup_motion.data.flow.device import RaftFlow, consistent
+from selfsup_motion.data.flow.estimation import consistent as consistent_array
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.sampling import RandomClips, UniformClips
+from selfsup_motion.data.sources.images import ImageFolder
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.cmp_view import CMPView
+from selfsup_motion.methods.cmp.view import CMPView
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,11 @@ from torch import Tensor
 from video_files import write_video
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.decoding import MAX_PIXELS, VideoFile
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.preparation.work import Work
-from selfsup_motion.data.sampling import RandomClips, UniformClips
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.reading.decoding import MAX_PIXELS, VideoFile
+from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.errors import BadFilesError, ClipReadError
 
 ENCODES = {

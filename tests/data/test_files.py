@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfsup_motion.data.files import PathList, find_files, split_by_name
+from selfsup_motion.data.reading.listing import PathList, find_files, split_by_name
 from selfsup_motion.errors import UserError
 
 NAMES = st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=2, unique=True)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from selfsup_motion.data.flow_estimation import DISFlow, consistent
+from selfsup_motion.data.flow.estimation import DISFlow, consistent
 from selfsup_motion.errors import UserError
 
 

@@ -13,11 +13,11 @@ from jobs import prepare
 from video_files import write_video
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.flow_estimation import DISFlow
-from selfsup_motion.data.frames import FrameFolder
+from selfsup_motion.data.flow.estimation import DISFlow
 from selfsup_motion.data.preparation.estimators import DisPairs, batched, pairs_at, with_flow
 from selfsup_motion.data.source import Source
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.flow_io import read_flow_and_valid
 
@@ -224,7 +224,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_raft_stores_what_it_estimates(weights: Path, tmp_path: Path) -> None:
-    from selfsup_motion.data.device_flow import RaftFlow
+    from selfsup_motion.data.flow.device import RaftFlow
 
     root, output = tmp_path / "videos", tmp_path / "flow"
     write_video(root / "one.mp4", num_frames=4)

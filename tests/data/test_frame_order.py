@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from selfsup_motion.apps.propagate_input import open_frames
-from selfsup_motion.data.frame_order import in_order, list_frames
-from selfsup_motion.data.frames import FrameFolder
 from selfsup_motion.data.preparation.inputs import find_input
+from selfsup_motion.data.reading.frame_order import in_order, list_frames
+from selfsup_motion.data.sources.frames import FrameFolder
 from selfsup_motion.errors import ClipReadError
-from selfsup_motion.tasks.davis_files import DavisFolder
-from selfsup_motion.tasks.jhmdb_files import JhmdbFolder
+from selfsup_motion.tasks.propagation.davis_files import DavisFolder
+from selfsup_motion.tasks.propagation.jhmdb_files import JhmdbFolder
 
 ORDERS = {
     "no padding": "frame_1 frame_2 frame_10 frame_11",

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from selfsup_motion.data.frames import FrameFolder
-from selfsup_motion.data.pair_lists import PairList
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.data.sources.pair_lists import PairList
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.flow_io import write_flow, write_flow_jpegs
 

@@ -15,15 +15,15 @@ from torch import Tensor
 from video_files import write_video
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.concat import ConcatSource
-from selfsup_motion.data.frames import FrameFolder
-from selfsup_motion.data.images import ImageFolder
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.preparation.work import Work
-from selfsup_motion.data.sampling import RandomClips, UniformClips
-from selfsup_motion.data.shards import ClipShards
 from selfsup_motion.data.source import Source
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.sources.concat import ConcatSource
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.data.sources.images import ImageFolder
+from selfsup_motion.data.sources.shards import ClipShards
+from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.errors import UserError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfsup_motion.data.images import ImageFolder
+from selfsup_motion.data.sources.images import ImageFolder
 from selfsup_motion.errors import ClipReadError, UserError
 
 

@@ -8,9 +8,9 @@ import pytest
 from coco_like import write_coco
 from omegaconf import OmegaConf
 
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.check import check_config
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.check import check_config
+from selfsup_motion.settings.compose import compose
 
 DETECTOR = {
     "channels": 16,

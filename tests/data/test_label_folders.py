@@ -11,15 +11,15 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from selfsup_motion.data.label_classes import VOID, LabelClasses
-from selfsup_motion.data.label_folders import LabelFolder
+from selfsup_motion.data.reading.label_classes import VOID, LabelClasses
+from selfsup_motion.data.sources.label_folders import LabelFolder
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.appearance import CLASSES
 from selfsup_motion.data.toy.scene import LIMBS
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.palette import palette
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
 
 THREE = LabelClasses(["background", "left", "right"], [("left", "right")])
 CAMVID = LabelClasses(

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from selfsup_motion.data.frame_lists import FolderList
-from selfsup_motion.data.label_classes import LabelClasses
-from selfsup_motion.data.label_folders import LabelFolder
-from selfsup_motion.data.listed_files import Listing
-from selfsup_motion.data.lists import class_names, read_lines
-from selfsup_motion.data.pair_lists import PairList
-from selfsup_motion.data.video_lists import Videos, from_lists
-from selfsup_motion.data.videos import VIDEO_EXTENSIONS
+from selfsup_motion.data.reading.label_classes import LabelClasses
+from selfsup_motion.data.reading.listed_files import Listing
+from selfsup_motion.data.reading.lists import class_names, read_lines
+from selfsup_motion.data.sources.frame_lists import FolderList
+from selfsup_motion.data.sources.label_folders import LabelFolder
+from selfsup_motion.data.sources.pair_lists import PairList
+from selfsup_motion.data.sources.video_lists import Videos, from_lists
+from selfsup_motion.data.sources.videos import VIDEO_EXTENSIONS
 from selfsup_motion.errors import UserError
-from selfsup_motion.file_names import shown
-from selfsup_motion.tasks.action_lists import hmdb51_lists, ucf101_lists
-from selfsup_motion.tasks.davis_files import DavisFolder
-from selfsup_motion.tasks.jhmdb_files import JhmdbFolder
+from selfsup_motion.tasks.actions.lists import hmdb51_lists, ucf101_lists
+from selfsup_motion.tasks.propagation.davis_files import DavisFolder
+from selfsup_motion.tasks.propagation.jhmdb_files import JhmdbFolder
+from selfsup_motion.text.names import shown
 
 VIDEOS = ("train/a.mp4", "train/b c.MP4", "d.avi", "e,f.mp4", "#1.mp4")
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfsup_motion.data.loader import TrainOrder, ValOrder
+from selfsup_motion.data.loading.loader import TrainOrder, ValOrder
 
 
 @given(

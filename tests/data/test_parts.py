@@ -13,11 +13,11 @@ from jobs import prepare
 from PIL import Image
 from video_files import write_video
 
-from selfsup_motion.data.frames import FrameFolder
-from selfsup_motion.data.images import ImageFolder
-from selfsup_motion.data.parts import Parts, part_named
-from selfsup_motion.data.shards import ClipShards
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.reading.parts import Parts, part_named
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.data.sources.images import ImageFolder
+from selfsup_motion.data.sources.shards import ClipShards
+from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.errors import UserError
 
 

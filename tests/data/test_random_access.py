@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from selfsup_motion.data.decoding import VideoFile
+from selfsup_motion.data.reading.decoding import VideoFile
 
 COUNT, HEIGHT, WIDTH = 90, 96, 128
 Pictures = list[NDArray[np.uint8]]

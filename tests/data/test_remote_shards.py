@@ -16,9 +16,9 @@ from jobs import prepare
 from recording import NoisyView
 from video_files import write_video
 
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.sampling import RandomClips, UniformClips
-from selfsup_motion.data.shards import ClipShards
+from selfsup_motion.data.sources.shards import ClipShards
 from selfsup_motion.errors import ClipReadError, UserError
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from selfsup_motion.data.rng import sample_rng
+from selfsup_motion.data.loading.rng import sample_rng
 
 
 def test_same_address_gives_the_same_numbers() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from selfsup_motion.data.frame_times import are_even
-from selfsup_motion.data.sampling import AllClips, RandomClips, SeparateClips, UniformClips
+from selfsup_motion.data.loading.sampling import AllClips, RandomClips, SeparateClips, UniformClips
+from selfsup_motion.data.reading.frame_times import are_even
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
 

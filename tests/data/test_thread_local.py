@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from selfsup_motion.data.thread_local import ThreadLocal
+from selfsup_motion.data.loading.thread_local import ThreadLocal
 
 
 class Holder(ThreadLocal):

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from selfsup_motion.data.toy import ACTIONS, CLASSES, JOINTS, LIMBS, ToyWorld
 from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils.config import config_dir
+from selfsup_motion.settings.groups import config_dir
 
 QUIET = Difficulty(noise=0.0)
 worlds = st.integers(0, 2**31)

@@ -14,13 +14,13 @@ import pytest
 from jobs import prepare
 from video_files import frame_numbers, write_video
 
-from selfsup_motion.data.concat import ConcatSource
-from selfsup_motion.data.index import NAME, VideoIndex
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.preparation.videos import chosen_frames, open_video
-from selfsup_motion.data.sampling import RandomClips, UniformClips
-from selfsup_motion.data.shards import ClipShards
 from selfsup_motion.data.source import Source
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.sources.concat import ConcatSource
+from selfsup_motion.data.sources.index import NAME, VideoIndex
+from selfsup_motion.data.sources.shards import ClipShards
+from selfsup_motion.data.sources.videos import VideoFolder
 
 GAPS = [0, 40, 40, 220, 40, 40, 40, 580, *([40] * 22)]
 TIMES = list(accumulate(GAPS))

@@ -10,7 +10,7 @@ import pytest
 from jobs import prepare
 from video_files import frame_numbers, write_video
 
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.errors import ClipReadError, UserError
 
 

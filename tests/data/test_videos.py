@@ -22,9 +22,9 @@ from torch import Tensor
 from video_files import damage, frame_numbers, truncate, write_video
 
 from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.sampling import RandomClips, UniformClips
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.errors import ClipReadError, UserError
 
 B_FRAMES = {"bf": "3", "g": "12"}

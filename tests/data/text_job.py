@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfsup_motion.atomic import folder_size, new_folder, write_text
 from selfsup_motion.errors import ClipReadError
+from selfsup_motion.files.atomic import folder_size, new_folder, write_text
 
 HANGING = "hanging"
 """File beside the texts that appears when a text hangs."""

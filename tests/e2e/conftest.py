@@ -28,8 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tiny(folder: Path) -> Callable[..., float | None]:
     """Train the tiny experiment in this process, with overrides."""
+    from selfsup_motion.settings.compose import compose
     from selfsup_motion.train import train
-    from selfsup_motion.utils.config import compose
 
     def run(*overrides: str) -> float | None:
         return train(

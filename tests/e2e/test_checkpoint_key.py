@@ -18,8 +18,8 @@ sys.path.append(str(Path(__file__).parents[1] / "tasks"))
 from davis_like import write_davis
 
 from selfsup_motion import load_method
-from selfsup_motion.checkpoints import read_checkpoint
 from selfsup_motion.models.resnet import ResNetEncoder
+from selfsup_motion.weights.checkpoints import read_checkpoint
 
 FILE = "checkpoint=two.pth"
 

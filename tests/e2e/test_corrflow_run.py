@@ -9,9 +9,10 @@ import torch
 
 from selfsup_motion import load_encoder, load_method
 from selfsup_motion.ops.color import KINETICS_CENTROIDS
+from selfsup_motion.settings.check import check_config
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.settings.groups import options
 from selfsup_motion.train import train
-from selfsup_motion.utils.check import check_config
-from selfsup_motion.utils.config import compose, options
 
 TINY = (
     "trainer=cpu", "data.val_videos=2", "data.batch_size=2", "data.num_workers=0",

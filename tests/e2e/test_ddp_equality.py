@@ -41,12 +41,12 @@ class Record(pl.Callback):
 
 def short_run(experiment: str, *overrides: str, devices: int = 1) -> dict[str, Any]:
     """A few steps and a validation."""
-    from selfsup_motion.utils.build import build
-    from selfsup_motion.utils.collapse import CollapseMonitor
-    from selfsup_motion.utils.config import compose
-    from selfsup_motion.utils.console import quieten
-    from selfsup_motion.utils.guards import NonFinite
-    from selfsup_motion.utils.seeding import SeedEveryBatch
+    from selfsup_motion.callbacks.collapse import CollapseMonitor
+    from selfsup_motion.callbacks.guards import NonFinite
+    from selfsup_motion.callbacks.seeding import SeedEveryBatch
+    from selfsup_motion.settings.build import build
+    from selfsup_motion.settings.compose import compose
+    from selfsup_motion.terminal.console import quieten
 
     quieten()
     torch.set_num_threads(1)

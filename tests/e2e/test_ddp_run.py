@@ -20,9 +20,9 @@ TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 
 def work(*overrides: str) -> None:
     """The tiny experiment, in this process."""
+    from selfsup_motion.settings.compose import compose
+    from selfsup_motion.terminal import command_line as cli
     from selfsup_motion.train import train
-    from selfsup_motion.utils import cli
-    from selfsup_motion.utils.config import compose
 
     def run(cfg):
         try:

@@ -31,11 +31,11 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     ),
     "evaluate": (
         ["evaluate", "task=davis2017", "data.root=davis", "encoder=lab_color"],
-        "selfsup_motion.tasks.davis2017.first_mask",
+        "selfsup_motion.tasks.propagation.davis2017.first_mask",
     ),
     "evaluate, actions": (
         ["evaluate", "task=toy_actions", "encoder=r3d8"],
-        "selfsup_motion.tasks.actions.ClipEncoder",
+        "selfsup_motion.tasks.actions.evaluation.ClipEncoder",
     ),
     "evaluate, training": (
         ["evaluate", "task=toy_seg", "encoder=resnet10", "trainer=cpu"],
@@ -59,7 +59,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     ),
     "fit_colors": (
         ["fit_colors", "output=outputs/colors/mine/colors.json"],
-        "selfsup_motion.data.color_clusters.fit_colors",
+        "selfsup_motion.data.preparation.color_clusters.fit_colors",
     ),
     "prepare": (
         ["prepare", "prepare=index", "prepare.root=videos", "prepare.output=outputs/index/mine"],
@@ -164,7 +164,7 @@ def test_a_folder_that_was_there_stays_and_can_be_used_again(
 
 @pytest.mark.parametrize("end", [fail, press_ctrl_c, terminate])
 def test_finished_sequences_stay_and_are_taken_over(command, folder, capsys, monkeypatch, end):
-    from selfsup_motion.tasks import davis2017
+    from selfsup_motion.tasks.propagation import davis2017
 
     write_davis(folder / "davis", count=3)
     arguments = ("task=davis2017", "data.root=davis", "encoder=lab_color", "device=cpu")

@@ -15,9 +15,9 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "tasks"))
 from davis_like import write_davis
 
+from selfsup_motion.data.reading.masks import read_mask, write_mask
 from selfsup_motion.data.toy import ToyWorld
-from selfsup_motion.tasks.mask_files import read_mask, write_mask
-from selfsup_motion.utils.config import options
+from selfsup_motion.settings.groups import options
 
 TOY = ("data=toy", "data.size=64", "data.sequences.length=5", "data.sequences.source.num_videos=2")
 DAVIS = ("task=davis2017", "data.root=davis", "encoder=lab_color", "device=cpu")

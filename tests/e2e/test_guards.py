@@ -15,7 +15,7 @@ from test_resume import rows, tree, weights
 from together import CONTEXT
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils.cli import Interrupted
+from selfsup_motion.terminal.command_line import Interrupted
 
 
 def test_nan_stops_the_run_before_it_reaches_the_weights(tiny, folder):

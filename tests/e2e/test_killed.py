@@ -100,7 +100,7 @@ def train_in_a_process(*overrides: str, die_at_write: int = 0):
     import tiny  # noqa: F401
 
     import selfsup_motion.data.module
-    import selfsup_motion.utils.report  # noqa: F401
+    import selfsup_motion.training.report  # noqa: F401
 
     process = get_context("fork").Process(target=_train, args=(overrides, die_at_write))
     process.start()
@@ -108,8 +108,8 @@ def train_in_a_process(*overrides: str, die_at_write: int = 0):
 
 
 def _train(overrides: tuple[str, ...], die_at_write: int) -> None:
+    from selfsup_motion.settings.compose import compose
     from selfsup_motion.train import train
-    from selfsup_motion.utils.config import compose
 
     if die_at_write:
         _die_at(die_at_write)
@@ -122,8 +122,8 @@ def _die_at(number: int) -> None:
     """Before the n-th row, checkpoint or validation batch."""
     from tiny import TinyMethod
 
-    from selfsup_motion.utils import checkpointing
-    from selfsup_motion.utils.loggers import CSVMetrics
+    from selfsup_motion.callbacks import checkpointing
+    from selfsup_motion.training.loggers import CSVMetrics
 
     left = itertools.count(1 - number)
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.utils.lock import FolderLock
+from selfsup_motion.terminal.lock import FolderLock
 
 pytest.importorskip("fcntl", reason="this system has no record locks")
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from selfsup_motion.utils.lock import FolderLock
+from selfsup_motion.terminal.lock import FolderLock
 lock = FolderLock()
 lock.claim(Path(sys.argv[1]))
 if os.fork() == 0:  # as a loader worker, which outlives its killed parent for a while

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_killed import write_videos
 
-from selfsup_motion.data.index import VideoIndex
+from selfsup_motion.data.sources.index import VideoIndex
 
 
 @pytest.fixture

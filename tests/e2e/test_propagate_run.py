@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tasks"))
 from davis_like import write_davis
 
 from selfsup_motion.apps.film import film
-from selfsup_motion.tasks.mask_files import read_mask, write_mask
+from selfsup_motion.data.reading.masks import read_mask, write_mask
 
 MASK = "davis/Annotations/480p/cat/00000.png"
 FRAMES = "davis/JPEGImages/480p/cat"

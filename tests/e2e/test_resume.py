@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selfsup_motion.errors import CheckpointError, UserError
-from selfsup_motion.utils.cli import Interrupted
+from selfsup_motion.terminal.command_line import Interrupted
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -191,8 +191,8 @@ def test_unusable_checkpoint_is_refused_and_nothing_is_touched(
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     """A run of two steps."""
+    from selfsup_motion.settings.compose import compose
     from selfsup_motion.train import train
-    from selfsup_motion.utils.config import compose
 
     folder = tmp_path_factory.mktemp("template") / "run"
     conf = Path(__file__).parent / "conf"

@@ -102,7 +102,7 @@ def test_settings_are_printed_without_training(main, folder, capsys):
 
 
 def test_help_teaches_every_experiment_and_group(main, capsys):
-    from selfsup_motion.utils.config import described, usable
+    from selfsup_motion.settings.groups import described, usable
 
     assert main("--help") == 0
     text = capsys.readouterr().out

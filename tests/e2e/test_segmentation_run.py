@@ -17,10 +17,10 @@ from scipy.io import savemat
 from together import Ranks
 
 from selfsup_motion import load_encoder
-from selfsup_motion.checkpoints import load_method, load_report
+from selfsup_motion.data.reading.masks import read_mask, write_mask
 from selfsup_motion.models.alexnet import AlexNetEncoder
-from selfsup_motion.tasks.mask_files import read_mask, write_mask
-from selfsup_motion.tasks.segmentation import Segmentation
+from selfsup_motion.tasks.segmentation.method import Segmentation
+from selfsup_motion.weights.checkpoints import load_method, load_report
 
 TINY = (
     "data.size=64", "data.val_videos=3", "data.batch_size=4", "view.crop_size=64",
@@ -203,9 +203,9 @@ def short_run(folder: str, devices: int) -> dict[str, float]:
     """Two steps of a task and its validation on five images, with the probe beside it."""
     import pytorch_lightning as pl
 
-    from selfsup_motion.utils.build import build
-    from selfsup_motion.utils.config import compose
-    from selfsup_motion.utils.console import quieten
+    from selfsup_motion.settings.build import build
+    from selfsup_motion.settings.compose import compose
+    from selfsup_motion.terminal.console import quieten
 
     quieten()
     torch.set_num_threads(1)

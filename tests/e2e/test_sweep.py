@@ -12,8 +12,9 @@ import pytest
 from omegaconf import OmegaConf
 from patience import PATIENCE
 
-from selfsup_motion.utils.check import check_config
-from selfsup_motion.utils.config import compose, config_dir
+from selfsup_motion.settings.check import check_config
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.settings.groups import config_dir
 
 SWEEPS = sorted((config_dir() / "sweep").glob("*.yaml"))
 TINY = ("experiment=tiny", "data=tiny")
@@ -134,7 +135,7 @@ def test_a_sweeps_agent_names_the_run(main, folder, monkeypatch):
 def test_children_of_a_multirun_get_the_command_of_their_job(main, folder, monkeypatch):
     from hydra.core.hydra_config import HydraConfig
 
-    from selfsup_motion.utils import launch
+    from selfsup_motion.training import launch
 
     seen = []
     one_job = launch.one_job

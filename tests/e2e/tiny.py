@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchmetrics import CatMetric, SumMetric
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.videos import VideoFolder
+from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.errors import UserError
 
 

@@ -26,8 +26,8 @@ def warm_up() -> None:
     import torch
 
     import selfsup_motion.data.module
-    import selfsup_motion.utils.report
-    import selfsup_motion.utils.signals  # noqa: F401
+    import selfsup_motion.training.report
+    import selfsup_motion.training.signals  # noqa: F401
 
     class OneWeight(pl.LightningModule):
         def __init__(self) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from selfsup_motion.data import geometry
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.frames import FrameFolder
-from selfsup_motion.methods.cmp_view import CMPView
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.methods.cmp.view import CMPView
 
 
 class PublishedDraws(np.random.Generator):

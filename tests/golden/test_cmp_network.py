@@ -15,7 +15,11 @@ from torch import Tensor, nn
 
 from selfsup_motion import load_encoder, load_method
 from selfsup_motion.models.alexnet import AlexNetEncoder
-from selfsup_motion.models.cmp_layers import GuidanceEncoder, PropagationDecoder, SkipDecoder
+from selfsup_motion.models.motion_decoders.layers import (
+    GuidanceEncoder,
+    PropagationDecoder,
+    SkipDecoder,
+)
 from selfsup_motion.models.resnet import ResNetEncoder, published_init_
 from selfsup_motion.ops.flow import FlowBins
 

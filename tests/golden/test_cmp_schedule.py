@@ -6,8 +6,8 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from selfsup_motion.methods.schedules import milestones
-from selfsup_motion.utils.config import compose
+from selfsup_motion.methods.parts.schedules import milestones
+from selfsup_motion.settings.compose import compose
 
 
 def optimizer(rate: float) -> torch.optim.Optimizer:

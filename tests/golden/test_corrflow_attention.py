@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from selfsup_motion.ops.attention import local_correlation, restricted_attention
-from selfsup_motion.ops.label_maps import labels_to_cells
+from selfsup_motion.ops.label_cells import labels_to_cells
 
 
 def hashed(shape: tuple[int, ...], salt: int) -> torch.Tensor:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from selfsup_motion import load_encoder
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.methods.channel_dropout import ChannelDropout, draw_channel_gains
 from selfsup_motion.methods.corrflow import CorrFlow
-from selfsup_motion.methods.corrflow_view import CorrFlowView
-from selfsup_motion.methods.schedules import cosine
+from selfsup_motion.methods.corrflow.view import CorrFlowView
+from selfsup_motion.methods.parts.channel_dropout import ChannelDropout, draw_channel_gains
+from selfsup_motion.methods.parts.schedules import cosine
 from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
 from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.color import KINETICS_CENTROIDS, LabQuantizer, rgb_to_lab
-from selfsup_motion.ops.label_maps import blur_cells, labels_to_cells
+from selfsup_motion.ops.label_cells import blur_cells, labels_to_cells
 
 
 def hashed(count: int, salt: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from selfsup_motion.ops.mask_metrics import boundary
-from selfsup_motion.tasks.davis import (
+from selfsup_motion.tasks.propagation.davis_metrics import (
     DavisEvaluator,
     contour_accuracy,
     region_similarity,

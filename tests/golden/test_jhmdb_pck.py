@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup_motion.tasks.keypoints import gaussian_maps, normalised_errors, pck, read_points
+from selfsup_motion.tasks.propagation.keypoints import (
+    gaussian_maps,
+    normalised_errors,
+    pck,
+    read_points,
+)
 
 
 @pytest.fixture

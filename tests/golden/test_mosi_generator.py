@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfsup_motion.methods.schedules import cosine_with_rise
+from selfsup_motion.methods.parts.schedules import cosine_with_rise
 from selfsup_motion.ops.motion_classes import MotionClasses
 from selfsup_motion.ops.pseudo_motion import PseudoMotion
 from selfsup_motion.ops.sliding_windows import window_path

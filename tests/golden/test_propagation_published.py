@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup_motion.tasks.propagation import LabelPropagator
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 
 MAST = {
     "long_term": [0, 5],

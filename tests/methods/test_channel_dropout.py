@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.channel_dropout import ChannelDropout, draw_channel_gains
+from selfsup_motion.methods.parts.channel_dropout import ChannelDropout, draw_channel_gains
 
 SEEDS = torch.arange(50)
 

@@ -8,23 +8,24 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.sampling import RandomClips, UniformClips
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmp import BASELINES, CMP
-from selfsup_motion.methods.cmp_figures import flow_name
-from selfsup_motion.methods.cmp_view import CMPView
-from selfsup_motion.methods.schedules import cosine
+from selfsup_motion.methods.cmp.figures import flow_name
+from selfsup_motion.methods.cmp.view import CMPView
+from selfsup_motion.methods.parts.schedules import cosine
 from selfsup_motion.models.alexnet import AlexNetEncoder
-from selfsup_motion.models.point_attention import PointAttentionDecoder
-from selfsup_motion.models.propagation import SparsePropagation
+from selfsup_motion.models.motion_decoders.point_attention import PointAttentionDecoder
+from selfsup_motion.models.motion_decoders.sparse_image import SparsePropagation
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.ops.flow import FlowBins, end_point_error
 from selfsup_motion.ops.interpolate import nearest_interpolation
 from selfsup_motion.ops.motion_code import FlowRegression
-from selfsup_motion.utils.config import compose, options
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.settings.groups import options
 
 FORMS = {
     "points": partial(PointAttentionDecoder, width=16, key_channels=16),

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup_motion.data.rng import sample_rng
+from selfsup_motion.data.loading.rng import sample_rng
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.cmp_arrows import draw_arrows_and_pins
-from selfsup_motion.methods.cmp_rigid import COUNTS, FewPointCurves, probe_of
-from selfsup_motion.methods.cmp_view import CMPView
+from selfsup_motion.methods.cmp.arrows import draw_arrows_and_pins
+from selfsup_motion.methods.cmp.few_points import COUNTS, FewPointCurves, probe_of
+from selfsup_motion.methods.cmp.view import CMPView
 
 OPTIONS = {"crop_size": 96, "grid_ratio": 1 / 400, "nms_size": 15, "max_points": 40}
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from selfsup_motion.methods.cmp import CMP
-from selfsup_motion.methods.cmp_propagate import working_size
-from selfsup_motion.methods.schedules import cosine
-from selfsup_motion.models.point_attention import PointAttentionDecoder
-from selfsup_motion.models.propagation import SparsePropagation
+from selfsup_motion.methods.cmp.propagate import working_size
+from selfsup_motion.methods.parts.schedules import cosine
+from selfsup_motion.models.motion_decoders.point_attention import PointAttentionDecoder
+from selfsup_motion.models.motion_decoders.sparse_image import SparsePropagation
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.ops.flow import FlowBins
 from selfsup_motion.ops.interpolate import nearest_interpolation

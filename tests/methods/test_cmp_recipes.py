@@ -10,9 +10,10 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.check import check_config
-from selfsup_motion.utils.config import compose, config_dir
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.check import check_config
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.settings.groups import config_dir
 
 # as in the published configuration files: encoder, decoder, stride of the grid, window of the
 # maxima, short side, crop, images per step, steps

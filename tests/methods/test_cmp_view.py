@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.rng import sample_rng
+from selfsup_motion.data.loading.rng import sample_rng
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.cmp_view import CMPView
+from selfsup_motion.methods.cmp.view import CMPView
 
 OPTIONS = {"crop_size": 96, "grid_ratio": 1 / 400, "nms_size": 15, "max_points": 40}
 

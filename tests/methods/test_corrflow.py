@@ -12,24 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.sampling import RandomClips, UniformClips
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.channel_dropout import ChannelDropout
-from selfsup_motion.methods.color_files import read_centroids, write_centroids
 from selfsup_motion.methods.corrflow import CorrFlow
-from selfsup_motion.methods.corrflow_following import (
-    Unlearned,
-    follow_masks,
-    region_similarities,
-)
-from selfsup_motion.methods.corrflow_view import CorrFlowView
-from selfsup_motion.methods.schedules import cosine
+from selfsup_motion.methods.corrflow.color_files import read_centroids, write_centroids
+from selfsup_motion.methods.corrflow.following import Unlearned, follow_masks, region_similarities
+from selfsup_motion.methods.corrflow.view import CorrFlowView
+from selfsup_motion.methods.parts.channel_dropout import ChannelDropout
+from selfsup_motion.methods.parts.schedules import cosine
 from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
 from selfsup_motion.ops.attention import restricted_attention
-from selfsup_motion.ops.label_maps import blur_cells
+from selfsup_motion.ops.label_cells import blur_cells
 
 EASY = Difficulty(num_sprites=(1, 1), puppet=0.0, object_size=(0.4, 0.6))
 

@@ -8,7 +8,7 @@ import torch
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.corrflow_view import UNCHANGED, CorrFlowView
+from selfsup_motion.methods.corrflow.view import UNCHANGED, CorrFlowView
 
 DEFAULTS = {
     "crop_size": 32, "short_side": None, "stretch": False, "flip": False,

@@ -9,14 +9,14 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.sampling import RandomClips, UniformClips
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.mosi import MoSI, _in_turn, axis_confusion, wrong_sign
-from selfsup_motion.methods.mosi_view import MoSIView
-from selfsup_motion.methods.param_groups import decayed
-from selfsup_motion.methods.schedules import cosine_with_rise
+from selfsup_motion.methods.mosi.method import MoSI, _in_turn, axis_confusion, wrong_sign
+from selfsup_motion.methods.mosi.view import MoSIView
+from selfsup_motion.methods.parts.param_groups import decayed
+from selfsup_motion.methods.parts.schedules import cosine_with_rise
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.models.small_resnet3d import SmallResNet3d
 from selfsup_motion.ops.motion_classes import MotionClasses
@@ -314,7 +314,7 @@ def test_it_learns_masked_toy_stills_from_scratch():
     """The recipe, shortened; half of its accuracy is already there."""
     from hydra.utils import instantiate
 
-    from selfsup_motion.utils.config import compose
+    from selfsup_motion.settings.compose import compose
 
     cfg = compose(["experiment=mosi", "data.val_videos=16", "data.num_workers=0"])
     torch.manual_seed(0)

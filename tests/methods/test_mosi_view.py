@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.images import ImageFolder
-from selfsup_motion.data.rng import sample_rng
+from selfsup_motion.data.loading.rng import sample_rng
+from selfsup_motion.data.sources.images import ImageFolder
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.mosi_view import MoSIView
+from selfsup_motion.methods.mosi.view import MoSIView
 from selfsup_motion.ops.pseudo_motion import PseudoMotion
 
 MOTION = PseudoMotion(

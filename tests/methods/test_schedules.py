@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from selfsup_motion.methods.schedules import cosine, milestones, poly
+from selfsup_motion.methods.parts.schedules import cosine, milestones, poly
 
 
 def rates(make, steps: int, **options) -> list[float]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from selfsup_motion.models.cmp_layers import (
+from selfsup_motion.models.motion_decoders.layers import (
     FlowNetDecoder,
     GuidanceEncoder,
     PropagationDecoder,

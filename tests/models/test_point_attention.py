@@ -2,7 +2,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfsup_motion.models.point_attention import PointAttention, PointAttentionDecoder
+from selfsup_motion.models.motion_decoders.point_attention import (
+    PointAttention,
+    PointAttentionDecoder,
+)
 from selfsup_motion.ops.flow import FlowBins
 
 CHANNELS = {"stem": 8, "layer1": 8, "output": 16}

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torchvision.models import video
 
-from selfsup_motion.checkpoints import load_encoder
 from selfsup_motion.models.resnet3d import ResNet3d, factored_channels
 from selfsup_motion.models.small_resnet3d import SmallResNet3d
 from selfsup_motion.models.video_networks import TorchvisionVideoEncoder
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.weights.checkpoints import load_encoder
 
 NAMES = ["r3d8", "r2d3d18", "r2p1d10", "r3d_18", "mc3_18", "r2plus1d_18", "s3d"]
 

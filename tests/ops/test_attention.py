@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from selfsup_motion.ops.attention import local_correlation, restricted_attention
-from selfsup_motion.ops.attention_autograd import highest
-from selfsup_motion.ops.attention_layout import Layout
-from selfsup_motion.ops.attention_parts import (
+from selfsup_motion.ops.attention.autograd import highest
+from selfsup_motion.ops.attention.layout import Layout
+from selfsup_motion.ops.attention.parts import (
     attention_part,
     best_matches,
     join_matches,
@@ -171,7 +171,7 @@ def test_the_size_of_chunks_changes_nothing(chunk, monkeypatch):
     ]
     expected = restricted_attention(*tensors, 3, backend="unfold")
     monkeypatch.setattr(
-        "selfsup_motion.ops.attention_layout._CHUNK", {"cpu": chunk, "other": chunk}
+        "selfsup_motion.ops.attention.layout._CHUNK", {"cpu": chunk, "other": chunk}
     )
     torch.testing.assert_close(restricted_attention(*tensors, 3), expected)
 

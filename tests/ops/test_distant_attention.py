@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from selfsup_motion.ops.attention_layout import OUTSIDE
-from selfsup_motion.ops.attention_parts import join_matches
-from selfsup_motion.ops.distant_attention import distant_matches, distant_part
+from selfsup_motion.ops.attention.distant import distant_matches, distant_part
+from selfsup_motion.ops.attention.layout import OUTSIDE
+from selfsup_motion.ops.attention.parts import join_matches
 
 
 def sampled(images: Tensor, displacement: Tensor, radius: int) -> Tensor:

@@ -41,7 +41,7 @@ def test_compact_files_are_small():
 
 
 def test_compact_files_hold_estimated_flow_in_60_kb(shared):
-    from selfsup_motion.data.videos import VideoFolder
+    from selfsup_motion.data.sources.videos import VideoFolder
 
     source = VideoFolder(shared / "data/videos", short_side=256, flow="dis", flow_check=False)
     for index in range(0, len(source), 5):

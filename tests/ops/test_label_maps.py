@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from selfsup_motion.ops.label_maps import blur_cells, cells_to_pixels, labels_to_cells
+from selfsup_motion.ops.label_cells import blur_cells, cells_to_pixels, labels_to_cells
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from selfsup_motion.tasks.mask_files import write_mask
+from selfsup_motion.data.reading.masks import write_mask
 
 
 def write_davis(

@@ -11,13 +11,13 @@ from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.clip_views import clip_frames
-from selfsup_motion.tasks.action_clips import (
+from selfsup_motion.tasks.actions.clips import (
     ActionTestView,
     ActionView,
     RandomActionClips,
     SpreadClips,
 )
-from selfsup_motion.tasks.action_videos import ActionVideos, ClipViews, ToyActions
+from selfsup_motion.tasks.actions.videos import ActionVideos, ClipViews, ToyActions
 
 PLAIN = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "grey": 0.0}
 

@@ -13,26 +13,26 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from selfsup_motion.checkpoints import load_method
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.motion import ACTIONS
 from selfsup_motion.errors import ClipReadError, UserError
-from selfsup_motion.methods.schedules import cosine_with_rise
+from selfsup_motion.methods.parts.schedules import cosine_with_rise
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.models.small_resnet3d import SmallResNet3d
-from selfsup_motion.tasks.action_clips import (
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.tasks.actions.clips import (
     ActionTestView,
     ActionView,
     RandomActionClips,
     SpreadClips,
 )
-from selfsup_motion.tasks.action_finetuning import ActionFinetuning
-from selfsup_motion.tasks.action_videos import ClipViews, ToyActions
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import compose
+from selfsup_motion.tasks.actions.finetuning import ActionFinetuning
+from selfsup_motion.tasks.actions.videos import ClipViews, ToyActions
+from selfsup_motion.weights.checkpoints import load_method
 
 VIEWS = ClipViews(length=4, stride=4, clips=2, crops=1, short_side=32, size=32)
 PLAIN = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "grey": 0.0}

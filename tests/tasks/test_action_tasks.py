@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from selfsup_motion.checkpoints import load_encoder, untrained_copy
-from selfsup_motion.data.decoding import VideoFile
+from selfsup_motion.data.reading.decoding import VideoFile
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.motion import ACTIONS
 from selfsup_motion.errors import UserError
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.models.small_resnet3d import SmallResNet3d
-from selfsup_motion.tasks.action_lists import folder_lists, hmdb51_lists, ucf101_lists
-from selfsup_motion.tasks.action_videos import ActionVideos, ClipViews, ToyActions
-from selfsup_motion.tasks.actions import Actions
-from selfsup_motion.tasks.clip_encoder import ClipEncoder
-from selfsup_motion.tasks.feature_scores import (
+from selfsup_motion.tasks.actions.evaluation import Actions
+from selfsup_motion.tasks.actions.few_shot import FewShot
+from selfsup_motion.tasks.actions.lists import folder_lists, hmdb51_lists, ucf101_lists
+from selfsup_motion.tasks.actions.videos import ActionVideos, ClipViews, ToyActions
+from selfsup_motion.tasks.features.clip_encoder import ClipEncoder
+from selfsup_motion.tasks.features.scores import (
     LinearProbe,
     knn_scores,
     neighbours,
@@ -32,7 +32,7 @@ from selfsup_motion.tasks.feature_scores import (
     top_k,
     top_scores,
 )
-from selfsup_motion.tasks.few_shot import FewShot
+from selfsup_motion.weights.checkpoints import load_encoder, untrained_copy
 
 
 def touch(root: Path, *names: str) -> None:

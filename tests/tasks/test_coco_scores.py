@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from selfsup_motion.ops.rle import encode_masks
-from selfsup_motion.tasks.coco_scores import SCORES, CocoScores, average_precision
+from selfsup_motion.tasks.instances.coco_scores import SCORES, CocoScores, average_precision
 
 SIZE = (120, 160)
 CATEGORIES = {3: "car", 18: "dog", 90: "toothbrush"}

@@ -5,8 +5,12 @@ import csv
 import numpy as np
 import pytest
 
-from selfsup_motion.tasks.davis import DavisEvaluator, contour_accuracy, region_similarity
-from selfsup_motion.tasks.davis2017 import read_attributes
+from selfsup_motion.tasks.propagation.davis2017 import read_attributes
+from selfsup_motion.tasks.propagation.davis_metrics import (
+    DavisEvaluator,
+    contour_accuracy,
+    region_similarity,
+)
 
 
 def clip(count=4, objects=2):

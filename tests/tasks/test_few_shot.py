@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.tasks.few_shot import FewShot, prototype_scores
+from selfsup_motion.tasks.actions.few_shot import FewShot, prototype_scores
 
 
 def episodes(**changes) -> FewShot:

@@ -7,7 +7,7 @@ from torch import nn
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.ops.color import rgb_to_lab
-from selfsup_motion.tasks.frame_encoder import FrameEncoder
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 
 
 def frames(height=37, width=50):

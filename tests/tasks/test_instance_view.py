@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.coco import CocoInstances
+from selfsup_motion.data.sources.coco import CocoInstances
 from selfsup_motion.data.toy.instances import ToyInstances
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.rle import decode_masks
-from selfsup_motion.tasks.instance_view import InstanceView
+from selfsup_motion.tasks.instances.view import InstanceView
 
 
 class FixedRng:

@@ -18,17 +18,17 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
 
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.sampling import RandomClips, UniformClips
 from selfsup_motion.data.toy.instances import ToyInstances, categories
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.schedules import milestones
+from selfsup_motion.methods.parts.schedules import milestones
 from selfsup_motion.models.alexnet import AlexNetEncoder
 from selfsup_motion.models.mask_rcnn import MaskRCNN
 from selfsup_motion.models.resnet import ResNetEncoder
-from selfsup_motion.tasks.coco_scores import CocoScores, average_precision
-from selfsup_motion.tasks.instance_view import InstanceView
-from selfsup_motion.tasks.instances import InstanceSegmentation
+from selfsup_motion.tasks.instances.coco_scores import CocoScores, average_precision
+from selfsup_motion.tasks.instances.method import InstanceSegmentation
+from selfsup_motion.tasks.instances.view import InstanceView
 
 DETECTOR = {
     "channels": 16,

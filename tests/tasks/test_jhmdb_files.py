@@ -8,7 +8,7 @@ import pytest
 from scipy.io import savemat
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.tasks.jhmdb_files import JhmdbFolder
+from selfsup_motion.tasks.propagation.jhmdb_files import JhmdbFolder
 
 NAME = "wave/a"
 

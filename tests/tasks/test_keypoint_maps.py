@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup_motion.tasks.keypoints import gaussian_maps, normalised_errors, pck, read_points
+from selfsup_motion.tasks.propagation.keypoints import (
+    gaussian_maps,
+    normalised_errors,
+    pck,
+    read_points,
+)
 
 
 def test_drawn_points_are_read_back_to_half_a_cell():

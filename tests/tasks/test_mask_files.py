@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selfsup_motion.data.reading.mask_reading import describe_objects, doubt
+from selfsup_motion.data.reading.masks import MaskReader, read_ids, read_mask, write_mask
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.palette import palette
-from selfsup_motion.tasks.mask_files import MaskReader, read_ids, read_mask, write_mask
-from selfsup_motion.tasks.mask_reading import describe_objects, doubt
 
 SIZE = (48, 64)
 ONE = np.zeros(SIZE, np.uint8)

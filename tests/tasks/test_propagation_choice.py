@@ -8,15 +8,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from selfsup_motion.checkpoints import load_encoder
 from selfsup_motion.errors import UserError
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor, NoMotion
 from selfsup_motion.models.resnet import ResNetEncoder
-from selfsup_motion.tasks.followers import baselines, judged
-from selfsup_motion.tasks.propagation import LabelPropagator
-from selfsup_motion.tasks.propagation_choice import FittingPropagator, fitted, preset
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import compose
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.tasks.propagation.choice import FittingPropagator, fitted, preset
+from selfsup_motion.tasks.propagation.followers import baselines, judged
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.weights.checkpoints import load_encoder
 
 PLAIN = {"layer": None, "precision": "32", "seed": 0}
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from selfsup_motion.ops.attention import restricted_attention
-from selfsup_motion.ops.attention_parts import attention_part, best_matches
-from selfsup_motion.ops.distant_attention import distant_matches, distant_part
-from selfsup_motion.tasks.propagation import LabelPropagator
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import compose, options
+from selfsup_motion.ops.attention.distant import distant_matches, distant_part
+from selfsup_motion.ops.attention.parts import attention_part, best_matches
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.settings.groups import options
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 
 PLAIN = {
     "long_term": [], "recent": [1], "repeat_first": False, "radius": 2, "window": "square",

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.label_classes import VOID, LabelClasses
+from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.sampling import RandomClips, UniformClips
+from selfsup_motion.data.reading.label_classes import VOID, LabelClasses
+from selfsup_motion.data.reading.masks import read_mask
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.appearance import CLASSES
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.schedules import poly
+from selfsup_motion.methods.parts.schedules import poly
 from selfsup_motion.models.alexnet import AlexNetEncoder
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.models.segmentation_heads import FCNHead, LinearHead
@@ -34,11 +35,11 @@ from selfsup_motion.ops.confusion import (
     pixel_accuracy,
 )
 from selfsup_motion.ops.sliding_windows import cover
-from selfsup_motion.tasks.mask_files import read_mask
-from selfsup_motion.tasks.segmentation import Segmentation
-from selfsup_motion.tasks.segmentation_view import SegmentationView
-from selfsup_motion.utils.check import check_config
-from selfsup_motion.utils.config import compose, missing_values
+from selfsup_motion.settings.check import check_config
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.settings.keys import missing_values
+from selfsup_motion.tasks.segmentation.method import Segmentation
+from selfsup_motion.tasks.segmentation.view import SegmentationView
 
 TOY = LabelClasses(CLASSES, [])
 SIDES = LabelClasses(["ground", "left", "right"], [("left", "right")])

@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from selfsup_motion import load_encoder, load_method
-from selfsup_motion.checkpoints import encoder_config
-from selfsup_motion.tasks.clip_encoder import ClipEncoder, sees_clips
-from selfsup_motion.tasks.frame_encoder import FrameEncoder
-from selfsup_motion.utils.build import build
-from selfsup_motion.utils.config import compose, config_dir, options
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.settings.groups import config_dir, options
+from selfsup_motion.tasks.features.clip_encoder import ClipEncoder, sees_clips
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+from selfsup_motion.weights.checkpoints import encoder_config
 
 SIDE = 64
 IMAGES = torch.randint(

@@ -6,9 +6,9 @@ import torch
 from test_propagation_engine import PLAIN
 
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor, NoMotion
-from selfsup_motion.tasks.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.propagation import LabelPropagator
-from selfsup_motion.tasks.tracking import (
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.tasks.propagation.tracking import (
     cells_to_labels,
     follow_masks,
     follow_points,
@@ -101,7 +101,7 @@ def test_only_the_published_resize_makes_up_ids_between_objects():
 def test_bands_do_not_change_the_labels(monkeypatch):
     soft = torch.rand(3, 11, 13, generator=torch.Generator().manual_seed(0))
     whole = cells_to_labels(soft, 4)
-    monkeypatch.setattr("selfsup_motion.tasks.tracking._BAND_BYTES", 1)
+    monkeypatch.setattr("selfsup_motion.tasks.propagation.tracking._BAND_BYTES", 1)
     torch.testing.assert_close(cells_to_labels(soft, 4), whole)
     expected = torch.nn.functional.interpolate(soft[None], scale_factor=4, mode="bilinear")[0]
     torch.testing.assert_close(whole, expected.argmax(0))

@@ -15,17 +15,17 @@ from torch import Tensor
 
 from selfsup_motion.apps.film import film
 from selfsup_motion.apps.first_look import open_video
-from selfsup_motion.checkpoint_choice import chosen_checkpoint
-from selfsup_motion.checkpoints import KEY, load_method, read_checkpoint, weights_used
-from selfsup_motion.data.decoding import VideoFile
 from selfsup_motion.data.geometry import check_short_side
-from selfsup_motion.data.pictures import save_picture
+from selfsup_motion.data.reading.decoding import VideoFile
+from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import CheckpointError, UserError
-from selfsup_motion.inputs import ExistingFile
+from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.methods.mosi import MoSI
 from selfsup_motion.ops.activation_map import motion_map
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.motion_pictures import captioned, overlay_heat
+from selfsup_motion.weights.checkpoints import KEY, load_method, read_checkpoint, weights_used
+from selfsup_motion.weights.choice import chosen_checkpoint
 
 Progress = Callable[[int, int], None]
 """(frames done, of all)."""

@@ -20,9 +20,9 @@ from selfsup_motion.apps.motion import beyond_the_known, predict_motion, too_clo
 from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render, schedule
 from selfsup_motion.apps.weights import Weights, load_weights
-from selfsup_motion.data.pictures import save_picture
+from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
-from selfsup_motion.inputs import ExistingFile
+from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.ops.draw import draw_arrows
 from selfsup_motion.ops.flow import write_flow
 from selfsup_motion.ops.flow_pictures import below, flow_legend, flow_picture

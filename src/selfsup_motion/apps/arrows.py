@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.data.lists import parsed_json
+from selfsup_motion.data.reading.lists import parsed_json
 from selfsup_motion.errors import UserError
 
 Rows = Sequence[Sequence[float]]

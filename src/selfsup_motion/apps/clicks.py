@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.apps.arrows import Rows, check_inside, pixels, read_json, read_rows, short
+from selfsup_motion.data.reading.masks import MOST_OBJECTS
 from selfsup_motion.errors import UserError
-from selfsup_motion.tasks.mask_files import MOST_OBJECTS
 
 _DOT = 0.005
 """Radius around a click within which the mask is told, as a share of the photo's short side."""

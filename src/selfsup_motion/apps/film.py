@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.file_names import ffmpeg_name
+from selfsup_motion.text.names import ffmpeg_name
 
 Format = Literal["mp4", "gif", "webp"]
 Frame = NDArray[np.uint8]

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from selfsup_motion.errors import UserError
 
 if TYPE_CHECKING:
-    from selfsup_motion.data.decoding import VideoFile
+    from selfsup_motion.data.reading.decoding import VideoFile
 
 
 def look_at_animation(cfg: DictConfig) -> None:
@@ -55,7 +55,7 @@ def open_video(video: str) -> VideoFile:
     Raises:
         UserError: it is no video, or one of a single frame.
     """
-    from selfsup_motion.data.decoding import VideoFile
+    from selfsup_motion.data.reading.decoding import VideoFile
 
     file = VideoFile(Path(video), video)
     if len(file.table.pts) < 2:
@@ -65,7 +65,7 @@ def open_video(video: str) -> VideoFile:
 
 
 def _photo_size(image: str) -> tuple[int, int]:
-    from selfsup_motion.data.pictures import image_size, read_bytes
+    from selfsup_motion.data.reading.pictures import image_size, read_bytes
 
     return image_size(read_bytes(Path(image), image), image, upright=True)
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from selfsup_motion.data.geometry import resize_image
-from selfsup_motion.data.pictures import decode_image, read_bytes
+from selfsup_motion.data.reading.pictures import decode_image, read_bytes
 from selfsup_motion.errors import ClipReadError, UserError
 
 MAX_MEGAPIXELS = 50

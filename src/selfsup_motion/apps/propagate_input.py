@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfsup_motion.data.decoding import VideoFile
+from selfsup_motion.data.reading.decoding import VideoFile
 from selfsup_motion.errors import UserError
-from selfsup_motion.tasks.davis_files import FrameFolderVideo
-from selfsup_motion.tasks.point_files import read_point_list
-from selfsup_motion.tasks.sequences import Frame
+from selfsup_motion.tasks.propagation.davis_files import FrameFolderVideo
+from selfsup_motion.tasks.propagation.point_files import read_point_list
+from selfsup_motion.tasks.propagation.sequences import Frame
 
 _FOLDER_FPS = 25.0
 

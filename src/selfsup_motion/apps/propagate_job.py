@@ -13,18 +13,18 @@ from torch import nn
 
 from selfsup_motion.apps.film import film
 from selfsup_motion.apps.propagate_input import FrameStream, look
+from selfsup_motion.data.reading.mask_reading import describe_objects, doubt
+from selfsup_motion.data.reading.masks import VOID, MaskReader, palette, write_mask
 from selfsup_motion.errors import UserError
-from selfsup_motion.inputs import ExistingFile, ExistingPath
+from selfsup_motion.files.inputs import ExistingFile, ExistingPath
 from selfsup_motion.ops.overlay import draw_masks, draw_points
-from selfsup_motion.tasks.followers import Follower, judged
-from selfsup_motion.tasks.frame_encoder import Precision
-from selfsup_motion.tasks.mask_files import VOID, MaskReader, palette, write_mask
-from selfsup_motion.tasks.mask_reading import describe_objects, doubt
-from selfsup_motion.tasks.point_files import PointWriter, read_point_list
-from selfsup_motion.tasks.propagation import LabelPropagator
-from selfsup_motion.tasks.propagation_choice import FittingPropagator
-from selfsup_motion.tasks.sequences import Frame
-from selfsup_motion.tasks.tracking import follow_masks, follow_points
+from selfsup_motion.tasks.features.frame_encoder import Precision
+from selfsup_motion.tasks.propagation.choice import FittingPropagator
+from selfsup_motion.tasks.propagation.followers import Follower, judged
+from selfsup_motion.tasks.propagation.point_files import PointWriter, read_point_list
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.tasks.propagation.sequences import Frame
+from selfsup_motion.tasks.propagation.tracking import follow_masks, follow_points
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from selfsup_motion.checkpoint_choice import chosen_checkpoint
-from selfsup_motion.checkpoints import (
+from selfsup_motion.errors import CheckpointError, UserError
+from selfsup_motion.methods.cmp import CMP
+from selfsup_motion.weights.checkpoints import (
     KEY,
     WeightsUsed,
     load_method,
     read_checkpoint,
     weights_used,
 )
-from selfsup_motion.errors import CheckpointError, UserError
-from selfsup_motion.methods.cmp import CMP
+from selfsup_motion.weights.choice import chosen_checkpoint
 
 _PUBLISHED_SIDE = 384
 

@@ -12,22 +12,16 @@ import cv2
 import pytorch_lightning as pl
 import torch
 
-from selfsup_motion.data.device_flow import DeferredFlow, RaftFlow, RaftName
-from selfsup_motion.data.faults import BadFilesTable, BadVideos
-from selfsup_motion.data.flow_estimation import ON_DEVICE, FlowName
-from selfsup_motion.data.held_out import Part, choose
-from selfsup_motion.data.loader import TrainLoader, TrainOrder, ValLoader, ValOrder
-from selfsup_motion.data.reader import (
-    Batch,
-    ClipReader,
-    Delivery,
-    Fault,
-    View,
-)
-from selfsup_motion.data.resume import processed_batches, rewind_to_step
-from selfsup_motion.data.sampling import ClipSampler
+from selfsup_motion.data.flow.device import DeferredFlow, RaftFlow, RaftName
+from selfsup_motion.data.flow.estimation import ON_DEVICE, FlowName
+from selfsup_motion.data.loading.faults import BadFilesTable, BadVideos
+from selfsup_motion.data.loading.held_out import Part, choose
+from selfsup_motion.data.loading.loader import TrainLoader, TrainOrder, ValLoader, ValOrder
+from selfsup_motion.data.loading.reader import Batch, ClipReader, Delivery, Fault, View
+from selfsup_motion.data.loading.resume import processed_batches, rewind_to_step
+from selfsup_motion.data.loading.sampling import ClipSampler
+from selfsup_motion.data.loading.watch import ReadingBoard
 from selfsup_motion.data.source import Source, video_name
-from selfsup_motion.data.watch import ReadingBoard
 from selfsup_motion.errors import UserError
 
 VAL_SEED = 0

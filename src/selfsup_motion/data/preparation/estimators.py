@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
-from selfsup_motion.data.flow_estimation import DISFlow
+from selfsup_motion.data.flow.estimation import DISFlow
 from selfsup_motion.data.preparation.inputs import Flow, Image
 from selfsup_motion.errors import UserError
 
@@ -89,7 +89,7 @@ class RaftPairs:
     """
 
     def __init__(self, name: Any, weights: str | None, check: bool, batch_size: int) -> None:
-        from selfsup_motion.data.device_flow import RaftFlow  # torch: seconds, if it is needed
+        from selfsup_motion.data.flow.device import RaftFlow
 
         self.batch_size = batch_size
         self._raft = RaftFlow(name, weights, check=check, group="prepare")

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from selfsup_motion.atomic import folder_size, new_folder, write_text
-from selfsup_motion.data.flow_store import NAME, describe_store, pair_file
+from selfsup_motion.data.flow.store import NAME, describe_store, pair_file
 from selfsup_motion.data.preparation.estimators import (
     EstimatorName,
     batched,
@@ -18,9 +17,10 @@ from selfsup_motion.data.preparation.estimators import (
 from selfsup_motion.data.preparation.inputs import find_input
 from selfsup_motion.data.preparation.videos import check_pictures
 from selfsup_motion.errors import ClipReadError, UserError
-from selfsup_motion.file_names import shown
+from selfsup_motion.files.atomic import folder_size, new_folder, write_text
 from selfsup_motion.ops.flow_io import FLOW_SUFFIXES, write_flow
-from selfsup_motion.wording import counted
+from selfsup_motion.text.names import shown
+from selfsup_motion.text.wording import counted
 
 LIST = "pairs.txt"
 _SEPARATORS = ' ,;"#'

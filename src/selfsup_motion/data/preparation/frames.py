@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selfsup_motion.atomic import folder_size, new_folder, write_text
-from selfsup_motion.data.files import find_files
 from selfsup_motion.data.preparation.index import file_stamp
 from selfsup_motion.data.preparation.videos import (
     check_pictures,
@@ -19,8 +17,10 @@ from selfsup_motion.data.preparation.videos import (
     open_video,
     picture_settings,
 )
-from selfsup_motion.file_names import shown
-from selfsup_motion.wording import counted
+from selfsup_motion.data.reading.listing import find_files
+from selfsup_motion.files.atomic import folder_size, new_folder, write_text
+from selfsup_motion.text.names import shown
+from selfsup_motion.text.wording import counted
 
 LIST = "frames.csv"
 

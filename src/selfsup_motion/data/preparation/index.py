@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from selfsup_motion.atomic import new_file
-from selfsup_motion.data.files import find_files
-from selfsup_motion.data.index import NAME, VideoIndex
 from selfsup_motion.data.preparation.videos import decoded, open_video
+from selfsup_motion.data.reading.listing import find_files
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.sources.index import NAME, VideoIndex
 from selfsup_motion.errors import ClipReadError
-from selfsup_motion.wording import counted
+from selfsup_motion.files.atomic import new_file
+from selfsup_motion.text.wording import counted
 
 
 class IndexVideos:

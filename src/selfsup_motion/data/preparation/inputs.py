@@ -11,18 +11,13 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.data.files import find_files
-from selfsup_motion.data.flow_store import frame_name
-from selfsup_motion.data.frame_order import is_frame
-from selfsup_motion.data.frame_times import are_even
-from selfsup_motion.data.frames import FrameFolder
-from selfsup_motion.data.images import ImageFolder
-from selfsup_motion.data.preparation.videos import (
-    chosen_frames,
-    decoded,
-    folder_names,
-    open_video,
-)
+from selfsup_motion.data.flow.store import frame_name
+from selfsup_motion.data.preparation.videos import chosen_frames, decoded, folder_names, open_video
+from selfsup_motion.data.reading.frame_order import is_frame
+from selfsup_motion.data.reading.frame_times import are_even
+from selfsup_motion.data.reading.listing import find_files
+from selfsup_motion.data.sources.frames import FrameFolder
+from selfsup_motion.data.sources.images import ImageFolder
 from selfsup_motion.errors import ClipReadError, UserError
 
 Image = NDArray[np.uint8]

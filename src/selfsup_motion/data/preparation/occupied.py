@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selfsup_motion.folders import make_folders, remove_empty
+from selfsup_motion.files.folders import make_folders, remove_empty
 
 _LOCK = "lock"
 _TRIES = 10

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.file_names import shown
+from selfsup_motion.text.names import shown
 
 Record = dict[str, Any]
 """What became of a unit, as plain data; {"reason": ..., "message": ...} if nothing good."""

@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.atomic import new_file
-from selfsup_motion.data.flow_estimation import FlowName
-from selfsup_motion.data.index import NAME, VideoIndex
+from selfsup_motion.data.flow.estimation import FlowName
 from selfsup_motion.data.preparation.estimators import make_estimator, with_flow
 from selfsup_motion.data.preparation.inputs import Flow, Image, InputName, Reel, find_input
 from selfsup_motion.data.preparation.videos import check_pictures, jpeg, picture_settings
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.sources.index import NAME, VideoIndex
 from selfsup_motion.errors import ClipReadError, UserError
+from selfsup_motion.files.atomic import new_file
 from selfsup_motion.ops.flow_io import encode_flow
-from selfsup_motion.wording import counted
+from selfsup_motion.text.wording import counted
 
 
 class PackShards:

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.data.decoding import FrameTable, VideoFile
-from selfsup_motion.data.frame_times import nearest
 from selfsup_motion.data.geometry import check_short_side
+from selfsup_motion.data.reading.decoding import FrameTable, VideoFile
+from selfsup_motion.data.reading.frame_times import nearest
 from selfsup_motion.errors import ClipReadError, UserError
 
 _BYTES_AT_ONCE = 200_000_000

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from selfsup_motion.atomic import write_text
 from selfsup_motion.data.preparation import pool
 from selfsup_motion.data.preparation.occupied import occupied
 from selfsup_motion.errors import ClipReadError, UserError
-from selfsup_motion.file_names import shown
+from selfsup_motion.files.atomic import write_text
+from selfsup_motion.text.names import shown
 
 Progress = Callable[[int, int, int], None]
 """Told (units done, units to do, bad files) now and then."""

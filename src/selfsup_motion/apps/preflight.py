@@ -1,0 +1,101 @@
+"""What is looked at before PyTorch and Lightning are imported, which takes seconds."""
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.files.inputs import FILE_OR_FOLDER, check_exists
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.check import check_root
+from selfsup_motion.settings.groups import usable
+from selfsup_motion.weights.choice import RUNS, chosen_checkpoint
+from selfsup_motion.weights.run_folders import runs_below
+
+
+def open_sources(cfg: DictConfig, path: str, names: Collection[str]) -> dict[str, Any]:
+    """Open the data sets that a node is going to be built with.
+
+    Args:
+        cfg: the config; it is not changed.
+        path: of the node.
+        names: of its arguments that are data sets; those that it does not have are left out.
+
+    Returns:
+        The data sets by argument, for `build`.
+
+    Raises:
+        UserError: as the data sets: a folder or list that is not there, nothing in it, ….
+    """
+    # a copy: to build a node resolves what it refers to
+    node = OmegaConf.select(copy.deepcopy(cfg), path)
+    parts = {name: part for name in names if _is_node(part := node.get(name))}
+    for name in parts:
+        check_root(cfg, f"{path}.{name}")
+    return {name: build(part, "data") for name, part in parts.items()}
+
+
+def check_module(cfg: DictConfig, command: str) -> None:
+    """Make sure that the data set can be trained on.
+
+    Raises:
+        UserError: it is one of evaluation.
+    """
+    if cfg.data.get("module") is None:
+        raise UserError(
+            "data: this data set has labels for evaluate and no videos for training; choose one of "
+            f"{', '.join(usable('data', command))}."
+        )
+
+
+def _is_node(part: Any) -> bool:
+    return isinstance(part, DictConfig) and "_target_" in part
+
+
+def check_encoder(cfg: DictConfig, auto_method: str) -> None:
+    """Make sure that `encoder` or `checkpoint` is given, and that there is such a checkpoint.
+
+    Raises:
+        UserError: none of them is given, or both, or there is no such checkpoint.
+    """
+    node, checkpoint = cfg.get("encoder"), cfg.checkpoint
+    if node is None and checkpoint is None:
+        raise UserError(
+            "Which encoder? Give checkpoint=<file or run folder>, or encoder=<name> for one "
+            "without training (encoder=lab_color)."
+        )
+    if node is not None and checkpoint is not None:
+        raise UserError(
+            "checkpoint and encoder are both given: a checkpoint includes its encoder, leave one "
+            "of them out."
+        )
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, auto_method)
+    elif cfg.checkpoint_key is not None:
+        raise UserError(
+            f"checkpoint_key={cfg.checkpoint_key} names weights in a file: add checkpoint=<file>, "
+            "or leave it out."
+        )
+
+
+def check_resume(resume: str | None) -> None:
+    """Make sure that what `resume=` names exists.
+
+    Raises:
+        UserError: it does not.
+    """
+    if resume not in (None, "auto"):
+        check_exists("resume", str(resume), FILE_OR_FOLDER, "run folder or checkpoint")
+
+
+def check_checkpoint(checkpoint: str, auto_method: str) -> None:
+    """Make sure that `checkpoint=` names a file or a run folder. Which of several runs "auto" is,
+    only PyTorch can tell.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    if checkpoint != "auto" or next(runs_below(RUNS), None) is None:
+        chosen_checkpoint(checkpoint, auto_method)

@@ -1,0 +1,1 @@
+"""Reading files: pictures, videos, masks, lists."""

@@ -1,0 +1,1 @@
+"""Where clips come from, one kind a file."""

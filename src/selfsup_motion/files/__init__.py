@@ -1,0 +1,1 @@
+"""Files and folders: whole writes, tensors, what must be there."""

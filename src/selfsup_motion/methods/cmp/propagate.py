@@ -1,0 +1,219 @@
+"""CMP as a module: a few vectors on an image of any size → flow of that size."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Points = Tensor | Sequence[Tensor]
+
+_CHUNK = 8
+"""Sets of guidance that pass through the decoder at once."""
+_LEAST_CELLS = 8
+"""Features of a working image are at least so many cells high and wide."""
+_MAX_ASPECT = 4
+"""A working image longer than so many short sides is squeezed."""
+
+
+class Network(Protocol):
+    """What is asked of `CMP` here; its methods say what they do."""
+
+    @property
+    def encoder(self) -> nn.Module:
+        """Has a `stride`."""
+        ...
+
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """Of (B, 3, H, W) images."""
+        ...
+
+    def spread(
+        self,
+        features: Mapping[str, Tensor],
+        points: Tensor,
+        vectors: Tensor,
+        point_mask: Tensor,
+        size: tuple[int, int],
+    ) -> tuple[Tensor, ...]:
+        """Features and guidance → scores."""
+        ...
+
+    def decode(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
+        """Scores → (B, 2, H, W) flow."""
+        ...
+
+
+def propagate(
+    method: Network,
+    image: Tensor,
+    points: Points,
+    vectors: Points,
+    point_mask: Tensor | None = None,
+    *,
+    short_side: int | None = None,
+    dtype: torch.dtype | None = None,
+    differentiable: bool = False,
+) -> Tensor:
+    """See `CMP.propagate`."""
+    single = image.ndim == 3
+    images = _float_image(image[None] if single else image)
+    guidance = _Guidance.of(points, vectors, point_mask, len(images), single, images)
+    size = images.shape[-2], images.shape[-1]
+    guidance.check(size)
+    with contextlib.ExitStack() as modes:
+        modes.enter_context(torch.set_grad_enabled(differentiable))
+        if dtype is not None:
+            modes.enter_context(torch.autocast(images.device.type, dtype))
+        flow = _flow(method, images, guidance, short_side)  # (B, T, 2, H, W)
+    if not guidance.over_time:
+        flow = flow[:, 0]
+    return flow[0] if single else flow
+
+
+def working_size(size: tuple[int, int], short_side: int | None, stride: int) -> tuple[int, int]:
+    """The size at which an image passes through the network.
+
+    Sides are multiples of the encoder's stride, at least 8 strides and at most 4 short sides long;
+    within that, the proportions are kept.
+
+    Args:
+        size: (height, width) of the image.
+        short_side: wanted, in pixels; None keeps the size.
+        stride: of the encoder.
+    """
+    scale = 1.0 if short_side is None else short_side / min(size)
+    least = _LEAST_CELLS * stride
+    sides = [max(least, round(side * scale / stride) * stride) for side in size]
+    most = _MAX_ASPECT * min(sides)
+    return min(sides[0], most), min(sides[1], most)
+
+
+@dataclass(frozen=True)
+class _Guidance:
+    """points, vectors: (B, T, K, 2), K ≥ 1; used: (B, T, K)."""
+
+    points: Tensor
+    vectors: Tensor
+    used: Tensor
+    over_time: bool
+
+    @classmethod
+    def of(
+        cls,
+        points: Points,
+        vectors: Points,
+        point_mask: Tensor | None,
+        batch: int,
+        single: bool,
+        like: Tensor,
+    ) -> _Guidance:
+        """Bring what `CMP.propagate` takes into one form, on the device of `like`."""
+        points, there = _padded(points, like)
+        vectors, _ = _padded(vectors, like)
+        mask = there if point_mask is None else point_mask.to(like.device, torch.bool)
+        given = points.shape, vectors.shape, mask.shape
+        if single:
+            points, vectors, there, mask = points[None], vectors[None], there[None], mask[None]
+        over_time = 4 in (points.ndim, vectors.ndim)
+        points, vectors = (t[:, None] if t.ndim == 3 else t for t in (points, vectors))
+        there, mask = (t[:, None] if t.ndim == 2 else t for t in (there, mask))
+        if not all(t.ndim == 4 for t in (points, vectors)) or mask.ndim != 3:
+            raise ValueError(_shapes(given, batch))
+        shape = (batch, max(points.shape[1], vectors.shape[1]), points.shape[2], 2)
+        for tensor, whole in ((points, shape), (vectors, shape), (mask, shape[:-1])):
+            if tensor.shape not in (whole, (batch, 1, *whole[2:])):
+                raise ValueError(_shapes(given, batch))
+        used = (there & mask).expand(shape[:-1])
+        lone = int(shape[2] == 0)  # a network without any point still wants one, unused
+        points, vectors = (F.pad(t.expand(shape), (0, 0, 0, lone)) for t in (points, vectors))
+        return cls(points, vectors, F.pad(used, (0, lone)), over_time)
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Refuse points outside the image and numbers that are none."""
+        height, width = size
+        both = torch.cat([self.points, self.vectors], -1).isfinite().all(-1)
+        if not (both | ~self.used).all():
+            raise ValueError("points and vectors must be finite")
+        corner = self.points.new_tensor([width - 0.5, height - 0.5])
+        inside = ((self.points >= -0.5) & (self.points <= corner)).all(-1)
+        if not (inside | ~self.used).all():
+            raise ValueError(
+                f"points must lie in the image of {height}x{width} pixels; leave others out with "
+                "point_mask"
+            )
+
+
+def _flow(method: Network, images: Tensor, guidance: _Guidance, short_side: int | None) -> Tensor:
+    """(B, T, 2, H, W) float32 of (B, 3, H, W) images in [0, 255]."""
+    height, width = images.shape[-2:]
+    work = working_size((height, width), short_side, int(method.encoder.stride))  # type: ignore[arg-type]
+    if work != (height, width):
+        images = F.interpolate(images, work, mode="bilinear", antialias=True)
+    scale = images.new_tensor([work[1] / width, work[0] / height])
+    # pixel centres are whole numbers, so the image begins at -0.5
+    points = (guidance.points + 0.5) * scale - 0.5
+    # unused rows may hold anything, NaN too
+    points = torch.where(guidance.used[..., None], points, 0)
+    vectors = torch.where(guidance.used[..., None], guidance.vectors * scale, 0)
+
+    features = method.features(images)
+    steps = points.shape[1]
+    flows = []
+    for start in range(0, len(images) * steps, _CHUNK):
+        rows = torch.arange(start, min(start + _CHUNK, len(images) * steps), device=images.device)
+        item = rows // steps
+        scores = method.spread(
+            {name: value[item] for name, value in features.items()},
+            points.flatten(0, 1)[rows],
+            vectors.flatten(0, 1)[rows],
+            guidance.used.flatten(0, 1)[rows],
+            work,
+        )
+        flow = method.decode(scores[0].float(), work)
+        if work != (height, width):
+            flow = F.interpolate(flow, (height, width), mode="bilinear", antialias=True)
+        flows.append(flow / scale.view(2, 1, 1))
+    return torch.cat(flows).view(len(images), steps, 2, height, width)
+
+
+def _shapes(given: Sequence[Sequence[int]], batch: int) -> str:
+    points, vectors, mask = (tuple(shape) for shape in given)
+    return (
+        "points and vectors must be (K, 2) or (T, K, 2) for one image, (B, K, 2) or (B, T, K, 2) "
+        f"for {batch}, and point_mask without the 2; got {points}, {vectors} and {mask}"
+    )
+
+
+def _float_image(image: Tensor) -> Tensor:
+    """(B, 3, H, W) float32 in [0, 255]."""
+    if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
+        raise ValueError(f"image must be (3, H, W) or (B, 3, H, W), got {tuple(image.shape)}")
+    if image.dtype == torch.uint8:
+        return image.float()
+    if not image.is_floating_point():
+        raise ValueError(f"image must be uint8, or float in [0, 1], got {image.dtype}")
+    low, high = (float(value) for value in image.detach().aminmax())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise ValueError(f"a float image has values in [0, 1], got [{low:g}, {high:g}]")
+    return image.float() * 255
+
+
+def _padded(rows: Points, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Points of different number, as one tensor (..., K, 2), and which rows are no padding."""
+    if isinstance(rows, Tensor):
+        rows = rows.to(like)
+        return rows, torch.ones(rows.shape[:-1], dtype=torch.bool, device=like.device)
+    longest = max((row.shape[-2] for row in rows), default=0)
+    gaps = [longest - row.shape[-2] for row in rows]
+    filled = [F.pad(row.to(like), (0, 0, 0, gap)) for row, gap in zip(rows, gaps, strict=True)]
+    there = [
+        F.pad(torch.ones(row.shape[:-1], dtype=torch.bool, device=like.device), (0, gap))
+        for row, gap in zip(rows, gaps, strict=True)
+    ]
+    return torch.stack(filled), torch.stack(there)

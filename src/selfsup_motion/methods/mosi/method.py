@@ -1,0 +1,357 @@
+"""MoSI: Motion from Static Images (Huang et al., CVPR 2021).
+
+One still image, seen through windows that slide at known speeds, becomes clips with known motion. A
+network of clips must name the motion; a mask that keeps all but a small rectangle still makes it
+look at what moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.methods.parts.param_groups import decayed
+from selfsup_motion.methods.parts.schedules import every_step
+from selfsup_motion.ops.activation_map import located, motion_map
+from selfsup_motion.ops.motion_classes import MotionClasses
+from selfsup_motion.ops.motion_pictures import captioned, confusion_picture, overlay_heat
+from selfsup_motion.ops.pseudo_motion import PseudoMotion
+
+Labels = Literal["joint", "x", "y", "separate"]
+"""What is asked for: the class, its speed along one axis, or both speeds by a head each."""
+
+
+class MotionHead(nn.Module):
+    """Average over time and space, dropout, and a linear layer `out_<name>` per question.
+
+    Args:
+        in_channels: of the features.
+        answers: of each question, by its name.
+        dropout: probability.
+    """
+
+    def __init__(self, in_channels: int, answers: Mapping[str, int], dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        for name, count in answers.items():
+            self.add_module(f"out_{name}", nn.Linear(in_channels, count))
+        self.names = list(answers)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """(N, C, t, h, w) -> scores (N, answers) of each question."""
+        pooled = self.dropout(features.mean((2, 3, 4)))
+        return {name: self.layer(name)(pooled) for name in self.names}
+
+    def layer(self, name: str) -> nn.Linear:
+        """The linear layer of a question."""
+        layer: nn.Linear = getattr(self, f"out_{name}")
+        return layer
+
+
+class MoSI(pl.LightningModule):
+    """Still images → clips of known motion → which motion?
+
+    Batches come from `MoSIView`.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        motion: PseudoMotion,
+        val_motion: PseudoMotion,
+        labels: Labels,
+        dropout: float,
+        optimizer: Callable[..., Optimizer],
+        schedule: Callable[..., LRScheduler],
+    ) -> None:
+        """Assemble the method.
+
+        Args:
+            encoder: of clips, with `out_channels`, `input_mean` and `input_std`; what transfers.
+            motion: makes the clips to train on.
+            val_motion: makes those to validate on, of the same classes.
+            labels: "joint" asks for the class (as published); "x" or "y" for its speed along that
+                axis; "separate" for both, by two heads whose losses are averaged.
+            dropout: before the heads.
+            optimizer: makes an optimiser of parameter groups; its weight decay spares
+                normalisation and biases.
+            schedule: makes a per-step schedule of (optimizer, total_steps=…).
+
+        Raises:
+            UserError: an encoder that is not one of clips, or recipes whose classes differ.
+        """
+        super().__init__()
+        needed = ("out_channels", "time_stride", "input_mean", "input_std")
+        if not all(hasattr(encoder, name) for name in needed):
+            raise UserError(
+                f"MoSI needs an encoder of clips (encoder=r3d8, r2d3d18, r2p1d10, …), "
+                f"{type(encoder).__name__} is an encoder of images."
+            )
+        if labels not in ("joint", "x", "y", "separate"):
+            raise UserError(f"method.labels={labels}: choose joint, x, y or separate.")
+        classes = motion.classes
+        if val_motion.classes.table != classes.table:
+            raise UserError("val_motion must have the classes of motion: leave its keys alone.")
+        self.encoder, self.motion, self.val_motion = encoder, motion, val_motion
+        self.classes, self.labels = classes, labels
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.questions = {
+            "joint": {"joint": torch.arange(len(classes))},
+            "x": {"x": classes.axis_labels("x")},
+            "y": {"y": classes.axis_labels("y")},
+            "separate": {axis: classes.axis_labels(axis) for axis in ("x", "y")},
+        }[labels]
+        answers = {
+            name: len(classes) if name == "joint" else 2 * classes.levels + 1
+            for name in self.questions
+        }
+        self.head = MotionHead(int(encoder.out_channels), answers, dropout)  # type: ignore[arg-type]
+        self.to(memory_format=torch.channels_last_3d)
+        for name in ("mean", "std"):
+            level = torch.tensor(getattr(encoder, f"input_{name}")) / 255
+            self.register_buffer(name, level, persistent=False)
+
+        self.confusion = MulticlassConfusionMatrix(len(self.answer_names), validate_args=False)
+        names = ["loss", "energy", "area", "hits"]
+        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+        self._last_confusion: NDArray[np.int64] | None = None
+        self._memory: Tensor | None = None
+
+    @property
+    def answer_names(self) -> list[str]:
+        """What can be predicted: the classes, or the speeds along the one axis asked for."""
+        if self.labels in ("joint", "separate"):
+            return self.classes.names
+        steps = range(-self.classes.levels, self.classes.levels + 1)
+        return [f"{self.labels}{step:+d}" if step else f"{self.labels} still" for step in steps]
+
+    @property
+    def _axes(self) -> list[Literal["x", "y"]]:
+        """Those along which something moves."""
+        axes: tuple[Literal["x", "y"], ...] = ("x", "y")
+        return [axis for axis in axes if len(set(self.classes.axis_labels(axis).tolist())) > 1]
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        """(N, 3, T, H, W) normalised clips -> scores of each question, by its name."""
+        return self.head(self.encoder(clips))  # type: ignore[no-any-return]
+
+    def clips(
+        self, batch: dict[str, Any], motion: PseudoMotion, out: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Make the clips of a batch, (B, C, 3, T, size, size) normalised, and their classes (B, C).
+
+        `out` is an earlier result to be overwritten, see `PseudoMotion.render`.
+        """
+        clips = motion.render(
+            batch["image"],
+            batch["corners"],
+            batch["box"],
+            batch["frozen"],
+            flip=batch.get("flip"),
+            color=batch.get("color"),
+            mean=self.get_buffer("mean"),
+            std=self.get_buffer("std"),
+            out=out,
+        )
+        return clips, batch["motion"]
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Name the motion of every clip (section 3)."""
+        used = self._memory
+        if used is not None and used.shape[:2] != batch["motion"].shape:
+            used = None
+        clips, motion = self.clips(batch, self.motion, used)
+        if clips.device.type == "cpu":
+            self._memory = clips  # nobody looks at them after this step
+        loss = self._loss(self(clips.flatten(0, 1)), motion.flatten())
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Count which motion is taken for which, and how much of the evidence is where it moves."""
+        clips, motion = (x.flatten(0, 1) for x in self.clips(batch, self.val_motion))
+        features = self.encoder(clips)
+        scores = self.head(features)
+        predicted = self.predict(scores)
+        self.confusion.update(predicted, self._truth(motion))
+        self.means["loss"].update(self._loss(scores, motion), len(motion))  # type: ignore[operator]
+        box = batch["box"].flatten(0, 1)
+        speeds = torch.tensor(self.classes.table, device=motion.device)[motion]
+        shown = (speeds != 0).any(1) & (box[:, 2] < self.val_motion.size)
+        maps = motion_map(features, self.evidence[predicted]).mean(1)
+        found = located(maps[shown], box[shown], self.val_motion.size)
+        for name, value in found.items():
+            self.means[name].update(value)  # type: ignore[operator]
+
+    def on_validation_epoch_end(self) -> None:
+        """Reduce over clips and ranks."""
+        matrix = self.confusion.compute()
+        self._last_confusion = matrix.cpu().numpy()
+        self.log("val/accuracy", matrix.diagonal().sum() / matrix.sum(), prog_bar=True)
+        for name, right, total in zip(
+            self.answer_names, matrix.diagonal(), matrix.sum(1), strict=True
+        ):
+            if total > 0:
+                self.log(f"val/accuracy_of_{name.replace(' ', '_')}", right / total)
+        if self.labels in ("joint", "separate"):
+            for axis in self._axes:
+                along = axis_confusion(matrix, self.classes, axis)
+                self.log(f"val/accuracy_{axis}", along.diagonal().sum() / along.sum())
+                wrong = wrong_sign(along, self.classes.levels)
+                if wrong.isfinite():
+                    self.log(f"val/wrong_sign_{axis}", wrong)
+        self.log("val/loss", self._mean("loss"))
+        energy, area = self._mean("energy"), self._mean("area")
+        if area > 0:  # some clip has a rectangle that moves, smaller than the frame
+            self.log("val/cam_energy", energy)
+            self.log("val/cam_area", area)
+            self.log("val/cam_ratio", energy / area)
+            self.log("val/cam_hits", self._mean("hits"))
+        for metric in (self.confusion, *self.means.values()):
+            metric.reset()  # type: ignore[operator]
+
+    def configure_optimizers(self) -> Any:
+        """One optimiser for everything, its rate set anew at every step."""
+        optimizer = self.make_optimizer(decayed(self))
+        return every_step(optimizer, self.make_schedule, self.trainer)
+
+    def normalised(self, frames: Tensor) -> Tensor:
+        """(N, T, 3, H, W) uint8 frames of real clips -> (N, 3, T, H, W) as `forward` takes them."""
+        x = frames.transpose(1, 2).float() / 255
+        x = (x - self.get_buffer("mean")[:, None, None, None]) / self.get_buffer("std")[
+            :, None, None, None
+        ]
+        return x.contiguous(memory_format=torch.channels_last_3d)
+
+    def answer_scores(self, scores: Mapping[str, Tensor]) -> Tensor:
+        """(N, K) log-probabilities of the `answer_names`; two heads are taken as independent."""
+        logs = {name: F.log_softmax(s.float(), 1) for name, s in scores.items()}
+        if self.labels == "separate":
+            q = self.questions
+            return logs["x"][:, q["x"]] + logs["y"][:, q["y"]]
+        return logs[self.labels]
+
+    def predict(self, scores: Mapping[str, Tensor]) -> Tensor:
+        """(N,) the likeliest answer."""
+        return self.answer_scores(scores).argmax(1)
+
+    @property
+    def evidence(self) -> Tensor:
+        """(K, C): what each channel of the averaged features adds to the score of each answer."""
+        if self.labels == "separate":
+            x, y = (self.head.layer(axis).weight[self.questions[axis]] for axis in ("x", "y"))
+            return x + y
+        return self.head.layer(self.labels).weight
+
+    @torch.no_grad()
+    def figures(self, batch: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:
+        """Draw clips of the motions, each of another image if there are as many, with its motion
+        and its evidence, and the confusion."""
+        clips, motion = (x.flatten(0, 1) for x in self.clips(_in_turn(batch), self.val_motion))
+        features = self.encoder(clips)
+        predicted = self.predict(self.head(features))
+        maps = motion_map(features, self.evidence[predicted])
+        heat = F.interpolate(maps[:, None], clips.shape[2:], mode="trilinear")[:, 0]
+        heat = heat / heat.amax((1, 2, 3), keepdim=True).clamp(min=1e-6)
+        mean, std = (self.get_buffer(n).view(3, 1, 1, 1) for n in ("mean", "std"))
+        frames = ((clips * std + mean) * 255).round().clamp(0, 255).byte()
+        frames = frames.permute(0, 2, 3, 4, 1).cpu()  # (N, T, H, W, 3)
+        truth, names = self._truth(motion), self.answer_names
+        rows = []
+        for i in range(len(clips)):
+            times = np.linspace(0, clips.shape[2] - 1, 4).round().astype(int)
+            strip = [frames[i, t].numpy() for t in times]
+            middle = clips.shape[2] // 2
+            strip.append(overlay_heat(frames[i, middle].numpy(), heat[i, middle].cpu().numpy()))
+            row = np.concatenate(strip, 1)
+            zoom = max(1, round(96 / row.shape[0]))
+            text = f"true {names[truth[i]]}, answer {names[predicted[i]]}"
+            rows.append(captioned(row.repeat(zoom, 0).repeat(zoom, 1), [text]))
+        wide = max(row.shape[1] for row in rows)
+        made = {"motion": np.concatenate([captioned(row, [], least_width=wide) for row in rows])}
+        if self._last_confusion is not None:
+            made["confusion"] = confusion_picture(self._last_confusion, names)
+        return made
+
+    def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
+        """Tabulate accuracy beside what chance and mirrored clips allow, and where it looks."""
+        count = len(self.answer_names)
+        still = sum(x == 0 for x, _ in self.classes.table)
+        cap = 1.0 if self.labels == "y" else (still + (len(self.classes) - still) / 2)
+        cap = cap if self.labels == "y" else cap / len(self.classes)
+        rows = [["chance", f"{1 / count:.1%}"]]
+        if cap < 1:
+            rows.append(["the most with the published flip", f"{cap:.1%}"])
+        if "untrained/accuracy" in metrics:
+            rows.append(["untrained network", f"{metrics['untrained/accuracy']:.1%}"])
+        rows.append(["MoSI network", f"{metrics['val/accuracy']:.1%}"])
+        for axis in ("x", "y"):
+            if f"val/accuracy_{axis}" in metrics:
+                rows.append([f"  speed along {axis}", f"{metrics[f'val/accuracy_{axis}']:.1%}"])
+        if "val/wrong_sign_x" in metrics:
+            rows.append(["  wrong direction along x", f"{metrics['val/wrong_sign_x']:.1%}"])
+        if "val/cam_ratio" in metrics:
+            rows += [
+                ["CAM energy in the moving rectangle", f"{metrics['val/cam_energy']:.1%}"],
+                ["  times its share of the area", f"{metrics['val/cam_ratio']:.2f}"],
+                ["CAM peak in the moving rectangle", f"{metrics['val/cam_hits']:.1%}"],
+            ]
+        return ["clips of held-out images", ""], rows
+
+    def _loss(self, scores: Mapping[str, Tensor], motion: Tensor) -> Tensor:
+        """Mean cross-entropy over clips and questions."""
+        losses = [
+            F.cross_entropy(scores[name], labels.to(motion.device)[motion])
+            for name, labels in self.questions.items()
+        ]
+        return torch.stack(losses).mean()
+
+    def _truth(self, motion: Tensor) -> Tensor:
+        """(N,) which of `answer_names` is right."""
+        if self.labels in ("joint", "separate"):
+            return motion
+        return self.questions[self.labels].to(motion.device)[motion]
+
+    def _mean(self, name: str) -> Tensor:
+        mean: Tensor = self.means[name].compute()  # type: ignore[operator]
+        return mean
+
+
+def _in_turn(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Up to twelve clips of a batch, one of each motion: the first of the first image, the second
+    of the second, ..., as a batch of images with one clip each."""
+    images, clips = batch["motion"].shape
+    clip = torch.arange(min(clips, 12), device=batch["motion"].device)
+    return {
+        name: value[clip % images] if name == "image" else value[clip % images, clip][:, None]
+        for name, value in batch.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def axis_confusion(matrix: Tensor, classes: MotionClasses, axis: Literal["x", "y"]) -> Tensor:
+    """(C, C) confusion of classes → (2·levels+1,)² confusion of the speeds along an axis."""
+    labels = classes.axis_labels(axis).to(matrix.device)
+    member = F.one_hot(labels, 2 * classes.levels + 1).to(matrix.dtype)
+    return member.T @ matrix @ member
+
+
+def wrong_sign(along: Tensor, levels: int) -> Tensor:
+    """Share of the clips that move along an axis whose motion is taken for the opposite one; NaN if
+    none moves."""
+    moving = along[:levels].sum() + along[levels + 1 :].sum()
+    opposite = along[:levels, levels + 1 :].sum() + along[levels + 1 :, :levels].sum()
+    return opposite / moving

@@ -1,0 +1,1 @@
+"""From image features and sparse motion to dense motion (CMP)."""

@@ -1,0 +1,152 @@
+"""Attention over references that come in parts, joined afterwards as if they had come at once.
+
+For propagation over a video: contexts with windows of their own, or more references than fit into
+memory. Without gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from selfsup_motion.ops.attention.autograd import Tiles, highest
+from selfsup_motion.ops.attention.layout import Chunk, Layout, Window
+from selfsup_motion.ops.attention.window import (
+    Border,
+    check_window,
+    join_phases,
+    references,
+    split_phases,
+)
+
+
+@torch.no_grad()
+def attention_part(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    radius: int | None,
+    *,
+    dilation: int = 1,
+    scale: float = 1.0,
+    border: Border = "exclude",
+    window: Window = "square",
+) -> tuple[Tensor, Tensor]:
+    """`restricted_attention` to some of the references.
+
+    Args:
+        query: and all others as of `restricted_attention`.
+
+    Returns:
+        The copy (B, D, H, W) and the log of the softmax's denominator (B, 1, H, W), in float32 or
+        wider; for `join_parts`.
+    """
+    key, value = references(query, key, value)
+    check_window(radius, dilation, border, window, None)
+    inputs = split_phases(query, key, value, dilation, border)
+    layout = Layout((inputs.query.shape[-2], inputs.query.shape[-1]), radius, window)
+    tiles = Tiles.of(layout, inputs, scale)
+    results = _Results(layout, tiles.query)
+    with torch.autocast(query.device.type, enabled=False):
+        for tile in tiles.scored(inputs.inside):
+            weights = torch.softmax(tile.scores, dim=-1)
+            # = logsumexp(scores), several times faster: the largest weight is exp(largest - it)
+            normaliser = tile.scores.amax(-1, True) - weights.amax(-1, True).log()
+            copy = torch.bmm(weights, tile.value)
+            results.store(tile.chunk, copy, normaliser)
+    copy, normaliser = (join_phases(x, dilation, query.shape[-2:]) for x in results.images())
+    return copy, normaliser
+
+
+def join_parts(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """One softmax over all parts.
+
+    Args:
+        parts: copies (B, D, H, W) and normalisers (B, 1, H, W) of `attention_part`.
+
+    Returns:
+        (B, D, H, W), equal to `restricted_attention` to all references at once.
+    """
+    shares = torch.softmax(torch.stack([normaliser for _, normaliser in parts]), dim=0)
+    return (shares * torch.stack([copy for copy, _ in parts])).sum(0)
+
+
+@torch.no_grad()
+def best_matches(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    radius: int | None,
+    k: int,
+    *,
+    dilation: int = 1,
+    scale: float = 1.0,
+    border: Border = "exclude",
+    window: Window = "square",
+) -> tuple[Tensor, Tensor]:
+    """The `k` positions of the window, over all references, with the highest scores.
+
+    Args:
+        query: and all others as of `restricted_attention`.
+
+    Returns:
+        Scores (B, k, H, W) in descending order and values (B, k, D, H, W), in float32 or wider; for
+        `join_matches`. Excluded positions, which come up where a window has fewer than `k` others,
+        have scores of -1e30 or less. `k` is lowered to the number of positions that there are.
+    """
+    key, value = references(query, key, value)
+    check_window(radius, dilation, border, window, k)
+    inputs = split_phases(query, key, value, dilation, border)
+    layout = Layout((inputs.query.shape[-2], inputs.query.shape[-1]), radius, window)
+    channels = value.shape[2]
+    k = min(k, key.shape[1] * layout.num_keys)
+    tiles = Tiles.of(layout, inputs, scale)
+    results = _Results(layout, tiles.query)
+    with torch.autocast(query.device.type, enabled=False):
+        for tile in tiles.scored(inputs.inside):
+            scores, where = highest(tile.scores, k)
+            index = where.flatten(1)[..., None].expand(-1, -1, channels)
+            results.store(tile.chunk, scores, tile.value.gather(1, index))
+    scores, values = (join_phases(x, dilation, query.shape[-2:]) for x in results.images())
+    return scores, torch.unflatten(values, 1, (k, channels))
+
+
+def join_matches(matches: Sequence[tuple[Tensor, Tensor]], k: int) -> Tensor:
+    """Copy from the `k` best of the matches of several parts, with softmax weights.
+
+    Args:
+        matches: scores (B, k_i, H, W) and values (B, k_i, D, H, W) of `best_matches`.
+        k: how many of them take part.
+
+    Returns:
+        (B, D, H, W), equal to `restricted_attention` with `top_k=k` to all references at once.
+    """
+    scores = torch.cat([scores for scores, _ in matches], dim=1)
+    values = torch.cat([values for _, values in matches], dim=1)
+    best, where = scores.topk(min(k, scores.shape[1]), dim=1)
+    index = where[:, :, None].expand(-1, -1, values.shape[2], -1, -1)
+    return (torch.softmax(best, dim=1)[:, :, None] * values.gather(1, index)).sum(1)
+
+
+class _Results:
+    """Images that are filled in chunk by chunk."""
+
+    def __init__(self, layout: Layout, query: Tensor) -> None:
+        self._layout, self._query = layout, query
+        self._grids: list[Tensor] = []
+
+    def store(self, chunk: Chunk, *parts: Tensor) -> None:
+        """Store the results (T, queries, …) of a chunk, their last dimensions taken as one."""
+        parts = tuple(part.reshape(chunk.num_tiles, self._layout.num_queries, -1) for part in parts)
+        if not self._grids:
+            shape = self._query.shape[:-1]
+            self._grids = [self._query.new_empty((*shape, part.shape[-1])) for part in parts]
+        for grid, part in zip(self._grids, parts, strict=True):
+            target = self._layout.query_tiles(grid)[chunk]
+            target.copy_(part.view(target.shape))
+
+    def images(self) -> list[Tensor]:
+        """Each result as (B, D, H, W)."""
+        return [self._layout.from_query_grid(grid) for grid in self._grids]

@@ -1,0 +1,1 @@
+"""Actions: probes, retrieval, few-shot, fine-tuning."""

@@ -1,0 +1,1 @@
+"""Frozen encoders: which one, and what it gives."""

@@ -1,0 +1,81 @@
+"""From clips to one vector each, whatever the encoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+
+
+class ClipEncoder(nn.Module):
+    """An encoder with its input normalisation, averaged over time and space; frozen.
+
+    Encoders of images see every frame of a clip.
+
+    Args:
+        encoder: of clips, (B, 3, T, H, W) -> (B, C, t, h, w), if it has a `time_stride`; else of
+            images, (B, 3, H, W) -> (B, C, h, w). Declares `input_mean` and `input_std`.
+
+    Raises:
+        ValueError: the encoder declares no normalisation.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self._frames: FrameEncoder | None = None
+        if not sees_clips(encoder):
+            self._frames = FrameEncoder(encoder)
+            return
+        for name, levels in zip(("mean", "std"), input_levels(encoder), strict=True):
+            self.register_buffer(name, levels, persistent=False)
+        self.encoder = encoder.eval().to(memory_format=torch.channels_last_3d)
+
+    @torch.inference_mode()
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, T, 3, H, W) uint8 RGB -> (N, C) float32."""
+        if self._frames is not None:
+            features = self._frames(clips.flatten(0, 1)).mean((2, 3))
+            return features.unflatten(0, clips.shape[:2]).mean(1)  # type: ignore[no-any-return]
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        return clip_features(self.encoder, clips.to(mean.device).float() / 255, mean, std)
+
+
+def sees_clips(encoder: nn.Module) -> bool:
+    """Whether it is an encoder of clips; else it is an encoder of images."""
+    return hasattr(encoder, "time_stride")
+
+
+def input_levels(encoder: nn.Module) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (3, 1, 1) each, that the encoder's RGB in [0, 1] is brought to.
+
+    Raises:
+        ValueError: the encoder declares none.
+    """
+    declared = [getattr(encoder, f"input_{name}", None) for name in ("mean", "std")]
+    if any(levels is None for levels in declared):
+        name = type(encoder).__name__
+        raise ValueError(f"{name} has no input_mean and input_std, which define its input.")
+    mean, std = (torch.tensor(levels, dtype=torch.float32).view(3, 1, 1) for levels in declared)
+    return mean / 255, std / 255
+
+
+def clip_features(encoder: nn.Module, clips: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Average an encoder's output over space and time, or over the frames that it sees one by one.
+
+    Args:
+        encoder: see `ClipEncoder`; gradients pass through it.
+        clips: (N, T, 3, H, W) float RGB in [0, 1].
+        mean: see `input_levels`.
+        std: see `input_levels`.
+
+    Returns:
+        (N, C) float32.
+    """
+    x = (clips - mean) / std
+    out: Tensor
+    if not sees_clips(encoder):
+        out = encoder(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        return out.float().mean((2, 3)).view(*clips.shape[:2], -1).mean(1)
+    out = encoder(x.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))
+    return out.float().mean((2, 3, 4))

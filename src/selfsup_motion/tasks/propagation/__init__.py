@@ -1,0 +1,1 @@
+"""Labels followed through video: DAVIS-2017, JHMDB."""

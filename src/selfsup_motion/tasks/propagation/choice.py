@@ -1,0 +1,191 @@
+"""Which propagation fits an encoder: the features of each are compared in another way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.models.color_encoder import ColorPatches, LabColor, NoMotion
+from selfsup_motion.ops.attention import Border
+from selfsup_motion.ops.attention.layout import Window
+from selfsup_motion.settings.groups import config_dir, options
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelResize, Similarity
+from selfsup_motion.weights.checkpoints import weights_used
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """A propagator, and where its settings are from.
+
+    Attributes:
+        propagator: to follow labels with; None where they stay in their place.
+        fits: it was chosen for the encoder.
+        changed: settings that were given, whatever was chosen.
+    """
+
+    propagator: LabelPropagator | None
+    fits: bool = False
+    changed: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        if self.propagator is None:
+            return "none, the first labels stay where they are"
+        name = self.propagator.name or "own settings"
+        changed = f" with {', '.join(self.changed)} as given" if self.changed else ""
+        fits = ", which fits the encoder" if self.fits else ""
+        return f"{name}{changed}{fits} ({self.propagator})"
+
+    def summary(self) -> dict[str, Any]:
+        """Name and settings, for `summary.json`."""
+        if self.propagator is None:
+            return {"name": "none"}
+        return {"name": self.propagator.name, **self.propagator.settings}
+
+
+class FittingPropagator:
+    """A propagator whose settings depend on the encoder.
+
+    Colours are compared by their distance; the features of CorrFlow by the dot product that it was
+    trained with; those of other networks by their cosine.
+
+    Args:
+        colors: preset (of `conf/propagator`) for colours.
+        corrflow: preset for the output of a network that CorrFlow has trained.
+        learned: preset for all other networks.
+        long_term: this and all that follow: see `LabelPropagator`; "auto" leaves it to the preset.
+        recent: see above.
+        repeat_first: see above.
+        radius: see above.
+        window: see above.
+        long_term_radius: see above.
+        far_gap: see above.
+        far_radius: see above.
+        similarity: see above.
+        temperature: see above.
+        top_k: see above.
+        top_k_per: see above.
+        border: see above.
+        hard: see above.
+        label_resize: see above.
+        storage: see above.
+
+    Raises:
+        UserError: there is no preset of that name.
+        ValueError: a setting that no preset allows.
+    """
+
+    def __init__(
+        self,
+        *,
+        colors: str,
+        corrflow: str,
+        learned: str,
+        long_term: Sequence[int] | Auto,
+        recent: int | Sequence[int] | Auto,
+        repeat_first: bool | Auto,
+        radius: int | Auto,
+        window: Window | Auto,
+        long_term_radius: int | Auto | None,
+        far_gap: int | Auto | None,
+        far_radius: int | Auto,
+        similarity: Similarity | Auto,
+        temperature: float | Auto,
+        top_k: int | Auto | None,
+        top_k_per: Literal["context", "frame"] | Auto,
+        border: Border | Auto,
+        hard: bool | Auto,
+        label_resize: LabelResize | Auto,
+        storage: Literal["32", "16"] | Auto,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "long_term": long_term, "recent": recent, "repeat_first": repeat_first,
+            "radius": radius, "window": window, "long_term_radius": long_term_radius,
+            "far_gap": far_gap, "far_radius": far_radius, "similarity": similarity,
+            "temperature": temperature, "top_k": top_k, "top_k_per": top_k_per, "border": border,
+            "hard": hard, "label_resize": label_resize, "storage": storage,
+        }  # fmt: skip
+        self._given = {name: value for name, value in settings.items() if value != "auto"}
+        self._colors, self._corrflow, self._learned = colors, corrflow, learned
+        for key, name in (("colors", colors), ("corrflow", corrflow), ("learned", learned)):
+            known = [option for option in options("propagator") if not option.startswith("auto")]
+            if name not in known:
+                raise UserError(f"propagator.{key}={name}: expected one of {', '.join(known)}.")
+        if self._given:
+            self._made(learned)  # refuses what is wrong before an encoder is read
+
+    def fit(self, encoder: nn.Module, layer: str | None) -> Propagation:
+        """The propagator for an encoder.
+
+        Args:
+            encoder: as `load_encoder` gives it, or one without weights.
+            layer: whose features are compared; None: the output.
+        """
+        name = self._learned
+        if isinstance(encoder, (LabColor, ColorPatches)):
+            name = self._colors
+        elif layer is None and (used := weights_used(encoder)) and used.kind.startswith("CorrFlow"):
+            name = self._corrflow
+        return Propagation(self._made(name), True, list(self._given))
+
+    def _made(self, name: str) -> LabelPropagator:
+        made = LabelPropagator(**{**preset(name), **self._given})
+        made.name = name
+        return made
+
+
+def fitted(
+    propagator: LabelPropagator | FittingPropagator, encoder: nn.Module, layer: str | None
+) -> Propagation:
+    """What an encoder is followed with.
+
+    Raises:
+        UserError: settings that do not go together.
+    """
+    if isinstance(encoder, NoMotion):
+        return Propagation(None)
+    if isinstance(propagator, LabelPropagator):
+        return Propagation(propagator)
+    try:
+        return propagator.fit(encoder, layer)
+    except ValueError as error:
+        raise UserError(f"{error}.") from error
+
+
+def name_preset(task: Any) -> None:
+    """Let the propagator of a task know which option of `propagator=` it was made from."""
+    propagator = getattr(task, "propagator", None)
+    if isinstance(propagator, LabelPropagator) and HydraConfig.initialized():
+        propagator.name = HydraConfig.get().runtime.choices.get("propagator")
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The arguments of `LabelPropagator` in `conf/propagator/<name>.yaml`."""
+    return settings_of(composed([f"propagator={name}"]))
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The config of `evaluate` for these overrides; an application of Hydra may be running."""
+    application = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return hydra.compose("evaluate", list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = application
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """The arguments of `LabelPropagator` in a config."""
+    settings = OmegaConf.to_container(cfg.propagator)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items() if key != "_target_"}

@@ -1,0 +1,245 @@
+"""The task DAVIS-2017, semi-supervised: follow the objects whose masks the first frame has."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from torch import nn
+
+from selfsup_motion.data.reading.mask_reading import doubt, objects_of
+from selfsup_motion.data.reading.masks import Ids, palette, read_ids, write_mask
+from selfsup_motion.errors import UserError
+from selfsup_motion.files.atomic import new_folder
+from selfsup_motion.files.inputs import ExistingFile
+from selfsup_motion.ops.draw import Image
+from selfsup_motion.ops.overlay import draw_masks
+from selfsup_motion.tasks.features.frame_encoder import Precision
+from selfsup_motion.tasks.propagation.choice import FittingPropagator, Propagation
+from selfsup_motion.tasks.propagation.davis_metrics import VOID
+from selfsup_motion.tasks.propagation.davis_scoring import DavisScores, Prediction
+from selfsup_motion.tasks.propagation.followers import Baseline, Follower, line_up
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo, LabelledVideos, chosen
+from selfsup_motion.tasks.propagation.tracking import follow_masks
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called with (frames done, frames in all, what is being done)."""
+
+
+class Davis2017:
+    """Propagate, write indexed PNGs as the benchmark wants them, score J and F.
+
+    Args:
+        source: videos with masks.
+        sequences: names of those to work on; None: all.
+        propagator: copies the labels.
+        baselines: what is scored beside the encoder, see `followers.baselines`.
+        seed: of the weights of an untrained encoder.
+        layer: of the encoder; None: its output.
+        precision: of the encoder, "32", "bf16" or "16".
+        attributes: YAML file with the attributes of each sequence, a mapping
+            `{dog: [FM, OCC], …}` or DAVIS-2016's `db_info.yaml`; adds `per_attribute.csv`.
+        official_ids: count objects as the official toolkit, see `DavisScores`.
+
+    Attributes:
+        propagation: what `run` has followed with.
+        beside: metrics of the baselines, after `run`.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: LabelledVideos,
+        sequences: Sequence[str] | None,
+        propagator: LabelPropagator | FittingPropagator,
+        baselines: Sequence[Baseline],
+        seed: int,
+        layer: str | None,
+        precision: Precision,
+        attributes: ExistingFile | None,
+        official_ids: bool,
+    ) -> None:
+        self.source, self.propagator, self.baselines = source, propagator, baselines
+        self.seed = seed
+        self.propagation: Propagation | None = None
+        self.beside: dict[str, dict[str, float]] = {}
+        self.names = chosen(source, sequences)
+        self.layer, self.precision = layer, precision
+        self.official_ids = official_ids
+        self.attributes = None if attributes is None else read_attributes(Path(attributes))
+
+    def run(
+        self,
+        encoder: nn.Module,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        reuse: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, float]:
+        """Do all of it.
+
+        Args:
+            encoder: see `FrameEncoder`.
+            folder: gets `results/<sequence>/00000.png` and the tables of `DavisEvaluator`, and the
+                same in `baselines/<name>`.
+            device: to compute on.
+            reuse: take over the sequences whose results the folder has.
+            progress: is told where the work stands.
+
+        Returns:
+            `J&F`, `J_mean` … `F_decay`, in [0, 1]; without them if no frame can be scored.
+
+        Raises:
+            UserError: a file is missing or wrong.
+        """
+        followers = line_up(
+            encoder, self.propagator, self.baselines,
+            layer=self.layer, precision=self.precision, device=device, folder=folder,
+            seed=self.seed,
+        )  # fmt: skip
+        self.propagation = followers[0].propagation
+        videos = [self.source.open(name) for name in self.names]
+        _announce(videos)
+        passes = [follower for follower in followers if follower.name == "" or not follower.stays]
+        total, done = len(passes) * sum(len(video.frame_names) for video in videos), 0
+        scores = DavisScores(self.official_ids)
+        for video in videos:
+            for follower in passes:
+                results = follower.folder / "results" / video.name
+                if not (reuse and _is_whole(results, video)):
+                    for time in _track(follower, video):
+                        if progress:
+                            progress(done + time + 1, total, video.name)
+                done += len(video.frame_names)
+            scores.add(video, {follower.name: _masks(follower, video) for follower in followers})
+        scores.tell()
+        for follower in followers:
+            if follower.name in scores.evaluators:
+                follower.folder.mkdir(parents=True, exist_ok=True)
+                scores.evaluators[follower.name].write(follower.folder, self.attributes)
+        metrics = {name: evaluator.summary() for name, evaluator in scores.evaluators.items()}
+        self.beside = {name: values for name, values in metrics.items() if name}
+        return metrics.get("", {})
+
+    def tracked(self, folder: Path) -> list[str]:
+        """Names of the sequences whose results `folder` has."""
+        return [name for name in self.names if (folder / "results" / name).is_dir()]
+
+    def pictures(self, name: str, folder: Path) -> Iterator[Image]:
+        """The frames of a sequence with what `run` found in them, (H, W, 3) uint8."""
+        video, colours = self.source.open(name), palette()
+        for frame_name, frame in zip(video.frame_names, video.frames(), strict=True):
+            ids = read_ids(folder / "results" / name / f"{frame_name}.png")
+            yield draw_masks(np.ascontiguousarray(frame.transpose(1, 2, 0)), ids, colours)
+
+
+def _track(follower: Follower, video: LabelledVideo) -> Iterator[int]:
+    """Write the result of a video; yields the number of each frame that is done."""
+    first, drafts = first_mask(video), follower.folder / ".drafts"
+    shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
+    propagator = follower.propagation.propagator
+    masks = follow_masks(follower.encoder, propagator, checked(video, first), first)
+    try:
+        with new_folder(follower.folder / "results" / video.name, drafts) as draft:
+            for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
+                write_mask(draft / f"{name}.png", ids)
+                yield time
+    finally:
+        shutil.rmtree(drafts, ignore_errors=True)
+
+
+def _is_whole(results: Path, video: LabelledVideo) -> bool:
+    """Whether an earlier run has left a readable mask of each frame."""
+    if not results.is_dir():
+        return False
+    size = first_mask(video).shape
+    try:
+        if all(read_ids(results / f"{name}.png").shape == size for name in video.frame_names):
+            return True
+    except UserError:
+        pass
+    log.warning("%s is damaged or incomplete: computed again.", results)
+    return False
+
+
+def _announce(videos: Sequence[LabelledVideo]) -> None:
+    """Say which objects are followed; a first mask that cannot be is found before any work."""
+    masks = [first_mask(video) for video in videos]
+    for video, mask in zip(videos, masks, strict=True):
+        if (reason := doubt(mask)) is not None:
+            log.warning("%s: %s.", video.name, reason)
+    counts = [len(objects_of(mask)) for mask in masks]
+    shown = ", ".join(f"{v.name} {count}" for v, count in zip(videos, counts, strict=True))
+    total = f"{sum(counts)} object{'s' * (sum(counts) != 1)}"
+    log.info("Following %s in %d sequence%s: %s.", total, len(videos), "s" * (len(videos) != 1),
+             shown)  # fmt: skip
+
+
+def first_mask(video: LabelledVideo) -> Ids:
+    """The mask that is followed, void as background.
+
+    Raises:
+        UserError: there is none, or it is empty.
+    """
+    mask = video.mask(0)
+    if mask is None:
+        raise UserError(
+            f"{video.name}: the first frame ({video.frame_names[0]}) has no annotation, there is "
+            "nothing to follow."
+        )
+    void = " except for void" if (mask == VOID).any() else ""
+    mask = np.where(mask == VOID, 0, mask).astype(np.uint8)
+    if not mask.any():
+        raise UserError(
+            f"{video.name}: the annotation of the first frame ({video.frame_names[0]}) is empty"
+            f"{void}, there is nothing to follow; name the others with task.sequences=[…]."
+        )
+    return mask
+
+
+def checked(video: LabelledVideo, mask: NDArray[np.uint8]) -> Iterator[Frame]:
+    """The frames of a video, which must be as large as the mask."""
+    for time, frame in enumerate(video.frames()):
+        if frame.shape[1:] != mask.shape:
+            raise UserError(
+                f"{video.name}: frame {video.frame_names[time]} is {frame.shape[1]}x"
+                f"{frame.shape[2]} pixels, its mask {mask.shape[0]}x{mask.shape[1]}; they must be "
+                "of one size."
+            )
+        yield frame
+
+
+def read_attributes(path: Path) -> dict[str, list[str]]:
+    """Attributes of sequences from a YAML file.
+
+    Raises:
+        UserError: no such file, or another form.
+    """
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:  # whatever the parser raises
+        raise UserError(f"{path}: cannot be read as YAML ({type(error).__name__}).") from error
+    rows = content.get("sequences") if isinstance(content, dict) else None
+    if isinstance(rows, list):
+        content = {row["name"]: row.get("attributes", []) for row in rows}
+    if not isinstance(content, dict) or not all(isinstance(v, list) for v in content.values()):
+        raise UserError(f"{path}: expected a mapping of sequences to lists of attributes.")
+    return {str(name): [str(v) for v in values] for name, values in content.items()}
+
+
+def _masks(follower: Follower, video: LabelledVideo) -> Prediction:
+    """The masks that a follower has found."""
+    if follower.name and follower.stays:
+        first = first_mask(video)
+        return lambda frame: first
+    results = follower.folder / "results" / video.name
+    return lambda frame: read_ids(results / f"{video.frame_names[frame]}.png")

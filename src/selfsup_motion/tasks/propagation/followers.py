@@ -1,0 +1,140 @@
+"""What follows labels in a benchmark: the encoder that is judged, and what it has to beat."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.models.color_encoder import LabColor, NoMotion
+from selfsup_motion.settings.build import build
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder, Precision
+from selfsup_motion.tasks.propagation.choice import (
+    FittingPropagator,
+    Propagation,
+    composed,
+    fitted,
+    settings_of,
+)
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.weights.checkpoints import untrained_copy
+
+log = logging.getLogger(__name__)
+
+Baseline = Literal["identity", "raw_color", "untrained"]
+
+
+@dataclass(frozen=True)
+class Follower:
+    """An encoder with its propagation.
+
+    Attributes:
+        name: "" for the one that is judged, else the baseline's.
+        encoder: makes the features.
+        propagation: copies the labels.
+        folder: for its results.
+    """
+
+    name: str
+    encoder: FrameEncoder
+    propagation: Propagation
+    folder: Path
+
+    @property
+    def stays(self) -> bool:
+        """Whether it leaves the labels where they are, so that there is nothing to compute."""
+        return self.propagation.propagator is None
+
+
+def line_up(
+    encoder: nn.Module,
+    propagator: LabelPropagator | FittingPropagator,
+    wanted: Sequence[Baseline],
+    *,
+    layer: str | None,
+    precision: Precision,
+    device: str,
+    folder: Path,
+    seed: int,
+) -> list[Follower]:
+    """The follower that is judged, then what it has to beat; says which propagation was chosen.
+
+    Arguments and errors as of `judged` and `baselines`.
+    """
+    result = judged(
+        encoder, propagator, layer=layer, precision=precision, device=device, folder=folder
+    )
+    log.info("Propagation: %s.", result.propagation)
+    return [result, *baselines(wanted, result, layer=layer, precision=precision, seed=seed)]
+
+
+def judged(
+    encoder: nn.Module,
+    propagator: LabelPropagator | FittingPropagator,
+    *,
+    layer: str | None,
+    precision: Precision,
+    device: str,
+    folder: Path,
+    key: str = "task.layer",
+) -> Follower:
+    """The follower that is judged.
+
+    Args:
+        encoder: see `FrameEncoder`.
+        propagator: see `fitted`.
+        layer: see `FrameEncoder`.
+        precision: see `FrameEncoder`.
+        device: to compute on.
+        folder: for its results.
+        key: of the layer in the config, for messages.
+
+    Raises:
+        UserError: an encoder of clips, without such a layer, or without a normalisation.
+    """
+    try:
+        frames = FrameEncoder(encoder, layer, precision).to(device)
+    except ValueError as error:
+        raise UserError(f"{key}: {error}.") from error
+    return Follower("", frames, fitted(propagator, encoder, layer), folder)
+
+
+def baselines(
+    wanted: Sequence[Baseline],
+    result: Follower,
+    *,
+    layer: str | None,
+    precision: Precision,
+    seed: int,
+) -> list[Follower]:
+    """What a result has to beat, with `baselines/<name>` below its folder for theirs.
+
+    Args:
+        wanted: "identity": the labels of the first frame stay where they are; "raw_color": the
+            colours of the pixels, as `encoder=lab_color`; "untrained": the encoder before training,
+            propagated alike. One that is the result itself is left out.
+        result: what is judged.
+        layer: of the untrained encoder, see `FrameEncoder`.
+        precision: likewise.
+        seed: of the untrained encoder's weights.
+    """
+    found = []
+    encoder, device = result.encoder.encoder, result.encoder.device
+    for name in dict.fromkeys(wanted):
+        folder = result.folder / "baselines" / name
+        if name == "identity" and not isinstance(encoder, NoMotion):
+            found.append(Follower(name, FrameEncoder(NoMotion()), Propagation(None), folder))
+        elif name == "raw_color" and not isinstance(encoder, LabColor):
+            cfg = composed(["encoder=lab_color"])
+            colors = FrameEncoder(build(cfg.encoder, "encoder")).to(device)
+            propagator = LabelPropagator(**settings_of(cfg))
+            found.append(Follower(name, colors, Propagation(propagator), folder))
+        elif name == "untrained" and (copy := untrained_copy(encoder, seed)) is not None:
+            frames = FrameEncoder(copy, layer, precision).to(device)
+            found.append(Follower(name, frames, result.propagation, folder))
+    return found

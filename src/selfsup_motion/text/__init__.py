@@ -1,0 +1,1 @@
+"""Text for people: names of files, numbers of things."""

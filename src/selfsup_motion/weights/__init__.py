@@ -1,0 +1,1 @@
+"""Reading weights: ours, the authors', torchvision's."""

@@ -1,0 +1,386 @@
+"""Reading trained weights: of our runs, of the papers' authors, of torchvision."""
+
+import inspect
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from hydra.errors import HydraException
+from torch import Tensor, nn
+
+from selfsup_motion.errors import CheckpointError
+from selfsup_motion.files.tensors import read_file
+from selfsup_motion.settings.groups import options
+from selfsup_motion.settings.moved import current_target
+from selfsup_motion.settings.signatures import locate
+from selfsup_motion.weights.names import find_network, unwrapped
+from selfsup_motion.weights.published import Format, compose_parts
+from selfsup_motion.weights.run_folders import checkpoint_file
+
+KEY = "selfsup_motion"
+"""Entry of a checkpoint that holds `version`, `experiment` and the resolved `config` of its run."""
+EMA_KEY = "ema"
+"""Entry of a checkpoint whose `state_dict` holds averaged weights; it has the others."""
+
+# what a checkpoint's config may call, besides PyTorch's optimisers; everything else is refused
+_PACKAGES = tuple(f"selfsup_motion.{name}." for name in ("ops", "models", "data", "methods"))
+_TASKS = "selfsup_motion.tasks."  # of these the ones that train
+
+_REPORT = "_load_report"
+_NODE = "_encoder_node"
+_USED = "_weights_used"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WeightsUsed:
+    """Which weights a module has been given.
+
+    Attributes:
+        path: the file.
+        kind: what it holds: the class of a run's method, or a kind of published file.
+        key: of the weights in the file, if one was named.
+        experiment: of the run; None for a published file.
+        step: optimiser steps of the run; None for a published file.
+    """
+
+    path: Path
+    kind: str
+    key: str | None = None
+    experiment: str | None = None
+    step: int | None = None
+
+    def __str__(self) -> str:
+        key = "" if self.key is None else f", key {self.key}"
+        run = "" if self.step is None else f", experiment {self.experiment}, step {self.step}"
+        return f"{self.path} ({self.kind}{key}{run})"
+
+    def summary(self) -> dict[str, Any]:
+        """For `summary.json`; the path is absolute."""
+        return {**vars(self), "path": str(self.path.resolve())}
+
+
+def load_method(
+    path: str | Path,
+    *,
+    key: str | None = None,
+    config: str | Mapping[str, Any] | None = None,
+    map_location: str | torch.device = "cpu",
+) -> pl.LightningModule:
+    """A trained method, in evaluation mode.
+
+    Args:
+        path: a checkpoint of a run (of train, or of a task that trains), a run folder (its
+            `checkpoints/best.ckpt`, else `last.ckpt`), or one of the authors' own training.
+        key: see `load_encoder`.
+        config: what to build: the name of an experiment (`paper/cmp_alexnet`) or a mapping with
+            `method`. None: what the file says, or what its weights look like.
+        map_location: device to put it on.
+
+    Raises:
+        CheckpointError: missing, damaged or unknown file, or weights that do not fit the method.
+    """
+    path = checkpoint_file(Path(path))
+    stored = _open(path, key)
+    if stored.kind is not None and not stored.kind.whole:
+        raise CheckpointError(f"{path}: only a {stored.kind.name}, read it with load_encoder.")
+    if isinstance(config, str):
+        _check_option("config", config, "experiment")
+        config = compose_parts([f"experiment={config}"])
+    elif config is None:
+        config = stored.config or compose_parts(stored.overrides)
+    node, parts = config.get("method"), {}
+    if isinstance(node, dict) and str(node.get("_target_")).startswith(_TASKS):
+        parts["encoder"] = _build(config.get("encoder"), "encoder", path)
+    method = _build(node, "method", path, **parts)
+    if not isinstance(method, pl.LightningModule):
+        raise CheckpointError(f"{path}: its method is not a LightningModule.")
+    _load(method, stored.weights, stored.unused, path)
+    vars(method)[_USED] = _used(stored, key, path)
+    return method.to(map_location).eval()
+
+
+def load_encoder(
+    path: str | Path,
+    *,
+    key: str | None = None,
+    encoder: str | Mapping[str, Any] | None = None,
+    map_location: str | torch.device = "cpu",
+) -> nn.Module:
+    """The part of a trained method that transfers, in evaluation mode.
+
+    Every parameter and buffer of the encoder comes from the file; what else the file holds
+    (heads, decoders) is named once in the log, and by `load_report`.
+
+    Args:
+        path: a checkpoint of a run, a run folder (its `checkpoints/best.ckpt`, else `last.ckpt`),
+            a checkpoint of the authors' own training or an encoder exported from it (CMP), or a
+            torchvision ResNet; all of these as `torch.save` or safetensors wrote them.
+        key: where in the file the weights are, in dotted names (`teacher`, `model_ema.module`), if
+            it holds several networks or one in an unusual place; of a run with `callbacks=ema`,
+            `ema.weights` are those that were not averaged.
+        encoder: what to build: one of `conf/encoder` (`resnet50`) or a mapping with `_target_`.
+            None: what the file says, or what its weights look like. Weights do not tell a stride:
+            it is then the one of `conf/encoder`.
+        map_location: device to put it on.
+
+    Raises:
+        CheckpointError: missing, damaged or unknown file, or weights that do not fit the encoder.
+    """
+    path = checkpoint_file(Path(path))
+    stored = _open(path, key)
+    encoder = _encoder_node(stored, encoder, path)
+    module = _build(encoder, "encoder", path)
+    if not isinstance(module, nn.Module):
+        raise CheckpointError(f"{path}: its encoder is not a torch.nn.Module.")
+    prefix = "encoder."
+    own = {k.removeprefix(prefix): v for k, v in stored.weights.items() if k.startswith(prefix)}
+    others = [name for name in stored.weights if not name.startswith(prefix)]
+    _load(module, own, [*stored.unused, *others], path)
+    vars(module)[_USED] = _used(stored, key, path)
+    vars(module)[_NODE] = encoder
+    return module.to(map_location).eval()
+
+
+def untrained_copy(encoder: nn.Module, seed: int) -> nn.Module | None:
+    """An encoder as one of `load_encoder` was before training, on the CPU, in evaluation mode.
+
+    Args:
+        encoder: of any origin.
+        seed: of its random weights; the random state is as before afterwards.
+
+    Returns:
+        None if the encoder was not loaded, or has nothing to learn.
+    """
+    node = vars(encoder).get(_NODE)
+    if node is None or not any(True for _ in encoder.parameters()):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made: nn.Module = _build(node, "encoder", Path())
+    return made.eval()
+
+
+def load_report(module: nn.Module) -> str:
+    """What `load_encoder` or `load_method` took from which file, and what it left there."""
+    return str(vars(module).get(_REPORT, "no file: the weights it was made with"))
+
+
+def weights_used(module: nn.Module) -> WeightsUsed | None:
+    """What `load_encoder` or `load_method` gave a module; None if it was not loaded by them."""
+    used = vars(module).get(_USED)
+    return used if isinstance(used, WeightsUsed) else None
+
+
+def encoder_config(path: str | Path, key: str | None = None) -> dict[str, Any]:
+    """What `load_encoder` builds for a file or run folder: a mapping with `_target_`.
+
+    Raises:
+        CheckpointError: missing, damaged or unknown file.
+    """
+    path = checkpoint_file(Path(path))
+    node = _encoder_node(_open(path, key), None, path)
+    if not isinstance(node, dict):
+        raise CheckpointError(f"{path}: its config has no encoder.")
+    return node
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of one of our checkpoints, on the CPU. No code in the file is ever run.
+
+    Raises:
+        CheckpointError: missing, damaged, refused or foreign file.
+    """
+    return _ours(read_file(path), path)
+
+
+def method_name(config: Mapping[str, Any]) -> str:
+    """The class of the method of a run's config, `CMP`; empty if there is none."""
+    return str((config.get("method") or {}).get("_target_", "")).rpartition(".")[2]
+
+
+def check_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Make sure that `weights` are exactly the parameters and buffers of `module`.
+
+    Raises:
+        CheckpointError: with the first names and shapes that differ.
+    """
+    wanted = module.state_dict()
+    missing = [name for name in wanted if name not in weights]
+    unknown = [name for name in weights if name not in wanted]
+    wrong = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    parts = [
+        f"{what} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", wrong))
+        if names
+    ]
+    if parts:
+        raise CheckpointError(
+            f"{path}: its weights do not fit this {type(module).__name__}: {'; '.join(parts)}."
+        )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What a file holds: weights under our names, and the names of those that have no use.
+
+    A file of ours brings its `config`, `experiment` and `step`; of another one the `kind` is known,
+    and the `overrides` that compose a config for it.
+    """
+
+    weights: Mapping[str, Tensor]
+    unused: Sequence[str] = ()
+    config: Mapping[str, Any] | None = None
+    experiment: str | None = None
+    step: int | None = None
+    kind: Format | None = None
+    overrides: Sequence[str] = ()
+
+
+def _open(path: Path, key: str | None) -> _Stored:
+    content = read_file(path)
+    if isinstance(content, dict) and KEY in content:
+        checkpoint = _ours(content, path)
+        return _Stored(
+            _own_weights(checkpoint, key, path),
+            config=checkpoint[KEY]["config"],
+            experiment=checkpoint[KEY].get("experiment"),
+            step=int(checkpoint["global_step"]),
+        )
+    network = find_network(content, key, path)
+    weights, kind = network.weights, network.kind
+    names = {name: kind.rename(name) for name in weights}
+    renamed = {new: weights[name] for name, new in names.items() if new is not None}
+    unused = [name for name, new in names.items() if new is None] + network.others
+    return _Stored(renamed, unused, kind=kind, overrides=kind.overrides(weights))
+
+
+def _own_weights(checkpoint: Mapping[str, Any], key: str | None, path: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint of ours; a run that averages them has two sets."""
+    sets = {"state_dict": checkpoint["state_dict"]}
+    if isinstance(average := checkpoint.get(EMA_KEY), dict) and "weights" in average:
+        sets[f"{EMA_KEY}.weights"] = average["weights"]
+    if key not in (None, *sets):
+        raise CheckpointError(
+            f"{path}: it holds no weights under {key}, but under {' and '.join(sets)}."
+        )
+    return unwrapped(sets[key or "state_dict"])
+
+
+def _encoder_node(stored: _Stored, encoder: str | Mapping[str, Any] | None, path: Path) -> Any:
+    """Config of the encoder that is asked for, or that the file says or looks like."""
+    if encoder is None:
+        config = stored.config or compose_parts(stored.overrides)
+        node = config.get("encoder")
+        return {**node, **_settings_of_task(config)} if isinstance(node, dict) else node
+    if not isinstance(encoder, str):
+        return encoder
+    _check_option("encoder", encoder, "encoder")
+    settings = [text for text in stored.overrides if text.startswith("encoder.")]
+    try:
+        return compose_parts([f"encoder={encoder}", *settings])["encoder"]
+    except HydraException as error:  # another family has other settings
+        found = next(text for text in stored.overrides if text.startswith("encoder="))
+        raise CheckpointError(
+            f"{path}: its weights are those of {found}, not of encoder={encoder}."
+        ) from error
+
+
+def _settings_of_task(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the task that trained an encoder sets in it, whatever the encoder's config says."""
+    target = str((config.get("method") or {}).get("_target_"))
+    if not target.startswith(_TASKS) or not _is_harmless(target):
+        return {}
+    settings: Mapping[str, Any] = getattr(locate(target), "encoder_settings", {})
+    return settings
+
+
+def _ours(content: Any, path: Path) -> dict[str, Any]:
+    ours = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(ours, dict) or not isinstance(ours.get("config"), dict):
+        raise CheckpointError(f"{path}: not a checkpoint of a selfsup_motion training run.")
+    if not isinstance(content.get("state_dict"), dict) or "global_step" not in content:
+        raise CheckpointError(f"{path}: incomplete, it has no weights or no step.")
+    checkpoint: dict[str, Any] = content
+    return checkpoint
+
+
+def _load(
+    module: nn.Module, weights: Mapping[str, Tensor], unused: Sequence[str], path: Path
+) -> None:
+    # files older than PyTorch 0.4.1 have no counters, which nothing here depends on
+    counters = {k: v for k, v in module.state_dict().items() if k.endswith("num_batches_tracked")}
+    check_weights(module, {**counters, **weights}, path)
+    module.load_state_dict({**counters, **weights})
+    kind = type(module).__name__
+    report = f"{path}: {len(weights)} tensors, all of the {kind}"
+    if unused:
+        parts = Counter(name.split(".")[0] for name in unused)
+        left_out = ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
+        report += f"; not part of the {kind} and left out: {left_out}"
+    log.info("%s", report)
+    vars(module)[_REPORT] = report
+
+
+def _check_option(argument: str, name: str, group: str) -> None:
+    if name not in options(group):
+        raise CheckpointError(
+            f"{argument}={name}: there is no such {group}; choose one of "
+            f"{', '.join(options(group))}, or give a mapping."
+        )
+
+
+def _used(stored: _Stored, key: str | None, path: Path) -> WeightsUsed:
+    if stored.config is None:
+        return WeightsUsed(path, stored.kind.name if stored.kind else "unknown", key)
+    return WeightsUsed(path, method_name(stored.config), key, stored.experiment, stored.step)
+
+
+def _build(config: Any, key: str, path: Path, **parts: nn.Module) -> Any:
+    if not isinstance(config, dict) or "_target_" not in config:
+        raise CheckpointError(f"{path}: its config has no {key}.")
+    _allow(config, path)
+    return hydra.utils.instantiate(config, _convert_="all", **parts)
+
+
+def _allow(config: Any, path: Path) -> None:
+    """Refuse a config that would call anything but this package's own classes and functions."""
+    if isinstance(config, list):
+        for item in config:
+            _allow(item, path)
+    if not isinstance(config, dict):
+        return
+    if "_target_" in config and not _is_harmless(str(config["_target_"])):
+        target = config["_target_"]
+        raise CheckpointError(f"{path}: its config wants to call {target}, which is refused.")
+    for value in config.values():
+        _allow(value, path)
+
+
+def _is_harmless(target: str) -> bool:
+    target = current_target(target)
+    if not target.startswith((*_PACKAGES, _TASKS, "torch.optim.")):
+        return False
+    found = locate(target)
+    if target.startswith(_TASKS):
+        return (
+            inspect.isclass(found)
+            and issubclass(found, pl.LightningModule)
+            and found.__module__.startswith(_TASKS)
+        )
+    if inspect.isclass(found) and issubclass(found, torch.optim.Optimizer):
+        return True
+    # a dotted path can lead through one of our modules to somebody else's function
+    ours = inspect.isclass(found) or inspect.isfunction(found)
+    return ours and f"{found.__module__}.".startswith(_PACKAGES)
