@@ -112,12 +112,17 @@ def test_lists_of_different_length_are_padded():
         torch.testing.assert_close(together[item], alone, atol=1e-3, rtol=1e-3)
 
 
-def test_guidance_over_time_encodes_the_image_once():
-    made, image = method(), photo(64, 64)
+def encodings(made):
+    """A list that grows by one whenever the encoder is at work."""
     calls = []
-    made.encoder.register_forward_hook(lambda *_: calls.append(1))
     forward_features = made.encoder.forward_features
     made.encoder.forward_features = lambda x: calls.append(1) or forward_features(x)
+    return calls
+
+
+def test_guidance_over_time_encodes_the_image_once():
+    made, image = method(), photo(64, 64)
+    calls = encodings(made)
     points, vectors = torch.rand(4, 2) * 60, torch.randn(11, 4, 2)
     flows = made.propagate(image, points, vectors)
     assert flows.shape == (11, 2, 64, 64)
@@ -125,6 +130,27 @@ def test_guidance_over_time_encodes_the_image_once():
     torch.testing.assert_close(
         flows[7], made.propagate(image, points, vectors[7]), atol=1e-3, rtol=1e-3
     )
+
+
+def test_an_image_that_was_encoded_answers_as_propagate_does():
+    made, image = method(), photo(64, 80)
+    asked = [(torch.rand(k, 2) * 60, torch.randn(k, 2)) for k in (1, 5)]
+    expected = [made.propagate(image, *guidance, short_side=96) for guidance in asked]
+    calls = encodings(made)
+    encoded = made.encode(image, short_side=96)
+    for guidance, flow in zip(asked, expected, strict=True):
+        assert torch.equal(encoded.propagate(*guidance), flow)
+    assert len(calls) == 1
+    with pytest.raises(ValueError, match="lie in the image"):
+        encoded.propagate(torch.tensor([[90.0, 1.0]]), torch.zeros(1, 2))
+
+
+def test_guidance_that_does_not_fit_is_told_before_the_network_is_at_work():
+    made = method()
+    calls = encodings(made)
+    with pytest.raises(ValueError, match="lie in the image"):
+        made.propagate(photo(64, 64), torch.tensor([[90.0, 1.0]]), torch.zeros(1, 2))
+    assert not calls
 
 
 def test_a_list_per_frame_may_differ_in_its_points():

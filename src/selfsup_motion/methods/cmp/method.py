@@ -23,7 +23,7 @@ from torchmetrics import MeanMetric
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmp.few_points import FewPointCurves
 from selfsup_motion.methods.cmp.figures import flow_name, motion_panel
-from selfsup_motion.methods.cmp.propagate import Points, propagate
+from selfsup_motion.methods.cmp.propagate import EncodedImages, Points, encode, propagate
 from selfsup_motion.methods.parts.rank_weight import rank_weight
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.methods.parts.validation import is_partial
@@ -208,6 +208,28 @@ class CMP(pl.LightningModule):
             self, image, points, vectors, point_mask,
             short_side=short_side, dtype=dtype, differentiable=differentiable,
         )  # fmt: skip
+
+    def encode(
+        self,
+        image: Tensor,
+        *,
+        short_side: int | None = None,
+        dtype: torch.dtype | None = None,
+        differentiable: bool = False,
+    ) -> EncodedImages:
+        """Look at images once, to ask for their motion several times.
+
+        `encode(image, …).propagate(points, vectors)` is `propagate(image, points, vectors, …)`.
+
+        Args:
+            image: see `propagate`.
+            short_side: see `propagate`.
+            dtype: see `propagate`.
+            differentiable: see `propagate`.
+        """
+        return encode(
+            self, image, short_side=short_side, dtype=dtype, differentiable=differentiable
+        )
 
     def setup(self, stage: str) -> None:
         """Forget the baselines: another call of the trainer may bring other data."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,17 +63,120 @@ def propagate(
     """See `CMP.propagate`."""
     single = image.ndim == 3
     images = _float_image(image[None] if single else image)
+    # a mistake in the guidance is told before the network is at work
     guidance = _Guidance.of(points, vectors, point_mask, len(images), single, images)
+    guidance.check((images.shape[-2], images.shape[-1]))
+    return _encode(method, images, single, short_side, dtype, differentiable).answer(guidance)
+
+
+def encode(
+    method: Network,
+    image: Tensor,
+    *,
+    short_side: int | None = None,
+    dtype: torch.dtype | None = None,
+    differentiable: bool = False,
+) -> EncodedImages:
+    """See `CMP.encode`."""
+    single = image.ndim == 3
+    images = _float_image(image[None] if single else image)
+    return _encode(method, images, single, short_side, dtype, differentiable)
+
+
+def _encode(
+    method: Network,
+    images: Tensor,
+    single: bool,
+    short_side: int | None,
+    dtype: torch.dtype | None,
+    differentiable: bool,
+) -> EncodedImages:
     size = images.shape[-2], images.shape[-1]
-    guidance.check(size)
+    work = working_size(size, short_side, int(method.encoder.stride))  # type: ignore[arg-type]
+    with _modes(images.device, dtype, differentiable):
+        if work != size:
+            images = F.interpolate(images, work, mode="bilinear", antialias=True)
+        features = method.features(images)
+    return EncodedImages(method, features, images, size, single, dtype, differentiable)
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """Images that a network has looked at, to be asked any number of times.
+
+    Attributes:
+        method: the network.
+        features: what it sees of them.
+        images: (B, 3, h, w) float32 in [0, 255], as they passed through the network.
+        size: (height, width) of the images given.
+        single: whether one image was given, without a batch.
+        dtype: see `CMP.propagate`.
+        differentiable: see `CMP.propagate`.
+    """
+
+    method: Network
+    features: Mapping[str, Tensor]
+    images: Tensor
+    size: tuple[int, int]
+    single: bool
+    dtype: torch.dtype | None
+    differentiable: bool
+
+    def propagate(
+        self, points: Points, vectors: Points, point_mask: Tensor | None = None
+    ) -> Tensor:
+        """Spread the motion of a few points over the images; see `CMP.propagate`."""
+        given = points, vectors, point_mask
+        guidance = _Guidance.of(*given, len(self.images), self.single, self.images)
+        guidance.check(self.size)
+        return self.answer(guidance)
+
+    def answer(self, guidance: _Guidance) -> Tensor:
+        """As `propagate`, of guidance that was checked."""
+        with _modes(self.images.device, self.dtype, self.differentiable):
+            flow = self._flow(guidance)  # (B, T, 2, H, W)
+        if not guidance.over_time:
+            flow = flow[:, 0]
+        return flow[0] if self.single else flow
+
+    def _flow(self, guidance: _Guidance) -> Tensor:
+        """(B, T, 2, H, W) float32."""
+        height, width = self.size
+        work = self.images.shape[-2], self.images.shape[-1]
+        scale = self.images.new_tensor([work[1] / width, work[0] / height])
+        # pixel centres are whole numbers, so the image begins at -0.5
+        points = (guidance.points + 0.5) * scale - 0.5
+        # unused rows may hold anything, NaN too
+        points = torch.where(guidance.used[..., None], points, 0)
+        vectors = torch.where(guidance.used[..., None], guidance.vectors * scale, 0)
+
+        batch, steps = points.shape[:2]
+        flows = []
+        for start in range(0, batch * steps, _CHUNK):
+            end = min(start + _CHUNK, batch * steps)
+            rows = torch.arange(start, end, device=points.device)
+            item = rows // steps
+            scores = self.method.spread(
+                {name: value[item] for name, value in self.features.items()},
+                points.flatten(0, 1)[rows],
+                vectors.flatten(0, 1)[rows],
+                guidance.used.flatten(0, 1)[rows],
+                work,
+            )
+            flow = self.method.decode(scores[0].float(), work)
+            if work != self.size:
+                flow = F.interpolate(flow, self.size, mode="bilinear", antialias=True)
+            flows.append(flow / scale.view(2, 1, 1))
+        return torch.cat(flows).view(batch, steps, 2, height, width)
+
+
+@contextlib.contextmanager
+def _modes(device: torch.device, dtype: torch.dtype | None, differentiable: bool) -> Iterator[None]:
     with contextlib.ExitStack() as modes:
         modes.enter_context(torch.set_grad_enabled(differentiable))
         if dtype is not None:
-            modes.enter_context(torch.autocast(images.device.type, dtype))
-        flow = _flow(method, images, guidance, short_side)  # (B, T, 2, H, W)
-    if not guidance.over_time:
-        flow = flow[:, 0]
-    return flow[0] if single else flow
+            modes.enter_context(torch.autocast(device.type, dtype))
+        yield
 
 
 def working_size(size: tuple[int, int], short_side: int | None, stride: int) -> tuple[int, int]:
@@ -147,39 +250,6 @@ class _Guidance:
                 f"points must lie in the image of {height}x{width} pixels; leave others out with "
                 "point_mask"
             )
-
-
-def _flow(method: Network, images: Tensor, guidance: _Guidance, short_side: int | None) -> Tensor:
-    """(B, T, 2, H, W) float32 of (B, 3, H, W) images in [0, 255]."""
-    height, width = images.shape[-2:]
-    work = working_size((height, width), short_side, int(method.encoder.stride))  # type: ignore[arg-type]
-    if work != (height, width):
-        images = F.interpolate(images, work, mode="bilinear", antialias=True)
-    scale = images.new_tensor([work[1] / width, work[0] / height])
-    # pixel centres are whole numbers, so the image begins at -0.5
-    points = (guidance.points + 0.5) * scale - 0.5
-    # unused rows may hold anything, NaN too
-    points = torch.where(guidance.used[..., None], points, 0)
-    vectors = torch.where(guidance.used[..., None], guidance.vectors * scale, 0)
-
-    features = method.features(images)
-    steps = points.shape[1]
-    flows = []
-    for start in range(0, len(images) * steps, _CHUNK):
-        rows = torch.arange(start, min(start + _CHUNK, len(images) * steps), device=images.device)
-        item = rows // steps
-        scores = method.spread(
-            {name: value[item] for name, value in features.items()},
-            points.flatten(0, 1)[rows],
-            vectors.flatten(0, 1)[rows],
-            guidance.used.flatten(0, 1)[rows],
-            work,
-        )
-        flow = method.decode(scores[0].float(), work)
-        if work != (height, width):
-            flow = F.interpolate(flow, (height, width), mode="bilinear", antialias=True)
-        flows.append(flow / scale.view(2, 1, 1))
-    return torch.cat(flows).view(len(images), steps, 2, height, width)
 
 
 def _shapes(given: Sequence[Sequence[int]], batch: int) -> str:
