@@ -8,8 +8,8 @@ from PIL import Image
 from selfsup_motion.apps.annotate import Annotation, label_map, object_score
 from selfsup_motion.apps.clicks import Clicks, clicked_parts, constrained, read_clicks
 from selfsup_motion.apps.object_scores import probe, refine_grabcut, refine_guided, zoom_square
-from selfsup_motion.apps.weights import Weights, load_weights
 from selfsup_motion.errors import UserError
+from selfsup_motion.weights.trained_cmp import Weights, load_weights
 
 
 class Halves(torch.nn.Module):

@@ -19,13 +19,13 @@ from selfsup_motion.apps.film import Format, film
 from selfsup_motion.apps.motion import beyond_the_known, predict_motion, too_close
 from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render, schedule
-from selfsup_motion.apps.weights import Weights, load_weights
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.ops.draw import draw_arrows
 from selfsup_motion.ops.flow import write_flow
 from selfsup_motion.ops.flow_pictures import below, flow_legend, flow_picture
+from selfsup_motion.weights.trained_cmp import Weights, load_weights
 
 Progress = Callable[[int, int], None]
 """(frames done, of all)."""

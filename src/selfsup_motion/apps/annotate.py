@@ -16,11 +16,11 @@ from selfsup_motion.apps.arrows import Rows
 from selfsup_motion.apps.clicks import Clicks, clicked_parts, clicks_of, constrained, dots
 from selfsup_motion.apps.object_scores import probe, refine_grabcut, refine_guided, zoom_square
 from selfsup_motion.apps.photo import read_photo
-from selfsup_motion.apps.weights import Weights, load_weights
 from selfsup_motion.data.reading.masks import palette, write_mask
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
+from selfsup_motion.weights.trained_cmp import Weights, load_weights
 
 Refinement = Literal["grabcut", "guided"]
 Progress = Callable[[int, int], None]

@@ -6,11 +6,8 @@ import torch
 from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet
-from selfsup_motion.apps.weights import Weights
-
-STEP = 0.05
-"""Length that the longest arrow is brought to for the network, as a share of the short side of what
-it was trained on: a usual motion between two frames."""
+from selfsup_motion.methods.cmp.steps import STEP, as_step
+from selfsup_motion.weights.trained_cmp import Weights
 
 
 def beyond_the_known(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
@@ -65,9 +62,6 @@ def predict_motion(weights: Weights, image: Tensor, arrows: ArrowSet) -> Tensor:
     """
     device = weights.method.device
     points, vectors = (torch.from_numpy(a).to(device) for a in (arrows.points, arrows.vectors))
-    longest = float(vectors.norm(dim=-1).max()) / min(image.shape[-2:])
-    factor = longest / STEP if longest > 0 else 1.0
-    flow = weights.method.propagate(
-        image.to(device), points, vectors / factor, short_side=weights.short_side
-    )
+    step, factor = as_step(vectors, min(image.shape[-2:]))
+    flow = weights.method.propagate(image.to(device), points, step, short_side=weights.short_side)
     return flow * factor

@@ -126,6 +126,7 @@ MOVED = {
     "tasks.detections": "tasks.instances.detections",
     "tasks.coco_scores": "tasks.instances.coco_scores",
     "apps.probe": "apps.object_scores",
+    "apps.weights": "weights.trained_cmp",
     "data.preparation.atomic": "files.atomic",
 }
 _DISSOLVED = ("utils",)
