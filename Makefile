@@ -3,15 +3,18 @@
 PYTHON3 ?= python3
 PYTHON  := .venv/bin/python
 READY   := .venv/.ready
+# the site needs neither PyTorch nor anything else of .venv
+DOCS    := .venv-docs/bin/python
+DOCS_READY := .venv-docs/.ready
 ARGS    ?=
 # one thread each: torch's own threads would wait for each other
 PYTEST  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all test-gpu lint bench bench-gpu lock clean
+.PHONY: help train test test-all test-gpu lint bench bench-gpu docs lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 train: $(READY)  ## train CMP on the built-in toy world; other runs: make train ARGS="experiment=cmp data=videos data.root=..."
 	@$(PYTHON) -m selfsup_motion.train $(or $(ARGS),experiment=cmp)
@@ -42,23 +45,42 @@ bench-gpu: $(READY)  ## speed and memory on a CUDA device
 	  mosi_train_step; do \
 	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py --device cuda; done
 
-lock: $(READY)  ## resolve requirements.lock anew from pyproject.toml
+docs: $(DOCS_READY)  ## the documentation as a site: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(DOCS) -m mkdocs build --quiet --clean
+	@$(DOCS) scripts/docs/check_site.py site
+
+lock: $(READY)  ## resolve requirements.lock and requirements-docs.lock anew from pyproject.toml
 	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url -q --group dev pyproject.toml -o requirements.lock \
 	  --custom-compile-command 'make lock'
+	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url -q --group docs -o requirements-docs.lock \
+	  --custom-compile-command 'make lock'
 
 clean:  ## remove .venv, caches and build products; outputs/ stays
-	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf .venv .venv-docs site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml requirements.lock scripts/uv.txt
+define check_python
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'python3 >= 3.11 is needed; name another one with: make PYTHON3=/path/to/python3'; exit 1; }
 	@$(PYTHON3) -c 'import venv, ensurepip' 2> /dev/null || { \
 	  echo 'python3 has no venv module; install it (Debian: apt install python3-venv).'; exit 1; }
+endef
+
+$(READY): pyproject.toml requirements.lock scripts/uv.txt
+	$(check_python)
 	@echo 'Setting up .venv (once, a minute or two) ...'
 	@test -x $(PYTHON) || $(PYTHON3) -m venv .venv
 	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r scripts/uv.txt
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q --require-hashes -r requirements.lock
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DOCS_READY): requirements-docs.lock scripts/uv.txt
+	$(check_python)
+	@echo 'Setting up .venv-docs (once) ...'
+	@test -x $(DOCS) || $(PYTHON3) -m venv .venv-docs
+	@$(DOCS) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r scripts/uv.txt
+	@VIRTUAL_ENV=.venv-docs .venv-docs/bin/uv pip install -q --require-hashes -r requirements-docs.lock
 	@touch $@
