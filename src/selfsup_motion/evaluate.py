@@ -25,6 +25,7 @@ _TYPES = {
     "headline": str,
     "checkpoint": str | None,
     "checkpoint_key": str | None,
+    "trust": str | list[str],
     "auto_method": str,
     "device": str,
     "seed": int,
@@ -33,11 +34,11 @@ _TYPES = {
     "paths.output_dir": str,
 }
 _READ = (
-    "name", "headline", "checkpoint", "checkpoint_key", "encoder", "device", "seed", "overlay",
-    "resume", "paths",
+    "name", "headline", "checkpoint", "checkpoint_key", "trust", "encoder", "device", "seed",
+    "overlay", "resume", "paths",
 )  # fmt: skip
 # what may differ between a run and its continuation
-_FREE = ("resume", "paths", "device", "overlay")
+_FREE = ("resume", "paths", "device", "overlay", "trust")
 _OVERLAY_FPS = 12.0
 _LOG = "evaluate.log"
 _SHOWN = {"raw_color": "raw colour"}
@@ -160,6 +161,7 @@ def _train(cfg: DictConfig) -> float | None:
             "headline": str,
             "checkpoint": str | None,
             "checkpoint_key": str | None,
+            "trust": str | list[str],
             "auto_method": str,
         },
         given={"method": ("encoder",)},
@@ -178,7 +180,7 @@ def _train(cfg: DictConfig) -> float | None:
     encoder = _encoder(cfg).train()
     if used := weights_used(encoder):  # so that the run's own checkpoints can be loaded
         with open_dict(cfg):
-            cfg.encoder = encoder_config(used.path, used.key)
+            cfg.encoder = encoder_config(used.path, used.key, cfg.trust)
     if is_rank_zero():
         console.print(weights_line(encoder), markup=False)
     origin = {
@@ -207,6 +209,7 @@ def _encoder(cfg: DictConfig) -> Any:
         cfg.seed,
         auto_method=cfg.auto_method,
         key=cfg.checkpoint_key,
+        trust=cfg.trust,
     )
 
 

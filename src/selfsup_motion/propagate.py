@@ -19,11 +19,22 @@ _TYPES = {
     "name": str,
     "checkpoint": str | None,
     "checkpoint_key": str | None,
+    "trust": str | list[str],
     "device": str,
     "seed": int,
     "paths.output_dir": str,
 }
-_READ = ("job", "name", "paths", "checkpoint", "checkpoint_key", "device", "seed", "encoder")
+_READ = (
+    "job",
+    "name",
+    "paths",
+    "checkpoint",
+    "checkpoint_key",
+    "trust",
+    "device",
+    "seed",
+    "encoder",
+)
 
 
 def propagate(cfg: DictConfig) -> None:
@@ -76,7 +87,12 @@ def propagate(cfg: DictConfig) -> None:
             markup=False,
         )
     encoder = choose_encoder(
-        cfg.get("encoder"), cfg.checkpoint, cfg.seed, auto_method="CorrFlow", key=cfg.checkpoint_key
+        cfg.get("encoder"),
+        cfg.checkpoint,
+        cfg.seed,
+        auto_method="CorrFlow",
+        key=cfg.checkpoint_key,
+        trust=cfg.trust,
     )
     if cfg.checkpoint is not None:
         console.print(weights_line(encoder), markup=False)

@@ -26,6 +26,7 @@ from selfsup_motion.weights.checkpoints import KEY
 OPTIONS = {
     "checkpoint": "auto",
     "checkpoint_key": None,
+    "trust": (),
     "motion": None,
     "stride": 1,
     "seconds": None,

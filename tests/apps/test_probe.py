@@ -163,7 +163,7 @@ def test_a_pixel_is_not_both_on_an_object_and_beside_it(objects, told):
 def test_a_mask_of_nearly_all_or_nothing_is_doubtful(covered, zoom, told):
     job = Annotation(
         image="", positive=[], negative=[], objects=None, checkpoint="", short_side=None, zoom=zoom,
-        checkpoint_key=None, threshold=0.5, refine=None, all_parts=False, device="cpu",
+        checkpoint_key=None, trust=(), threshold=0.5, refine=None, all_parts=False, device="cpu",
     )  # fmt: skip
     mask = np.zeros((60, 100), np.uint8)
     mask[covered] = 1

@@ -24,6 +24,7 @@ from selfsup_motion.methods.mosi import MoSI
 from selfsup_motion.ops.activation_map import motion_map
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.motion_pictures import captioned, overlay_heat
+from selfsup_motion.settings.trust import Trust
 from selfsup_motion.weights.checkpoints import KEY, load_method, read_checkpoint, weights_used
 from selfsup_motion.weights.choice import chosen_checkpoint
 
@@ -59,6 +60,7 @@ class Activation:
         video: ExistingFile,
         checkpoint: str,
         checkpoint_key: str | None,
+        trust: Trust,
         motion: str | None,
         stride: int,
         seconds: float | None,
@@ -72,6 +74,7 @@ class Activation:
             video: the file.
             checkpoint: "auto", a run folder or a file.
             checkpoint_key: of the weights in the file, see `load_encoder`; None: the usual place.
+            trust: packages of the user's own that the checkpoint may use, see `load_method`.
             motion: name of the motion whose evidence is shown; None: the likeliest of each clip.
             stride: every how many frames of the video the network sees one.
             seconds: of the video, from its beginning; None: all.
@@ -90,6 +93,7 @@ class Activation:
             check_short_side(side, name)
         self.video, self.motion = video, motion
         self.checkpoint, self.checkpoint_key = checkpoint, checkpoint_key
+        self.trust = trust
         self.stride, self.seconds = stride, seconds
         self.short_side, self.picture_side, self.device = short_side, picture_side, device
 
@@ -107,7 +111,7 @@ class Activation:
             UserError: anything wrong with the video or the checkpoint.
         """
         path = chosen_checkpoint(self.checkpoint, "MoSI")
-        method, trained_side = load_mosi(path, self.device, self.checkpoint_key)
+        method, trained_side = load_mosi(path, self.device, self.checkpoint_key, self.trust)
         wanted = self._wanted(method)
         file = open_video(self.video)
         try:
@@ -199,14 +203,16 @@ class Activation:
         save_picture(folder / "strip.png", np.concatenate(strip, 1))
 
 
-def load_mosi(path: Path, device: str, key: str | None = None) -> tuple[MoSI, int]:
+def load_mosi(
+    path: Path, device: str, key: str | None = None, trust: Trust = ()
+) -> tuple[MoSI, int]:
     """A trained MoSI of a checkpoint file, and the short side of the images that it was trained on.
 
     Raises:
         UserError: no such checkpoint, or one of another method.
     """
     try:
-        method = load_method(path, key=key, map_location=device)
+        method = load_method(path, key=key, trust=trust, map_location=device)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
     if not isinstance(method, MoSI):

@@ -25,6 +25,7 @@ from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.ops.draw import draw_arrows
 from selfsup_motion.ops.flow import write_flow
 from selfsup_motion.ops.flow_pictures import below, flow_legend, flow_picture
+from selfsup_motion.settings.trust import Trust
 from selfsup_motion.weights.trained_cmp import Weights, load_weights
 
 Progress = Callable[[int, int], None]
@@ -47,6 +48,7 @@ class Animation:
         pins: Rows,
         checkpoint: str,
         checkpoint_key: str | None,
+        trust: Trust,
         short_side: int | None,
         seconds: float,
         fps: float,
@@ -65,6 +67,7 @@ class Animation:
             pins: [[x, y], ...]: points that stay.
             checkpoint: "auto", a run folder or a file, see `load_weights`.
             checkpoint_key: of the weights in the file, see `load_encoder`; None: the usual place.
+            trust: packages of the user's own that the checkpoint may use, see `load_method`.
             short_side: at which the network sees the photo, in pixels; None: as it was trained.
             seconds: length of the film.
             fps: frames per second.
@@ -86,6 +89,7 @@ class Animation:
             raise UserError(f"formats is empty: choose from {', '.join(get_args(Format))}.")
         self.image, self.arrows, self.pins = image, arrows, pins
         self.checkpoint, self.checkpoint_key = checkpoint, checkpoint_key
+        self.trust = trust
         self.short_side, self.device = short_side, device
         self.max_side, self.formats, self.fps, self.warp = max_side, formats, fps, warp
         self.loop = loop
@@ -108,7 +112,7 @@ class Animation:
         size = whole.shape[-2], whole.shape[-1]
         sets = arrow_sets(self.arrows, self.pins, size)
         photo = whole if self.max_side is None else read_photo(self.image, self.max_side)
-        weights = load_weights(self.checkpoint, self.device, self.checkpoint_key)
+        weights = load_weights(self.checkpoint, self.device, self.checkpoint_key, self.trust)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
         lines = [f"weights {weights.used}"]

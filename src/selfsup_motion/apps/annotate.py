@@ -20,6 +20,7 @@ from selfsup_motion.data.reading.masks import palette, write_mask
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
+from selfsup_motion.settings.trust import Trust
 from selfsup_motion.weights.trained_cmp import Weights, load_weights
 
 Refinement = Literal["grabcut", "guided"]
@@ -44,6 +45,7 @@ class Annotation:
         objects: str | Sequence[Mapping[str, Any]] | None,
         checkpoint: str,
         checkpoint_key: str | None,
+        trust: Trust,
         short_side: int | None,
         zoom: float | None,
         threshold: float,
@@ -61,6 +63,7 @@ class Annotation:
                 "negative": [...]}, ...], or the path of a JSON file with such a list.
             checkpoint: "auto", a run folder or a file, see `load_weights`.
             checkpoint_key: of the weights in the file, see `load_encoder`; None: the usual place.
+            trust: packages of the user's own that the checkpoint may use, see `load_method`.
             short_side: at which the network sees the photo or the square zoomed into, in pixels;
                 None: as it was trained.
             zoom: see `probe`.
@@ -80,6 +83,7 @@ class Annotation:
             raise UserError(f"short_side={short_side}: expected at least 1 pixel.")
         self.image, self.positive, self.negative, self.objects = image, positive, negative, objects
         self.checkpoint, self.checkpoint_key = checkpoint, checkpoint_key
+        self.trust = trust
         self.short_side, self.device = short_side, device
         self.zoom, self.threshold, self.refine = zoom, threshold, refine
         self.all_parts = all_parts
@@ -100,7 +104,7 @@ class Annotation:
         photo = read_photo(self.image)
         size = photo.shape[-2], photo.shape[-1]
         clicks = clicks_of(self.positive, self.negative, self.objects, size)
-        weights = load_weights(self.checkpoint, self.device, self.checkpoint_key)
+        weights = load_weights(self.checkpoint, self.device, self.checkpoint_key, self.trust)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
         scores = []

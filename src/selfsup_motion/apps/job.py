@@ -40,11 +40,13 @@ def run_job(
     from selfsup_motion.apps.preflight import check_checkpoint
     from selfsup_motion.settings.build import build
     from selfsup_motion.settings.check import check_config
+    from selfsup_motion.settings.trust import packages
     from selfsup_motion.terminal.console import console, quieten
 
     quieten()
     check_config(cfg, _TOP_LEVEL)
     unused(*configured_path(cfg))
+    packages(cfg.trust)
     check_checkpoint(cfg.checkpoint, auto_method)
     look(cfg)
     job = build(cfg.job, "job")

@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.settings.locating import missing
 
 
 def build(node: DictConfig, key: str, **kwargs: Any) -> Any:
@@ -30,6 +31,8 @@ def build(node: DictConfig, key: str, **kwargs: Any) -> Any:
             cause = cause.__cause__
         if isinstance(cause, UserError):
             raise cause from None
+        if (module := _not_installed(error)) is not None:
+            raise UserError(f"{key}: {missing(module)}") from error
         if (lacking := _lacks(cause)) is not None:
             raise UserError(f"{key}: {lacking}") from error
         # imports PyTorch, for which what a user has made wrong above does not wait
@@ -38,6 +41,13 @@ def build(node: DictConfig, key: str, **kwargs: Any) -> Any:
         if isinstance(cause, (ValueError, MisconfigurationException)):
             raise UserError(f"{key}: {cause}") from error
         raise
+
+
+def _not_installed(error: BaseException | None) -> ModuleNotFoundError | None:
+    """The import behind an error that found no module."""
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__
+    return error
 
 
 def _lacks(cause: BaseException | None) -> str | None:

@@ -198,7 +198,10 @@ def check_node(cfg: DictConfig, node: DictConfig, path: str, given: Collection[s
     Raises:
         UserError: as `check_config`.
     """
-    takes = signature(node["_target_"])
+    try:
+        takes = signature(node["_target_"])
+    except UserError as error:
+        raise UserError(f"{path}._target_: {error}") from error
     known = takes.names
     for name in map(str, node):
         if name in _HYDRA_KEYS:

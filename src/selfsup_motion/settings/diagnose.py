@@ -160,6 +160,8 @@ def _of_other_commands(key: str, valid: Sequence[str], config_name: str) -> str 
     trains = "method" in valid
     if key == "checkpoint" and config_name == "train":
         return "training goes on from resume=<run folder or checkpoint>."
+    if key == "trust" and config_name == "train":
+        return "what you train is your own; trust is for commands that take a checkpoint."
     if key == "device" and trains:
         return "training has trainer=cpu and trainer=gpu."
     if key == "task":

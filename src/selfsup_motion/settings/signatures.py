@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.settings.locating import cannot_read, locate
 
 _OPAQUE = {"torch", "numpy"}
 """Large packages, of which little but classes stands in annotations."""
@@ -60,29 +61,6 @@ def signature(target: str) -> Signature:
     found = _target(target)
     read = _read(*found) if found is not None else None
     return _imported(target) if read is None else read
-
-
-def locate(target: str) -> Any:
-    """The object that a `_target_` names, imported.
-
-    Raises:
-        UserError: there is no such object.
-    """
-    parts = target.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        try:
-            found: Any = importlib.import_module(".".join(parts[:cut]))
-        except ModuleNotFoundError as error:
-            if error.name and target.startswith(error.name):
-                continue
-            raise
-        try:
-            for name in parts[cut:]:
-                found = getattr(found, name)
-        except AttributeError:
-            break
-        return found
-    raise UserError(f"_target_: {target} cannot be imported.")
 
 
 def _imported(target: str) -> Signature:
@@ -126,7 +104,10 @@ def _module(name: str) -> _Module | None:
     file = _file(name)
     if file is None or file.suffix != ".py":
         return None
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except SyntaxError as error:
+        raise UserError(cannot_read(error)) from error
     statements = {}
     for statement in _flat(tree.body):
         for defined in _names(statement):

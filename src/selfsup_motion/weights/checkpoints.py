@@ -1,6 +1,5 @@
 """Reading trained weights: of our runs, of the papers' authors, of torchvision."""
 
-import inspect
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,25 +11,23 @@ import hydra
 import pytorch_lightning as pl
 import torch
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.files.tensors import read_file
 from selfsup_motion.settings.groups import options
-from selfsup_motion.settings.moved import current_target
-from selfsup_motion.settings.signatures import locate
+from selfsup_motion.settings.signatures import signature
+from selfsup_motion.settings.trust import Trust, packages
 from selfsup_motion.weights.names import find_network, unwrapped
 from selfsup_motion.weights.published import Format, compose_parts
+from selfsup_motion.weights.rebuilding import check_calls, rebuild, target
 from selfsup_motion.weights.run_folders import checkpoint_file
 
 KEY = "selfsup_motion"
 """Entry of a checkpoint that holds `version`, `experiment` and the resolved `config` of its run."""
 EMA_KEY = "ema"
 """Entry of a checkpoint whose `state_dict` holds averaged weights; it has the others."""
-
-# what a checkpoint's config may call, besides PyTorch's optimisers; everything else is refused
-_PACKAGES = tuple(f"selfsup_motion.{name}." for name in ("ops", "models", "data", "methods"))
-_TASKS = "selfsup_motion.tasks."  # of these the ones that train
 
 _REPORT = "_load_report"
 _NODE = "_encoder_node"
@@ -72,6 +69,7 @@ def load_method(
     *,
     key: str | None = None,
     config: str | Mapping[str, Any] | None = None,
+    trust: Trust = (),
     map_location: str | torch.device = "cpu",
 ) -> pl.LightningModule:
     """A trained method, in evaluation mode.
@@ -81,25 +79,32 @@ def load_method(
             `checkpoints/best.ckpt`, else `last.ckpt`), or one of the authors' own training.
         key: see `load_encoder`.
         config: what to build: the name of an experiment (`paper/cmp_alexnet`) or a mapping with
-            `method`. None: what the file says, or what its weights look like.
+            `method`, which may name any class, since you wrote it. None: what the file says, or
+            what its weights look like.
+        trust: packages of your own (`"my_package"`, or several) whose classes the config in the
+            file may name, besides those of this package.
         map_location: device to put it on.
 
     Raises:
-        CheckpointError: missing, damaged or unknown file, or weights that do not fit the method.
+        CheckpointError: missing, damaged or unknown file, one that names a class that is neither
+            of this package nor trusted, or weights that do not fit the method.
     """
     path = checkpoint_file(Path(path))
     stored = _open(path, key)
     if stored.kind is not None and not stored.kind.whole:
         raise CheckpointError(f"{path}: only a {stored.kind.name}, read it with load_encoder.")
+    trusted = packages(trust) if config is None else None
     if isinstance(config, str):
         _check_option("config", config, "experiment")
         config = compose_parts([f"experiment={config}"])
     elif config is None:
         config = stored.config or compose_parts(stored.overrides)
+    else:
+        config = _plain(config)
     node, parts = config.get("method"), {}
-    if isinstance(node, dict) and str(node.get("_target_")).startswith(_TASKS):
-        parts["encoder"] = _build(config.get("encoder"), "encoder", path)
-    method = _build(node, "method", path, **parts)
+    if _is_given_its_encoder(node, path, trusted):
+        parts["encoder"] = _build(config.get("encoder"), "encoder", path, trusted)
+    method = _build(node, "method", path, trusted, **parts)
     if not isinstance(method, pl.LightningModule):
         raise CheckpointError(f"{path}: its method is not a LightningModule.")
     _load(method, stored.weights, stored.unused, path)
@@ -112,6 +117,7 @@ def load_encoder(
     *,
     key: str | None = None,
     encoder: str | Mapping[str, Any] | None = None,
+    trust: Trust = (),
     map_location: str | torch.device = "cpu",
 ) -> nn.Module:
     """The part of a trained method that transfers, in evaluation mode.
@@ -126,18 +132,22 @@ def load_encoder(
         key: where in the file the weights are, in dotted names (`teacher`, `model_ema.module`), if
             it holds several networks or one in an unusual place; of a run with `callbacks=ema`,
             `ema.weights` are those that were not averaged.
-        encoder: what to build: one of `conf/encoder` (`resnet50`) or a mapping with `_target_`.
-            None: what the file says, or what its weights look like. Weights do not tell a stride:
-            it is then the one of `conf/encoder`.
+        encoder: what to build: one of `conf/encoder` (`resnet50`) or a mapping with `_target_`,
+            which may name any class, since you wrote it. None: what the file says, or what its
+            weights look like. Weights do not tell a stride: it is then the one of `conf/encoder`.
+        trust: packages of your own (`"my_package"`, or several) whose classes the config in the
+            file may name, besides those of this package.
         map_location: device to put it on.
 
     Raises:
-        CheckpointError: missing, damaged or unknown file, or weights that do not fit the encoder.
+        CheckpointError: missing, damaged or unknown file, one that names a class that is neither
+            of this package nor trusted, or weights that do not fit the encoder.
     """
     path = checkpoint_file(Path(path))
     stored = _open(path, key)
-    encoder = _encoder_node(stored, encoder, path)
-    module = _build(encoder, "encoder", path)
+    trusted = packages(trust) if encoder is None else None
+    node = _encoder_node(stored, encoder, path, trusted or ())
+    module = _build(node, "encoder", path, trusted)
     if not isinstance(module, nn.Module):
         raise CheckpointError(f"{path}: its encoder is not a torch.nn.Module.")
     prefix = "encoder."
@@ -145,7 +155,7 @@ def load_encoder(
     others = [name for name in stored.weights if not name.startswith(prefix)]
     _load(module, own, [*stored.unused, *others], path)
     vars(module)[_USED] = _used(stored, key, path)
-    vars(module)[_NODE] = encoder
+    vars(module)[_NODE] = node, trusted
     return module.to(map_location).eval()
 
 
@@ -159,12 +169,12 @@ def untrained_copy(encoder: nn.Module, seed: int) -> nn.Module | None:
     Returns:
         None if the encoder was not loaded, or has nothing to learn.
     """
-    node = vars(encoder).get(_NODE)
+    node, trusted = vars(encoder).get(_NODE, (None, ()))
     if node is None or not any(True for _ in encoder.parameters()):
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made: nn.Module = _build(node, "encoder", Path())
+        made: nn.Module = _build(node, "encoder", Path(), trusted)
     return made.eval()
 
 
@@ -179,14 +189,14 @@ def weights_used(module: nn.Module) -> WeightsUsed | None:
     return used if isinstance(used, WeightsUsed) else None
 
 
-def encoder_config(path: str | Path, key: str | None = None) -> dict[str, Any]:
+def encoder_config(path: str | Path, key: str | None = None, trust: Trust = ()) -> dict[str, Any]:
     """What `load_encoder` builds for a file or run folder: a mapping with `_target_`.
 
     Raises:
         CheckpointError: missing, damaged or unknown file.
     """
     path = checkpoint_file(Path(path))
-    node = _encoder_node(_open(path, key), None, path)
+    node = _encoder_node(_open(path, key), None, path, packages(trust))
     if not isinstance(node, dict):
         raise CheckpointError(f"{path}: its config has no encoder.")
     return node
@@ -278,14 +288,21 @@ def _own_weights(checkpoint: Mapping[str, Any], key: str | None, path: Path) -> 
     return unwrapped(sets[key or "state_dict"])
 
 
-def _encoder_node(stored: _Stored, encoder: str | Mapping[str, Any] | None, path: Path) -> Any:
+def _encoder_node(
+    stored: _Stored,
+    encoder: str | Mapping[str, Any] | None,
+    path: Path,
+    trusted: Sequence[str],
+) -> Any:
     """Config of the encoder that is asked for, or that the file says or looks like."""
     if encoder is None:
         config = stored.config or compose_parts(stored.overrides)
         node = config.get("encoder")
-        return {**node, **_settings_of_task(config)} if isinstance(node, dict) else node
+        if not isinstance(node, dict):
+            return node
+        return {**node, **_settings_of_task(config, path, trusted)}
     if not isinstance(encoder, str):
-        return encoder
+        return _plain({"encoder": encoder})["encoder"]
     _check_option("encoder", encoder, "encoder")
     settings = [text for text in stored.overrides if text.startswith("encoder.")]
     try:
@@ -297,13 +314,35 @@ def _encoder_node(stored: _Stored, encoder: str | Mapping[str, Any] | None, path
         ) from error
 
 
-def _settings_of_task(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def _settings_of_task(
+    config: Mapping[str, Any], path: Path, trusted: Sequence[str]
+) -> Mapping[str, Any]:
     """What the task that trained an encoder sets in it, whatever the encoder's config says."""
-    target = str((config.get("method") or {}).get("_target_"))
-    if not target.startswith(_TASKS) or not _is_harmless(target):
+    node = config.get("method") or {}
+    if not _is_given_its_encoder(node, path, trusted):
         return {}
-    settings: Mapping[str, Any] = getattr(locate(target), "encoder_settings", {})
+    task = target(node["_target_"], path, trusted)
+    settings: Mapping[str, Any] = getattr(task, "encoder_settings", {})
     return settings
+
+
+def _is_given_its_encoder(node: Any, path: Path, trusted: Sequence[str] | None) -> bool:
+    """Whether a method's config leaves out the encoder, since a task gives it one."""
+    if not isinstance(node, dict) or "_target_" not in node or "encoder" in node:
+        return False
+    if trusted is not None:
+        check_calls(node, path, trusted)
+    return "encoder" in signature(str(node["_target_"])).names
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The nodes that are built, as plain values; of the others, references may lead nowhere."""
+    whole = OmegaConf.create(dict(config))
+    nodes = {name: whole.get(name) for name in ("method", "encoder")}
+    return {
+        name: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for name, node in nodes.items()
+    }
 
 
 def _ours(content: Any, path: Path) -> dict[str, Any]:
@@ -347,40 +386,10 @@ def _used(stored: _Stored, key: str | None, path: Path) -> WeightsUsed:
     return WeightsUsed(path, method_name(stored.config), key, stored.experiment, stored.step)
 
 
-def _build(config: Any, key: str, path: Path, **parts: nn.Module) -> Any:
+def _build(config: Any, key: str, path: Path, trust: Trust | None, **parts: nn.Module) -> Any:
+    """What a node describes; `trust` is None for one that the caller wrote himself."""
     if not isinstance(config, dict) or "_target_" not in config:
         raise CheckpointError(f"{path}: its config has no {key}.")
-    _allow(config, path)
-    return hydra.utils.instantiate(config, _convert_="all", **parts)
-
-
-def _allow(config: Any, path: Path) -> None:
-    """Refuse a config that would call anything but this package's own classes and functions."""
-    if isinstance(config, list):
-        for item in config:
-            _allow(item, path)
-    if not isinstance(config, dict):
-        return
-    if "_target_" in config and not _is_harmless(str(config["_target_"])):
-        target = config["_target_"]
-        raise CheckpointError(f"{path}: its config wants to call {target}, which is refused.")
-    for value in config.values():
-        _allow(value, path)
-
-
-def _is_harmless(target: str) -> bool:
-    target = current_target(target)
-    if not target.startswith((*_PACKAGES, _TASKS, "torch.optim.")):
-        return False
-    found = locate(target)
-    if target.startswith(_TASKS):
-        return (
-            inspect.isclass(found)
-            and issubclass(found, pl.LightningModule)
-            and found.__module__.startswith(_TASKS)
-        )
-    if inspect.isclass(found) and issubclass(found, torch.optim.Optimizer):
-        return True
-    # a dotted path can lead through one of our modules to somebody else's function
-    ours = inspect.isclass(found) or inspect.isfunction(found)
-    return ours and f"{found.__module__}.".startswith(_PACKAGES)
+    if trust is None:
+        return hydra.utils.instantiate(config, _convert_="all", **parts)
+    return rebuild(config, path, trust, **parts)

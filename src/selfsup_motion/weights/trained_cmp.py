@@ -9,6 +9,7 @@ import torch
 
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.methods.cmp import CMP
+from selfsup_motion.settings.trust import Trust
 from selfsup_motion.weights.checkpoints import (
     KEY,
     WeightsUsed,
@@ -40,7 +41,9 @@ class Weights:
         return replace(self, short_side=short_side)
 
 
-def load_weights(checkpoint: str, device: str = "cpu", key: str | None = None) -> Weights:
+def load_weights(
+    checkpoint: str, device: str = "cpu", key: str | None = None, trust: Trust = ()
+) -> Weights:
     """Load a trained CMP.
 
     Args:
@@ -48,13 +51,14 @@ def load_weights(checkpoint: str, device: str = "cpu", key: str | None = None) -
             `outputs/`.
         device: as PyTorch names it.
         key: of the weights in the file, see `load_encoder`.
+        trust: packages of the user's own that the checkpoint may use, see `load_method`.
 
     Raises:
         UserError: no such checkpoint, one of another method, or no such device.
     """
     path = chosen_checkpoint(checkpoint, "CMP")
     try:
-        method = load_method(path, key=key, map_location=_device(device))
+        method = load_method(path, key=key, trust=trust, map_location=_device(device))
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
     if not isinstance(method, CMP):

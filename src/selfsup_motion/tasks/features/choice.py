@@ -8,6 +8,7 @@ from torch import nn
 
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.settings.build import build
+from selfsup_motion.settings.trust import Trust
 from selfsup_motion.weights.checkpoints import load_encoder, weights_used
 from selfsup_motion.weights.choice import chosen_checkpoint
 
@@ -19,6 +20,7 @@ def choose_encoder(
     *,
     auto_method: str,
     key: str | None = None,
+    trust: Trust = (),
 ) -> nn.Module:
     """The encoder, on the CPU, in evaluation mode; `weights_used` tells which weights it has.
 
@@ -28,6 +30,7 @@ def choose_encoder(
         seed: of the weights if there is no checkpoint.
         auto_method: class of a method.
         key: of the weights in the file, see `load_encoder`.
+        trust: packages of the user's own that the checkpoint may use, see `load_encoder`.
 
     Raises:
         UserError: the checkpoint cannot be used.
@@ -39,7 +42,7 @@ def choose_encoder(
         return made.eval()
     path = chosen_checkpoint(checkpoint, auto_method)
     try:
-        return load_encoder(path, key=key)
+        return load_encoder(path, key=key, trust=trust)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
 
