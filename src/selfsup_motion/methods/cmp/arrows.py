@@ -6,6 +6,9 @@ that has only seen that does not answer to a lone arrow.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +20,7 @@ _LEAST_AREA = 16
 """Moving pixels below which there is nothing to point at."""
 _MAX_ARROWS = 8
 _MAX_PINS = 32
+_MAX_PINS_BESIDE = 24
 _WITHOUT_PINS = 0.25
 """Share of the samples that have no pin."""
 
@@ -49,6 +53,58 @@ def draw_arrows_and_pins(
     if pins and len(resting):
         chosen.append(rng.choice(resting, pins))
     y, x = np.divmod(np.unique(np.concatenate(chosen)), flow.shape[2])
+    return np.stack([x, y], axis=1)
+
+
+def draw_arrows_on_things(
+    things: NDArray[np.uint8],
+    moving: Sequence[int],
+    valid: NDArray[np.bool_],
+    max_points: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64] | None:
+    """Pick pixels for one to four arrows on each thing that moves, and for up to 24 pins elsewhere.
+
+    The first arrow on a thing lies in its middle as often as anywhere. Half of the pins lie at the
+    rim of the image.
+
+    Args:
+        things: (H, W), 0 the background, k the k-th thing.
+        moving: numbers of the things that move.
+        valid: (H, W), where the motion is known.
+        max_points: at most so many in all.
+        rng: all randomness.
+
+    Returns:
+        (K, 2) x, y; None if nothing moves.
+    """
+    width = things.shape[1]
+    chosen: list[int] = []
+    rests = valid.copy()
+    for number in moving:
+        where = (things == number) & valid
+        rests &= ~where
+        inside = np.flatnonzero(where)
+        if len(inside) < _LEAST_AREA:
+            continue
+        arrows = rng.choice(inside, int(rng.choice(4, p=[0.55, 0.2, 0.15, 0.1])) + 1)
+        if rng.random() < 0.5:
+            depth = cv2.distanceTransform(np.pad(where.astype(np.uint8), 1), cv2.DIST_L2, 3)
+            middle = np.flatnonzero(depth[1:-1, 1:-1] >= 0.85 * depth.max())
+            arrows[0] = rng.choice(middle)
+        chosen += arrows.tolist()
+    chosen = chosen[:max_points]
+    if not chosen:
+        return None
+    pins = 0 if rng.random() < 0.3 else min(_few(_MAX_PINS_BESIDE, rng), max_points - len(chosen))
+    border = np.zeros_like(valid)
+    rim = max(1, round(0.04 * min(valid.shape)))
+    border[:rim] = border[-rim:] = border[:, :rim] = border[:, -rim:] = True
+    for kind, count in ((rests & border, pins // 2), (rests, pins - pins // 2)):
+        places = np.flatnonzero(kind)
+        if count and len(places):
+            chosen += rng.choice(places, count).tolist()
+    y, x = np.divmod(np.unique(chosen), width)
     return np.stack([x, y], axis=1)
 
 

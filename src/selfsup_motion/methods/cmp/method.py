@@ -159,7 +159,7 @@ class CMP(pl.LightningModule):
         normalised = (image.to(mean.dtype) - mean) / std
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         features: dict[str, Tensor] = self.encoder.forward_features(normalised)  # type: ignore[operator]
-        return {**features, "image": normalised}
+        return {**features, "image": normalised, "rgb": image.to(mean.dtype) / 255}
 
     def decode(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
         """Scores → (B, 2, H, W) flow in pixels: decoded where they are, then enlarged."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from selfsup_motion.data import geometry
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.cmp.arrows import draw_arrows_and_pins
+from selfsup_motion.methods.cmp.arrows import draw_arrows_and_pins, draw_arrows_on_things
 from selfsup_motion.ops.dominant_motion import dominant_motion
 from selfsup_motion.ops.guidance import Strategy, sample_guidance
 
@@ -54,6 +54,7 @@ class CMPView:
         flow_scale: tuple[float, float] | None = None,
         flow_rotate: bool = False,
         arrows: float = 0.0,
+        thing_arrows: float = 0.0,
         still_camera: bool = False,
     ) -> None:
         """Define the view.
@@ -82,6 +83,9 @@ class CMPView:
                 (training only).
             arrows: share of training samples whose guidance is as a person gives it: one to eight
                 points anywhere on what moves, and often some on what does not.
+            thing_arrows: share of all samples, also in validation, whose guidance is one to four
+                arrows on each thing that moves, and pins elsewhere; only of sources with the labels
+                `masks` and `moving` (data=worlds).
             still_camera: subtract the dominant motion, an affine fit, so that the background rests
                 and guidance there is a pin.
         """
@@ -96,12 +100,15 @@ class CMPView:
         self.train, self.flip, self.few_points = train, flip, few_points
         self.flow_reverse, self.flow_scale, self.flow_rotate = flow_reverse, flow_scale, flow_rotate
         self.arrows, self.still_camera = arrows, still_camera
+        self.thing_arrows = thing_arrows
         if max_points < 1:
             raise UserError(f"view.max_points must be at least 1, not {max_points}")
         if not 0 <= few_points <= 1:
             raise UserError(f"view.few_points is a share between 0 and 1, not {few_points}")
         if not 0 <= arrows <= 1:
             raise UserError(f"view.arrows is a share between 0 and 1, not {arrows}")
+        if not 0 <= thing_arrows <= 1:
+            raise UserError(f"view.thing_arrows is a share between 0 and 1, not {thing_arrows}")
         if flow_scale is not None and not 0 < flow_scale[0] <= flow_scale[1]:
             raise UserError(
                 f"view.flow_scale is the smallest and the largest factor, above 0, not {flow_scale}"
@@ -128,11 +135,23 @@ class CMPView:
         ]
         if not self.train and {"masks", "parts"} <= clip.labels.keys():
             layers.append(_rigid_pieces(clip, size))
+        by_thing = self.thing_arrows > 0 and {"masks", "moving"} <= clip.labels.keys()
+        if by_thing:
+            things = clip.labels["masks"][0].astype(np.uint8)
+            layers.append(cv2.resize(things, size[::-1], interpolation=cv2.INTER_NEAREST))
         image, flow, valid, *labels = self._crop(rng, *layers)
         if self.train and self.flip and rng.random() < 0.5:
             image, flow, valid = image[:, ::-1], flow[:, ::-1] * (-1, 1), valid[:, ::-1]
+            labels = [label[:, ::-1] for label in labels]
         flow = np.ascontiguousarray(flow.transpose(2, 0, 1), dtype=np.float32)
-        sample = {"image": _tensor(image), **self._guide(flow, np.ascontiguousarray(valid), rng)}
+        valid = np.ascontiguousarray(valid)
+        drawn = None
+        if by_thing and rng.random() < self.thing_arrows:
+            moving = clip.labels["moving"].tolist()
+            drawn = draw_arrows_on_things(labels.pop(), moving, valid, self.max_points, rng)
+        elif by_thing:
+            labels.pop()
+        sample = {"image": _tensor(image), **self._guide(flow, valid, rng, drawn)}
         if labels:
             sample["rigid"] = torch.from_numpy(np.ascontiguousarray(labels[0]))
         return sample
@@ -190,19 +209,19 @@ class CMPView:
         return batch
 
     def _guide(
-        self, flow: NDArray[np.float32], valid: NDArray[np.bool_], rng: np.random.Generator
+        self,
+        flow: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        rng: np.random.Generator,
+        points: NDArray[np.int64] | None = None,
     ) -> dict[str, Tensor]:
-        """Flow (2, H, W), validity (H, W) and the guidance sampled from them, as output."""
+        """Flow (2, H, W), validity (H, W) and the guidance at `points`, or sampled, as output."""
         if self.still_camera:
             flow = flow - _dominant(flow, valid)
         if self.train:
             flow = self._other_motion(flow, rng)
-        points = self._guidance(flow, valid, rng)
-        if self.train and len(points) > 1 and rng.random() < self.few_points:
-            points = points[: rng.integers(1, len(points))]
-        if self.train and self.arrows > 0 and rng.random() < self.arrows:
-            drawn = draw_arrows_and_pins(flow, valid, self.max_points, rng)
-            points = points if drawn is None else drawn
+        if points is None:
+            points = self._sampled(flow, valid, rng)
         count = len(points)
         padded = np.zeros((self.max_points, 2), np.float32)
         vectors = np.zeros((self.max_points, 2), np.float32)
@@ -215,6 +234,18 @@ class CMPView:
             "vectors": torch.from_numpy(vectors),
             "point_mask": torch.arange(self.max_points) < count,
         }
+
+    def _sampled(
+        self, flow: NDArray[np.float32], valid: NDArray[np.bool_], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Guidance as published, or as `few_points` and `arrows` ask."""
+        points = self._guidance(flow, valid, rng)
+        if self.train and len(points) > 1 and rng.random() < self.few_points:
+            points = points[: rng.integers(1, len(points))]
+        if self.train and self.arrows > 0 and rng.random() < self.arrows:
+            drawn = draw_arrows_and_pins(flow, valid, self.max_points, rng)
+            points = points if drawn is None else drawn
+        return points
 
     def _other_motion(
         self, flow: NDArray[np.float32], rng: np.random.Generator
