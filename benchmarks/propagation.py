@@ -27,7 +27,7 @@ from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.ops.attention.unfold import unfold_attention
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.propagation.tracking import cells_to_labels, follow_masks, labels_to_cells
+from selfsup_motion.tasks.propagation.tracking import cells_to_labels, follow_masks, reduce_labels
 
 SIZE = (480, 854)
 ENCODERS: dict[str, Callable[[], FrameEncoder]] = {
@@ -63,7 +63,7 @@ def pairwise(encoder: FrameEncoder, count: int, clock: Callable[[], float]) -> t
         before = clock()
         pair = [encoder(torch.from_numpy(frame(t))[None]) for t in (time_, time_ + 1)]
         encoding += clock() - before
-        labels = labels_to_cells(index, 2, encoder.stride, "bilinear")[None, None]
+        labels = reduce_labels(index, 2, encoder.stride, "bilinear")[None, None]
         copy = unfold_attention(pair[1], pair[0][:, None], labels, 6, 1, 1.0, True, "square", None)
         index = cells_to_labels(copy[0], encoder.stride)[: SIZE[0], : SIZE[1]]
     return (clock() - started) / count, encoding / count

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from selfsup_motion import __version__
 from selfsup_motion.settings.groups import commands
-from selfsup_motion.settings.nearest import nearest
+from selfsup_motion.settings.nearest import nearest_name
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     verb = name.replace("-", "_")
     if verb not in known:
-        guess = nearest(verb, known)
+        guess = nearest_name(verb, known)
         hint = f"did you mean {guess}? There are" if guess else "there are"
         print(f"{name}: there is no such command, {hint} {', '.join(known)}.", file=sys.stderr)
         return 2

@@ -20,13 +20,13 @@ def activation(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
-    run_job(cfg, "frames", auto_method="MoSI", look=_look)
+    run_job(cfg, "frames", auto_method="MoSI", check_inputs=_check_inputs)
 
 
-def _look(cfg: DictConfig) -> None:
-    from selfsup_motion.apps.first_look import look_at_activation
+def _check_inputs(cfg: DictConfig) -> None:
+    from selfsup_motion.apps.input_checks import check_activation
 
-    look_at_activation(cfg)
+    check_activation(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="activation")

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from selfsup_motion.apps.job import register_stem, run_job
 from selfsup_motion.settings.groups import config_dir
-from selfsup_motion.settings.unused import refuse_idle
+from selfsup_motion.settings.unused import refuse_ineffective
 from selfsup_motion.terminal import command_line as cli
 
 
@@ -22,14 +22,14 @@ def animate(cfg: DictConfig) -> None:
         UserError: anything that the config's author can put right.
     """
     seamless = cfg.loop == "seamless"
-    refuse_idle([("easing", seamless, "loop=seamless moves at one speed")])
-    run_job(cfg, "frames", auto_method="CMP", look=_look)
+    refuse_ineffective([("easing", seamless, "loop=seamless moves at one speed")])
+    run_job(cfg, "frames", auto_method="CMP", check_inputs=_check_inputs)
 
 
-def _look(cfg: DictConfig) -> None:
-    from selfsup_motion.apps.first_look import look_at_animation
+def _check_inputs(cfg: DictConfig) -> None:
+    from selfsup_motion.apps.input_checks import check_animation
 
-    look_at_animation(cfg)
+    check_animation(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="animate")

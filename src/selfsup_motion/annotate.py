@@ -21,13 +21,13 @@ def annotate(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
-    run_job(cfg, "objects", auto_method="CMP", look=_look)
+    run_job(cfg, "objects", auto_method="CMP", check_inputs=_check_inputs)
 
 
-def _look(cfg: DictConfig) -> None:
-    from selfsup_motion.apps.first_look import look_at_annotation
+def _check_inputs(cfg: DictConfig) -> None:
+    from selfsup_motion.apps.input_checks import check_annotation
 
-    look_at_annotation(cfg)
+    check_annotation(cfg)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="annotate")

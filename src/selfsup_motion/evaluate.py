@@ -109,7 +109,7 @@ def evaluate(cfg: DictConfig) -> float | None:
     resumes = cfg.resume is not None
     with (
         claimed(output, used=resumes, advice=_advice, useful=_has_results),
-        _telling_what_stays(folder),
+        _naming_kept_results(folder),
         _logging_to(folder, config),
     ):
         show(f"{weights_line(encoder)}\nWriting to {folder}", log)
@@ -131,7 +131,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         }
         text = json.dumps(summary, indent=2) + "\n"
         (folder / "summary.json").write_text(text, encoding="utf-8")
-    _tell(metrics, folder, type(encoder).__name__, summary["baselines"])
+    _print_results(metrics, folder, type(encoder).__name__, summary["baselines"])
     return metrics.get(cfg.headline)
 
 
@@ -279,7 +279,7 @@ def _logging_to(folder: Path, config: dict[str, Any]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _telling_what_stays(folder: Path) -> Iterator[None]:
+def _naming_kept_results(folder: Path) -> Iterator[None]:
     """If the block does not come to its end, say how to go on."""
     from selfsup_motion.terminal.console import console
 
@@ -350,7 +350,7 @@ def _beside(task: Any) -> dict[str, Any]:
     return told
 
 
-def _tell(
+def _print_results(
     metrics: dict[str, float],
     folder: Path,
     encoder: str,

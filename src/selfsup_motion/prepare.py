@@ -3,19 +3,14 @@
 The jobs are in `data/preparation`. Each can be killed at any time and started again.
 """
 
-import time
-from datetime import timedelta
-
 import hydra
 from omegaconf import DictConfig
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.groups import config_dir, options
-from selfsup_motion.settings.unused import check_used, refuse_idle
+from selfsup_motion.settings.unused import check_used, refuse_ineffective
 from selfsup_motion.terminal import command_line as cli
 from selfsup_motion.terminal.output_folder import ending_on_sigterm
-
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -32,19 +27,19 @@ def prepare(cfg: DictConfig) -> None:
         raise UserError(f"Choose a job, one of these:\n{jobs}")
 
     check_used(cfg, ("prepare",), "prepare")
-    refuse_idle(_idle(cfg.prepare))
+    refuse_ineffective(_ineffective(cfg.prepare))
 
     from selfsup_motion.settings.build import build
     from selfsup_motion.settings.check import check_config, check_root
+    from selfsup_motion.terminal.bar import Bar
+    from selfsup_motion.terminal.console import console
 
     check_config(cfg, {})
     check_root(cfg, "prepare.job")
     job = build(cfg.prepare.job, "prepare")
     work = build(cfg.prepare.work, "prepare")
-    with ending_on_sigterm(), _Bar() as bar:
+    with ending_on_sigterm(), Bar("units") as bar:
         outcome = work.run(job, bar.show)
-    from selfsup_motion.terminal.console import console
-
     reasons = ", ".join(f"{count} {reason}" for reason, count in outcome.bad.most_common())
     kept = f" ({outcome.kept} finished before)" if outcome.kept else ""
     bad = f"{outcome.bad.total()} bad" + (f" ({reasons})" if reasons else "")
@@ -65,8 +60,8 @@ def prepare(cfg: DictConfig) -> None:
     console.print("\n".join(lines), markup=False)
 
 
-def _idle(settings: DictConfig) -> list[tuple[str, bool, str]]:
-    """What has no effect together with the other settings, see `refuse_idle`."""
+def _ineffective(settings: DictConfig) -> list[tuple[str, bool, str]]:
+    """What has no effect together with the other settings, see `refuse_ineffective`."""
     flow = str(settings.get("flow", "")).replace("None", "null")
     estimated = flow.startswith(("dis", "raft"))
     of_dis = f"it is of prepare.flow=dis, not of prepare.flow={flow}"
@@ -78,52 +73,6 @@ def _idle(settings: DictConfig) -> list[tuple[str, bool, str]]:
         ("prepare.flow_check", not estimated, "no flow is estimated"),
         ("prepare.quality", settings.get("picture") == "png", "it is of prepare.picture=jpg"),
     ]
-
-
-class _Bar:
-    """A progress bar; without a terminal, a line now and then."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        from selfsup_motion.terminal.console import console
-
-        self._console = console
-        # refreshed by hand: a thread of its own would be forked along with the workers
-        self._bar = Progress(
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-            console=console,
-            transient=True,
-            auto_refresh=False,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=None)
-        self._started = self._shown = time.monotonic()
-
-    def __enter__(self) -> "_Bar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, done: int, total: int, bad: int) -> None:
-        """Tell where the work stands."""
-        now = time.monotonic()
-        pause = 0.2 if self._console.is_terminal else _SECONDS_BETWEEN_LINES
-        if now - self._shown < pause and 0 < done < total:
-            return
-        self._shown = now
-        rate = done / max(now - self._started, 1e-3)
-        left = timedelta(seconds=round((total - done) / rate)) if done else "?"
-        text = f"{bad} bad, {rate:.1f}/s, {left} left"
-        if self._console.is_terminal:
-            self._bar.update(self._task, total=total, completed=done, description=text)
-            self._bar.refresh()
-        elif 0 < done < total:
-            self._console.print(f"{done}/{total}  {text}", markup=False)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="prepare")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.groups import config_dir
-from selfsup_motion.settings.unused import check_used, refuse_idle
+from selfsup_motion.settings.unused import check_used, refuse_ineffective
 from selfsup_motion.terminal import command_line as cli
 from selfsup_motion.terminal.output_folder import configured_path, output_folder, unused
 
@@ -50,7 +50,7 @@ def propagate(cfg: DictConfig) -> None:
         raise UserError("Which video? Add video=<file or folder of frames>.")
     check_used(cfg, _READ, "propagate")
     random = cfg.checkpoint is None
-    refuse_idle(
+    refuse_ineffective(
         [
             ("sigma", cfg.mask is not None, "it is the size of points, and a mask is followed"),
             ("fps", not cfg.overlay, "it is the speed of the film, and overlay=false makes none"),
@@ -66,9 +66,9 @@ def propagate(cfg: DictConfig) -> None:
     unused(*configured_path(cfg))
     check_encoder(cfg, "CorrFlow")
 
-    from selfsup_motion.apps.propagate_input import look
+    from selfsup_motion.apps.propagate_input import open_inputs
 
-    look(cfg.video, cfg.mask, cfg.points)
+    open_inputs(cfg.video, cfg.mask, cfg.points)
 
     from selfsup_motion.settings.build import build
     from selfsup_motion.tasks.features.choice import choose_device, choose_encoder, weights_line

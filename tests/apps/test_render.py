@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from selfsup_motion.apps.film import film
-from selfsup_motion.apps.render import frame_count, render, schedule
+from selfsup_motion.apps.render import frame_count, render_frames, schedule
 
 PHOTO = torch.zeros(3, 40, 60, dtype=torch.uint8)
 PHOTO[:, 10:30, 10:30] = 200
@@ -21,7 +21,7 @@ def motion(shift: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("warp", ["backward", "forward"])
 def test_a_thing_moves_and_its_ground_comes_to_light(warp):
-    start, end = render(PHOTO, motion(24.0), schedule(2, "none", "linear"), warp)
+    start, end = render_frames(PHOTO, motion(24.0), schedule(2, "none", "linear"), warp)
     assert (start == PHOTO.permute(1, 2, 0).numpy()).all()
     assert end.shape == (40, 60, 3)
     assert end[12:28, 36:52].min() > 180
@@ -31,7 +31,7 @@ def test_a_thing_moves_and_its_ground_comes_to_light(warp):
 @pytest.mark.parametrize("warp", ["backward", "forward"])
 def test_the_photo_keeps_its_resolution(warp):
     photo = torch.randint(0, 256, (3, 700, 601), dtype=torch.uint8)
-    (frame,) = render(photo, torch.zeros(2, 700, 601), [((1.0, 1.0),)], warp)
+    (frame,) = render_frames(photo, torch.zeros(2, 700, 601), [((1.0, 1.0),)], warp)
     assert (frame == photo.permute(1, 2, 0).numpy()).all()
 
 
@@ -52,7 +52,8 @@ def test_easings_go_from_start_to_end_without_turning_back(easing):
 
 def test_a_seamless_loop_has_no_jump_at_its_seam():
     frames = [
-        frame.astype(float) for frame in render(PHOTO, motion(3.0), schedule(12, "seamless", "in"))
+        frame.astype(float)
+        for frame in render_frames(PHOTO, motion(3.0), schedule(12, "seamless", "in"))
     ]
     assert (frames[0] == PHOTO.permute(1, 2, 0).numpy()).all()
     steps = [np.abs(a - b).mean() for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)]

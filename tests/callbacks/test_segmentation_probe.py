@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from selfsup_motion.callbacks.probe import SegmentationProbe
+from selfsup_motion.callbacks.segmentation_probe import SegmentationProbe
 from selfsup_motion.data.reading.label_classes import VOID
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import ClipReadError, UserError
@@ -21,7 +21,7 @@ from selfsup_motion.settings.build import build
 from selfsup_motion.settings.check import check_config
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.segmentation.probe import labelled_images, probe_iou
+from selfsup_motion.tasks.segmentation.linear_probe import labelled_images, probe_iou
 
 SMALL = ("callbacks.probe.images=4", "callbacks.probe.test_images=3")
 

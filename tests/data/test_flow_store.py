@@ -92,9 +92,9 @@ def test_folders_of_frames_come_with_their_stored_flow(videos: Path, tmp_path: P
     index = place(stored, "one.mp4")
     for numbers in ([1, 2, 3], [3, 5]):
         assert_stored(stored.read(index, numbers), estimated.read(index, numbers))
-    frugal = stored.first_frame_only().read(index, [3, 5])
-    assert len(frugal.frames) == 1
-    np.testing.assert_array_equal(frugal.flow, stored.read(index, [3, 5]).flow)  # type: ignore[arg-type]
+    reduced = stored.first_frame_only().read(index, [3, 5])
+    assert len(reduced.frames) == 1
+    np.testing.assert_array_equal(reduced.flow, stored.read(index, [3, 5]).flow)  # type: ignore[arg-type]
 
     listed = FrameFolder(tmp_path, layout="pairs", lists=["flow/pairs.txt"], flow="stored")
     assert len(listed) == 6 + 5 + 4 + 3

@@ -302,8 +302,8 @@ def test_shards_are_mixed_a_few_at_a_time_if_asked(shards: Path) -> None:
 
 def test_shards_spare_the_frame_that_nobody_looks_at(shards: Path) -> None:
     whole = ClipShards(str(shards))
-    frugal = whole.first_frame_only()
-    ours, theirs = frugal.read(0, [3, 4]), whole.read(0, [3, 4])
+    reduced = whole.first_frame_only()
+    ours, theirs = reduced.read(0, [3, 4]), whole.read(0, [3, 4])
     np.testing.assert_array_equal(ours.frames, theirs.frames[:1])
     np.testing.assert_array_equal(ours.flow, theirs.flow)  # type: ignore[arg-type]
     assert ClipShards(str(shards), flow="dis").first_frame_only().read(0, [3, 4]).flow is not None

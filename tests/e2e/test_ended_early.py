@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     ),
     "propagate": (
         ["propagate", f"video={FRAMES}", f"mask={MASK}"],
-        "selfsup_motion.apps.propagate_job.judged",
+        "selfsup_motion.apps.propagate_job.evaluated_follower",
     ),
     "animate": (
         ["animate", "image=photo.png", "arrows=[[3,3,4,4]]", "checkpoint=weights"],

@@ -8,7 +8,7 @@ from selfsup_motion.data.loading.rng import sample_rng
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmp.arrows import draw_arrows_and_pins
-from selfsup_motion.methods.cmp.few_points import COUNTS, FewPointCurves, probe_of
+from selfsup_motion.methods.cmp.few_points import COUNTS, FewPointCurves, points_on_part
 from selfsup_motion.methods.cmp.view import CMPView
 
 OPTIONS = {"crop_size": 96, "grid_ratio": 1 / 400, "nms_size": 15, "max_points": 40}
@@ -92,14 +92,14 @@ def test_a_probe_points_into_its_part_and_pins_outside():
     pieces = sample(crop_size=128, train=False)["rigid"].numpy()
     asked = set()
     for number in range(6):
-        points, piece = probe_of(pieces, number)
+        points, piece = points_on_part(pieces, number)
         x, y = points.astype(int).T
         assert piece[y[0], x[0]]
         assert not piece[y[1:], x[1:]].any()
         assert len(np.unique(pieces[piece])) == 1
         asked.add(int(pieces[piece][0]))
     assert len(asked) > 1
-    assert probe_of(np.zeros((64, 64), np.uint8), 0) is None
+    assert points_on_part(np.zeros((64, 64), np.uint8), 0) is None
 
 
 def batch() -> dict[str, torch.Tensor]:

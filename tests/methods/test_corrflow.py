@@ -19,7 +19,7 @@ from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.corrflow import CorrFlow
 from selfsup_motion.methods.corrflow.color_files import read_centroids, write_centroids
-from selfsup_motion.methods.corrflow.following import Unlearned, follow_masks, region_similarities
+from selfsup_motion.methods.corrflow.following import Unlearned, copy_masks, region_similarities
 from selfsup_motion.methods.corrflow.view import CorrFlowView
 from selfsup_motion.methods.parts.channel_dropout import ChannelDropout
 from selfsup_motion.methods.parts.schedules import cosine
@@ -219,7 +219,7 @@ def test_masks_follow_a_known_motion():
     masks = torch.zeros(1, 48, 48, dtype=torch.int64)
     masks[:, 4:24, 8:28], masks[:, 28:48, 12:32] = 1, 2
     truth = torch.stack([masks.roll(4 * t, 2) for t in range(4)], 1)
-    followed = follow_masks(features, masks, 3, 4)
+    followed = copy_masks(features, masks, 3, 4)
     # corners become round by enlargement
     assert region_similarities(followed, truth).min() > 0.8
     assert region_similarities(masks[:, None].expand(-1, 4, -1, -1), truth).max() < 0.7

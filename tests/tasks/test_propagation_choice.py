@@ -14,7 +14,7 @@ from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.tasks.propagation.choice import FittingPropagator, fitted, preset
-from selfsup_motion.tasks.propagation.followers import baselines, judged
+from selfsup_motion.tasks.propagation.followers import baselines, evaluated_follower
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.weights.checkpoints import load_encoder
 
@@ -96,13 +96,13 @@ def test_wrong_settings_are_refused_before_an_encoder_is_read(overrides, expecte
 def test_encoders_of_clips_are_refused():
     encoder = build(compose(["encoder=r3d8"], config_name="evaluate").encoder, "encoder")
     with pytest.raises(UserError, match="SmallResNet3d is an encoder of clips"):
-        judged(encoder, auto(), layer=None, precision="32", device="cpu", folder=None)
+        evaluated_follower(encoder, auto(), layer=None, precision="32", device="cpu", folder=None)
 
 
 def test_a_baseline_that_is_the_result_itself_is_left_out(tmp_path):
     names = {}
     for encoder in (NoMotion(), LabColor(4), ResNetEncoder(10, width=8)):
-        result = judged(
+        result = evaluated_follower(
             encoder, auto(), layer=None, precision="32", device="cpu", folder=tmp_path
         )  # fmt: skip
         found = baselines(["identity", "raw_color", "identity", "untrained"], result, **PLAIN)

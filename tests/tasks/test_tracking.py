@@ -12,7 +12,7 @@ from selfsup_motion.tasks.propagation.tracking import (
     cells_to_labels,
     follow_masks,
     follow_points,
-    labels_to_cells,
+    reduce_labels,
 )
 
 COLOR = PLAIN | {"radius": 6, "similarity": "euclidean", "temperature": 1e-3, "hard": True}
@@ -83,7 +83,7 @@ def test_frame_of_another_size_is_refused():
 def test_labels_survive_cells(resize):
     index = torch.zeros(48, 66, dtype=torch.int64)
     index[8:32, 16:48] = 2
-    cells = labels_to_cells(index, 4, 4, resize)
+    cells = reduce_labels(index, 4, 4, resize)
     assert cells.shape == (4, 12, 17)
     torch.testing.assert_close(cells.sum(0), torch.ones(12, 17))
     assert cells[2, 2:8, 4:12].min() == 1
@@ -94,8 +94,8 @@ def test_labels_survive_cells(resize):
 def test_only_the_published_resize_makes_up_ids_between_objects():
     index = torch.zeros(16, 16, dtype=torch.int64)
     index[:, 6:] = 3
-    assert labels_to_cells(index, 4, 4, "bilinear")[1:3].max() == 0
-    assert labels_to_cells(index, 4, 4, "blend_ids")[1:3].max() == 1
+    assert reduce_labels(index, 4, 4, "bilinear")[1:3].max() == 0
+    assert reduce_labels(index, 4, 4, "blend_ids")[1:3].max() == 1
 
 
 def test_bands_do_not_change_the_labels(monkeypatch):

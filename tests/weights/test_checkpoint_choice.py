@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from selfsup_motion.errors import CheckpointError
-from selfsup_motion.weights.choice import chosen_checkpoint, newest_run
+from selfsup_motion.weights.choice import chosen_checkpoint, newest_checkpoint
 from selfsup_motion.weights.run_folders import runs_below
 
 RUNS = Path("outputs/train")
@@ -61,13 +61,13 @@ def test_auto_takes_the_newest_finished_run_of_the_method(make):
     wanted = make("train/cmp/sweep/1")
     make("train/corrflow/c", "corrflow.CorrFlow")
     make("evaluate/voc", "segmentation.Segmentation")
-    assert newest_run("CMP") == wanted / "checkpoints/best.ckpt"
+    assert newest_checkpoint("CMP") == wanted / "checkpoints/best.ckpt"
     assert chosen_checkpoint("auto", "CorrFlow").parts[2] == "corrflow"
 
 
 def test_auto_takes_the_last_checkpoint_of_a_run_without_validations(make):
     run = make("train/cmp/a", steps={"last": 100})
-    assert newest_run("CMP") == run / "checkpoints/last.ckpt"
+    assert newest_checkpoint("CMP") == run / "checkpoints/last.ckpt"
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_auto_takes_the_last_checkpoint_of_a_run_without_validations(make):
 def test_auto_never_takes_a_debug_run_or_an_unfinished_one(make, name, options, told):
     older = make("train/cmp/a")
     make(name, **options)
-    assert newest_run("CMP") == older / "checkpoints/best.ckpt"
+    assert newest_checkpoint("CMP") == older / "checkpoints/best.ckpt"
     for file in older.rglob("*.ckpt"):
         file.unlink()
     with pytest.raises(CheckpointError) as caught:
-        newest_run("CMP")
+        newest_checkpoint("CMP")
     assert "checkpoint=auto: there is no finished CMP run below outputs/ (" in str(caught.value)
     assert told in str(caught.value).replace(")", ":")
     assert "selfsup_motion.train experiment=cmp_animate, or name a checkpoint." in str(caught.value)
@@ -115,13 +115,13 @@ def test_auto_never_takes_a_debug_run_or_an_unfinished_one(make, name, options, 
 )
 def test_auto_recognises_a_run_that_is_at_its_end(make, options):
     run = make("train/cmp/a", **options)
-    assert newest_run("CMP").parent == run / "checkpoints"
+    assert newest_checkpoint("CMP").parent == run / "checkpoints"
 
 
 def test_auto_passes_over_a_damaged_checkpoint(make, caplog):
     wanted = make("train/cmp/a")
     (make("train/cmp/b") / "checkpoints/best.ckpt").write_text("cut off")
-    assert newest_run("CMP") == wanted / "checkpoints/best.ckpt"
+    assert newest_checkpoint("CMP") == wanted / "checkpoints/best.ckpt"
     assert "outputs/train/cmp/b/checkpoints/best.ckpt" in caplog.text
 
 
@@ -148,4 +148,4 @@ def test_a_folder_without_runs_is_no_run_folder(make, tmp_path):
     with pytest.raises(CheckpointError, match=r"^checkpoint=photos: not a run folder, it has no"):
         chosen_checkpoint("photos", "CMP")
     with pytest.raises(CheckpointError, match="there is no finished CMP run below outputs/: train"):
-        newest_run("CMP")
+        newest_checkpoint("CMP")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.apps.film import film
-from selfsup_motion.apps.first_look import open_video
+from selfsup_motion.apps.input_checks import open_input
 from selfsup_motion.data.geometry import check_short_side
 from selfsup_motion.data.reading.decoding import VideoFile
 from selfsup_motion.data.reading.pictures import save_picture
@@ -25,11 +25,9 @@ from selfsup_motion.ops.activation_map import motion_map
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.motion_pictures import captioned, overlay_heat
 from selfsup_motion.settings.trust import Trust
+from selfsup_motion.text.progress import OnProgress
 from selfsup_motion.weights.checkpoints import KEY, load_method, read_checkpoint, weights_used
 from selfsup_motion.weights.choice import chosen_checkpoint
-
-Progress = Callable[[int, int], None]
-"""(frames done, of all)."""
 
 _STRIP = 8
 _USUAL_FPS = 25.0
@@ -97,7 +95,7 @@ class Activation:
         self.stride, self.seconds = stride, seconds
         self.short_side, self.picture_side, self.device = short_side, picture_side, device
 
-    def run(self, folder: Path, progress: Progress) -> list[str]:
+    def run(self, folder: Path, progress: OnProgress) -> list[str]:
         """Write `film.mp4`, `strip.png` and `answers.csv`.
 
         Args:
@@ -113,7 +111,7 @@ class Activation:
         path = chosen_checkpoint(self.checkpoint, "MoSI")
         method, trained_side = load_mosi(path, self.device, self.checkpoint_key, self.trust)
         wanted = self._wanted(method)
-        file = open_video(self.video)
+        file = open_input(self.video)
         try:
             fps = file.table.fps or _USUAL_FPS
             count = len(file.table.pts)
@@ -179,7 +177,7 @@ class Activation:
         answers: Sequence[Answer],
         folder: Path,
         fps: float,
-        progress: Progress,
+        progress: OnProgress,
     ) -> None:
         """Lay the heat over the frames, on one scale for the whole video."""
         most = max(float(answer.heat.max()) for answer in answers) or 1.0
@@ -198,7 +196,7 @@ class Activation:
                     out.add(captioned(shown, [text]))
                     if number in kept:
                         strip.append(captioned(np.concatenate([frame, shown]), [text]))
-                    progress(number + 1, total)
+                    progress(number + 1, total, "")
                 done = answer.last
         save_picture(folder / "strip.png", np.concatenate(strip, 1))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets
 from selfsup_motion.apps.film import Format, film
-from selfsup_motion.apps.motion import beyond_the_known, predict_motion, too_close
+from selfsup_motion.apps.motion import length_warning, overlap_warning, predict_motion
 from selfsup_motion.apps.photo import read_photo
-from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render, schedule
+from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render_frames, schedule
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
@@ -26,10 +26,8 @@ from selfsup_motion.ops.draw import draw_arrows
 from selfsup_motion.ops.flow import write_flow
 from selfsup_motion.ops.flow_pictures import below, flow_legend, flow_picture
 from selfsup_motion.settings.trust import Trust
+from selfsup_motion.text.progress import OnProgress
 from selfsup_motion.weights.trained_cmp import Weights, load_weights
-
-Progress = Callable[[int, int], None]
-"""(frames done, of all)."""
 
 _FADE = 3.0
 """Pixels between two blended copies from which on they are seen as two."""
@@ -73,7 +71,7 @@ class Animation:
             fps: frames per second.
             loop: "none", "back" (there and back) or "seamless", see `schedule`.
             easing: "linear", "in", "out" or "smooth".
-            warp: "backward" or "forward", see `render`.
+            warp: "backward" or "forward", see `render_frames`.
             formats: of the film: "mp4", "gif", "webp".
             max_side: longest side of the film in pixels; None: the photo's own size.
             device: "cpu", "cuda", ....
@@ -95,7 +93,7 @@ class Animation:
         self.loop = loop
         self.moments = schedule(frame_count(seconds, fps), loop, easing)
 
-    def run(self, folder: Path, progress: Progress) -> list[str]:
+    def run(self, folder: Path, progress: OnProgress) -> list[str]:
         """Write flow, pictures and films.
 
         Args:
@@ -126,11 +124,11 @@ class Animation:
             paths = [own / f"film.{suffix}" for suffix in self.formats]
             with contextlib.ExitStack() as stack:
                 films = [stack.enter_context(film(path, self.fps)) for path in paths]
-                for frame in render(photo, _on(photo, flow), self.moments, self.warp):
+                for frame in render_frames(photo, _on(photo, flow), self.moments, self.warp):
                     for each in films:
                         each.add(frame)
                     done += 1
-                    progress(done, total)
+                    progress(done, total, "")
             lines += [f"film    {path}" for path in paths]
         return lines
 
@@ -139,7 +137,10 @@ class Animation:
     ) -> Iterator[str]:
         """What may look otherwise than meant, a sentence each."""
         yield from arrows.notes
-        for told in (too_close(weights, photo, arrows), beyond_the_known(weights, photo, arrows)):
+        for told in (
+            overlap_warning(weights, photo, arrows),
+            length_warning(weights, photo, arrows),
+        ):
             if told is not None:
                 yield told
         size = max(flow.shape[-2:])

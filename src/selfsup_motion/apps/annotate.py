@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +21,10 @@ from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.settings.trust import Trust
+from selfsup_motion.text.progress import OnProgress
 from selfsup_motion.weights.trained_cmp import Weights, load_weights
 
 Refinement = Literal["grabcut", "guided"]
-Progress = Callable[[int, int], None]
 
 
 _ALL = 0.9
@@ -88,7 +88,7 @@ class Annotation:
         self.zoom, self.threshold, self.refine = zoom, threshold, refine
         self.all_parts = all_parts
 
-    def run(self, folder: Path, progress: Progress) -> list[str]:
+    def run(self, folder: Path, progress: OnProgress) -> list[str]:
         """Write the mask, the scores and an overlay.
 
         Args:
@@ -112,8 +112,8 @@ class Annotation:
             score = object_score(weights, photo, clicks, number, zoom=self.zoom, refine=self.refine)
             save_grey(folder / f"score_{number}.png", score)
             scores.append(score)
-            progress(number, len(clicks))
-        mask = label_map(np.stack(scores), self.threshold)
+            progress(number, len(clicks), "")
+        mask = object_ids(np.stack(scores), self.threshold)
         if not self.all_parts:
             for number, one in enumerate(clicks, start=1):
                 own = mask == number
@@ -128,10 +128,10 @@ class Annotation:
             f"mask    {folder / 'mask.png'} (object: share of the photo; {areas})",
             f"overlay {folder / 'overlay.png'}",
             f"scores  {folder / 'score_<object>.png'}",
-            *self._doubts(mask, clicks),
+            *self._warnings(mask, clicks),
         ]
 
-    def _doubts(self, mask: NDArray[np.uint8], clicks: Sequence[Clicks]) -> list[str]:
+    def _warnings(self, mask: NDArray[np.uint8], clicks: Sequence[Clicks]) -> list[str]:
         """A line for each object whose mask covers nearly all or nearly nothing."""
         size = mask.shape[0], mask.shape[1]
         lines = []
@@ -188,7 +188,7 @@ def object_score(
     return score
 
 
-def label_map(scores: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+def object_ids(scores: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """(N, H, W) scores → (H, W) uint8: the object with the highest score above the threshold, from
     1; 0 if there is none."""
     best = scores.argmax(0)

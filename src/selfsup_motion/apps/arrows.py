@@ -59,15 +59,15 @@ def arrow_sets(arrows: str | Rows, pins: Rows, size: tuple[int, int]) -> list[Ar
     Raises:
         UserError: naming the file and the entry.
     """
-    common = read_rows(pins, "pins", 2, "x, y")
+    common = parse_rows(pins, "pins", 2, "x, y")
     if isinstance(arrows, str):
         where, content = arrows, read_json(arrows, "arrows", "[[x,y,dx,dy]]")
     else:
         where, content = "arrows", arrows
     sets = []
     for name, place, own_arrows, own_pins in _parts(content, where):
-        moving = read_rows(own_arrows, place, 4, "x, y, dx, dy")
-        still = np.concatenate([common, read_rows(own_pins, f"{place} (pins)", 2, "x, y")])
+        moving = parse_rows(own_arrows, place, 4, "x, y, dx, dy")
+        still = np.concatenate([common, parse_rows(own_pins, f"{place} (pins)", 2, "x, y")])
         check_inside(moving, place, size, "arrow")
         check_inside(still, f"{place} (pins)", size, "pin")
         if not moving[:, 2:].any():
@@ -135,7 +135,7 @@ def _part(name: str, part: Any, place: str) -> tuple[str, str, Any, Any]:
     return name, place, part["arrows"], part.get("pins", [])
 
 
-def read_rows(rows: Any, place: str, length: int, meaning: str) -> NDArray[np.float64]:
+def parse_rows(rows: Any, place: str, length: int, meaning: str) -> NDArray[np.float64]:
     """Lists of `length` finite numbers as (K, length); errors name the place and the entry."""
     if not isinstance(rows, Sequence) or isinstance(rows, str):
         raise UserError(f"{place}: expected a list of [{meaning}], got {short(rows)}.")

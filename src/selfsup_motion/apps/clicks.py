@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.apps.arrows import Rows, check_inside, pixels, read_json, read_rows, short
+from selfsup_motion.apps.arrows import Rows, check_inside, parse_rows, pixels, read_json, short
 from selfsup_motion.data.reading.masks import MOST_OBJECTS
 from selfsup_motion.errors import UserError
 
@@ -140,7 +140,7 @@ def _clicks_of(entry: Any, place: str, size: tuple[int, int]) -> Clicks:
     found = []
     for kind in ("positive", "negative"):
         where = f"{place}, {kind}" if place else kind
-        rows = read_rows(entry.get(kind, []), where, 2, "x, y")
+        rows = parse_rows(entry.get(kind, []), where, 2, "x, y")
         check_inside(rows, where, size, "point")
         found.append(rows.astype(np.float32))
     if not len(found[0]):

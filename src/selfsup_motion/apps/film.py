@@ -54,7 +54,7 @@ def film(path: Path, fps: float) -> Iterator[Film]:
             yield made
             made.close()
     else:
-        kept = _Kept(path, fps)
+        kept = _BufferedFilm(path, fps)
         yield kept
         kept.save()
 
@@ -90,7 +90,7 @@ class _Mp4:
             self._container.mux(self._stream.encode(None))
 
 
-class _Kept:
+class _BufferedFilm:
     """GIF or WebP."""
 
     def __init__(self, path: Path, fps: float) -> None:

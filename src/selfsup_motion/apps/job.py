@@ -18,7 +18,7 @@ def register_stem() -> None:
 
 
 def run_job(
-    cfg: DictConfig, unit: str, *, auto_method: str, look: Callable[[DictConfig], None]
+    cfg: DictConfig, unit: str, *, auto_method: str, check_inputs: Callable[[DictConfig], None]
 ) -> None:
     """Check the config, build `cfg.job`, run it into `paths.output_dir`, print what it did.
 
@@ -28,19 +28,18 @@ def run_job(
         cfg: with `job`, `paths.output_dir` and what they refer to.
         unit: what the job counts, for the bar.
         auto_method: whose newest run `checkpoint=auto` takes.
-        look: refuses inputs that cannot be used; PyTorch is imported behind it.
+        check_inputs: refuses inputs that cannot be used; PyTorch is imported behind it.
 
     Raises:
         UserError: anything that the config's author can put right.
     """
     check_used(cfg, ("job", *_TOP_LEVEL), "this command")
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from selfsup_motion.apps.preflight import check_checkpoint
     from selfsup_motion.settings.build import build
     from selfsup_motion.settings.check import check_config
     from selfsup_motion.settings.trust import packages
+    from selfsup_motion.terminal.bar import Bar
     from selfsup_motion.terminal.console import console, quieten
 
     quieten()
@@ -48,24 +47,11 @@ def run_job(
     unused(*configured_path(cfg))
     packages(cfg.trust)
     check_checkpoint(cfg.checkpoint, auto_method)
-    look(cfg)
+    check_inputs(cfg)
     job = build(cfg.job, "job")
-    bar = Progress(
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task = bar.add_task("", total=None)
-
-    def show(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-
-    with output_folder(cfg) as folder, bar:
+    with output_folder(cfg) as folder, Bar(unit) as bar:
         _save_config(cfg, folder)
-        lines: list[str] = job.run(folder, show)
+        lines: list[str] = job.run(folder, bar.show)
     console.print("\n".join(lines), markup=False)
 
 

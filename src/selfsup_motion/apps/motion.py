@@ -10,7 +10,7 @@ from selfsup_motion.methods.cmp.steps import STEP, as_step
 from selfsup_motion.weights.trained_cmp import Weights
 
 
-def beyond_the_known(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
+def length_warning(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
     """A sentence if the longest arrow is longer than any motion that the network can answer."""
     code = weights.method.motion_code
     limit = getattr(code, "max_flow", None) or getattr(
@@ -28,7 +28,7 @@ def beyond_the_known(weights: Weights, image: Tensor, arrows: ArrowSet) -> str |
     )
 
 
-def too_close(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
+def overlap_warning(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
     """A sentence if two points that say different things are in one pixel of what the network
     sees."""
     scale = weights.short_side / min(image.shape[-2:])

@@ -12,7 +12,7 @@ from selfsup_motion.settings.build import build
 from selfsup_motion.settings.check import check_root
 from selfsup_motion.settings.groups import usable
 from selfsup_motion.settings.trust import packages
-from selfsup_motion.settings.unused import refuse_idle
+from selfsup_motion.settings.unused import refuse_ineffective
 from selfsup_motion.weights.choice import RUNS, chosen_checkpoint
 from selfsup_motion.weights.run_folders import runs_below
 
@@ -65,7 +65,7 @@ def check_encoder(cfg: DictConfig, auto_method: str) -> None:
     node, checkpoint = cfg.get("encoder"), cfg.checkpoint
     packages(cfg.trust)
     without = "it is for what a checkpoint uses, and no checkpoint is given"
-    refuse_idle([("trust", checkpoint is None, without)])
+    refuse_ineffective([("trust", checkpoint is None, without)])
     if node is None and checkpoint is None:
         raise UserError(
             "Which encoder? Give checkpoint=<file or run folder>, or encoder=<name> for one "

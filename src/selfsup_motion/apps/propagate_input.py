@@ -50,7 +50,9 @@ class FrameStream:
             yield image.transpose(2, 0, 1)
 
 
-def look(video: str, mask: str | None, points: str | None, fps: float | None = None) -> FrameStream:
+def open_inputs(
+    video: str, mask: str | None, points: str | None, fps: float | None = None
+) -> FrameStream:
     """Make sure that there is a video, and one file that says what to follow in it.
 
     Args:

@@ -12,23 +12,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from selfsup_motion.apps.film import film
-from selfsup_motion.apps.propagate_input import FrameStream, look
-from selfsup_motion.data.reading.mask_reading import describe_objects, doubt
+from selfsup_motion.apps.propagate_input import FrameStream, open_inputs
+from selfsup_motion.data.reading.mask_reading import describe_objects, mask_warning
 from selfsup_motion.data.reading.masks import VOID, MaskReader, palette, write_mask
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile, ExistingPath
 from selfsup_motion.ops.overlay import draw_masks, draw_points
 from selfsup_motion.tasks.features.frame_encoder import Precision
 from selfsup_motion.tasks.propagation.choice import FittingPropagator
-from selfsup_motion.tasks.propagation.followers import Follower, judged
+from selfsup_motion.tasks.propagation.followers import Follower, evaluated_follower
 from selfsup_motion.tasks.propagation.point_files import PointWriter, read_point_list
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame
 from selfsup_motion.tasks.propagation.tracking import follow_masks, follow_points
+from selfsup_motion.text.progress import OnProgress
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
 
 
 class Propagate:
@@ -68,14 +67,14 @@ class Propagate:
             raise UserError(
                 f"sigma={sigma}, fps={fps}, max_frames={max_frames}: all must be positive."
             )
-        self.stream: FrameStream = look(video, mask, points, fps)
+        self.stream: FrameStream = open_inputs(video, mask, points, fps)
         self.mask, self.points = mask, points
         self.propagator, self.layer, self.precision = propagator, layer, precision
         self.sigma, self.overlay = sigma, overlay
         self.names = self.stream.frame_names[:max_frames]
 
     def run(
-        self, encoder: nn.Module, folder: Path, *, device: str, progress: Progress | None = None
+        self, encoder: nn.Module, folder: Path, *, device: str, progress: OnProgress | None = None
     ) -> None:
         """Do it.
 
@@ -88,7 +87,7 @@ class Propagate:
         Raises:
             UserError: frames, mask or points do not fit together.
         """
-        follower = judged(
+        follower = evaluated_follower(
             encoder, self.propagator,
             layer=self.layer, precision=self.precision, device=device, folder=folder, key="layer",
         )  # fmt: skip
@@ -120,7 +119,7 @@ class Propagate:
         mask[mask == VOID] = 0
         if not mask.any():
             raise UserError(f"{path}: is empty{void}, there is nothing to follow.")
-        if (reason := doubt(mask)) is not None:
+        if (reason := mask_warning(mask)) is not None:
             log.warning("%s: %s.", path, reason)
         log.info("Following %s.", describe_objects(mask, reader.object_names))
         (folder / "masks").mkdir()

@@ -61,7 +61,7 @@ def schedule(frames: int, loop: Loop, easing: Easing) -> list[Moment]:
 
 
 @torch.no_grad()
-def render(
+def render_frames(
     image: Tensor, flow: Tensor, moments: Sequence[Moment], warp: Warp = "backward"
 ) -> Iterator[NDArray[np.uint8]]:
     """Move a photo.

@@ -146,7 +146,7 @@ class Checkpoints(Checkpoint):
     def _keep_last(self, trainer: pl.Trainer) -> None:
         last = last_path(trainer)
         kept = last.with_name(f"step_{trainer.global_step:08d}.ckpt")
-        with _told(kept):
+        with _write_errors_named(kept):
             kept.unlink(missing_ok=True)
             try:
                 # costs no space until `last.ckpt` is another one
@@ -231,7 +231,7 @@ def save(trainer: pl.Trainer, path: Path) -> None:
     Raises:
         UserError: it cannot be written; what was at `path` is still there.
     """
-    with _told(path):
+    with _write_errors_named(path):
         if trainer.is_global_zero:
             replace(path, trainer.save_checkpoint)
         else:
@@ -257,7 +257,7 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _write_errors_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

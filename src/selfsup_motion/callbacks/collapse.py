@@ -53,7 +53,7 @@ class CollapseMonitor(pl.Callback):
         encoder = pl_module.encoder
         assert isinstance(encoder, nn.Module)
         # what ran last inside it is its output, whichever of its methods was called
-        self._hooks = [m.register_forward_hook(self._hear) for m in encoder.modules()]
+        self._hooks = [m.register_forward_hook(self._keep_output) for m in encoder.modules()]
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -104,7 +104,7 @@ class CollapseMonitor(pl.Callback):
         """Stops listening."""
         self._unhook()
 
-    def _hear(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim > 1:
             self._latest = output
 

@@ -302,7 +302,7 @@ class ClipDataModule(pl.LightningDataModule):
         parts = (Part(sources[part.side], part.videos) for part in (choice.train, choice.val))
         matched = map(_matched, parts, self._views) if self._raft is None else parts
         train.source, val.source = matched
-        choice.tell(val.source)
+        choice.log(val.source)
         self._train_faults = BadVideos(len(train.source), self._max_bad_fraction)
         self._val_faults = BadVideos(len(val.source), self._max_bad_fraction, "val")
         self._train_faults.table = self._val_faults.table = table
@@ -333,7 +333,7 @@ class ClipDataModule(pl.LightningDataModule):
 
 
 def _matched(source: Source, view: View) -> Source:
-    """The source, relieved of what the view does not look at.
+    """The source without what the view does not look at.
 
     Raises:
         UserError: the view needs flow and the source says that it has none, or it needs several
@@ -351,8 +351,8 @@ def _matched(source: Source, view: View) -> Source:
             "still images."
         )
     if getattr(view, "first_frame_only", False) and hasattr(source, "first_frame_only"):
-        relieved: Source = source.first_frame_only()
-        return relieved
+        reduced: Source = source.first_frame_only()
+        return reduced
     return source
 
 

@@ -15,7 +15,7 @@ Rle = dict[str, Any]
 def encode_masks(masks: NDArray[Any]) -> list[Rle]:
     """(N, H, W) masks, anything that is not zero counts, as run lengths."""
     planes = np.asfortranarray((masks != 0).transpose(1, 2, 0), dtype=np.uint8)
-    return [as_text(rle) for rle in coco_mask.encode(planes)]
+    return [with_text(rle) for rle in coco_mask.encode(planes)]
 
 
 def decode_masks(rles: list[Rle], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -28,12 +28,12 @@ def decode_masks(rles: list[Rle], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 def from_polygons(rings: list[list[float]], size: tuple[int, int]) -> Rle:
     """The union of polygons, each x, y, x, y, … in pixels, drawn exactly as pycocotools does."""
-    return as_text(coco_mask.merge(coco_mask.frPyObjects(rings, *size)))
+    return with_text(coco_mask.merge(coco_mask.frPyObjects(rings, *size)))
 
 
 def from_counts(counts: list[int], size: tuple[int, int]) -> Rle:
     """Run lengths that are not compressed, beginning with those of zeros."""
-    return as_text(coco_mask.frPyObjects({"size": list(size), "counts": counts}, *size))
+    return with_text(coco_mask.frPyObjects({"size": list(size), "counts": counts}, *size))
 
 
 def pixels_covered(counts: str) -> int:
@@ -57,7 +57,7 @@ def pixels_covered(counts: str) -> int:
     return sum(runs) if min(runs, default=0) >= 0 else -1
 
 
-def as_text(rle: Rle) -> Rle:
+def with_text(rle: Rle) -> Rle:
     """As JSON can hold it."""
     counts = rle["counts"]
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts

@@ -141,11 +141,11 @@ def _example(flag: str) -> str:
 
 def _no_flag(text: str, follows: str) -> str:
     from selfsup_motion.settings.groups import groups
-    from selfsup_motion.settings.nearest import nearest
+    from selfsup_motion.settings.nearest import nearest_name
 
     name, equals, value = text.partition("=")
     key = name.lstrip("-").replace("-", "_")
-    guess = nearest(name, [*_TAKES_VALUE, *_TAKES_NONE])
+    guess = nearest_name(name, [*_TAKES_VALUE, *_TAKES_NONE])
     if guess not in (None, "--experimental-rerun") and key not in groups():
         return f"{name}: there is no such flag, did you mean {guess}?"
     value = value if equals else follows or "<value>"
@@ -167,7 +167,7 @@ def _is_bare(text: str) -> bool:
 def _no_override(overrides: Sequence[str], number: int, first: str) -> str:
     """What to write instead of the argument that is no `key=value`."""
     from selfsup_motion.settings.groups import groups, options
-    from selfsup_motion.settings.nearest import nearest
+    from selfsup_motion.settings.nearest import nearest_name
 
     text = overrides[number]
     before = overrides[number - 1] if number else ""
@@ -188,7 +188,7 @@ def _no_override(overrides: Sequence[str], number: int, first: str) -> str:
             return f"Write {group}={text}: settings are key=value."
     if first not in groups() and _names_file(text):
         return f"Write {typed(f'{first}={text}')}: settings are key=value."
-    if guess := nearest(text, options(first)):
+    if guess := nearest_name(text, options(first)):
         return f"Cannot read {text!r}: did you mean {first}={guess}?"
     hint = (
         f"; if it belongs to the argument before it, put both in quotes: {typed(whole)}"

@@ -17,7 +17,7 @@ from selfsup_motion.files.inputs import FILE, FILE_OR_FOLDER, FOLDER, check_exis
 from selfsup_motion.settings.arguments import as_text, typed
 from selfsup_motion.settings.groups import config_dir
 from selfsup_motion.settings.keys import missing_values, user_key
-from selfsup_motion.settings.nearest import nearest
+from selfsup_motion.settings.nearest import nearest_name
 from selfsup_motion.settings.signatures import signature
 
 _SEED = 2**32 - 1  # the largest that NumPy's global generator takes
@@ -209,7 +209,7 @@ def check_node(cfg: DictConfig, node: DictConfig, path: str, given: Collection[s
         if name not in known:
             if takes.takes_all:
                 continue
-            guess = nearest(name, known)
+            guess = nearest_name(name, known)
             hint = f"did you mean {path}.{guess}?" if guess else f"it has {', '.join(known)}."
             raise UserError(f"Unknown key {path}.{name}: {hint}")
         value = node[name]
@@ -229,7 +229,8 @@ def _check_value(cfg: DictConfig, key: str, value: Any, annotation: Any) -> None
     if not matches(plain, annotation):
         own = user_key(cfg, key)
         raise UserError(
-            f"{own}={shown(plain)}: expected {describe(annotation)}{_hint(own, plain, annotation)}."
+            f"{own}={value_text(plain)}: expected {describe(annotation)}"
+            f"{_hint(own, plain, annotation)}."
         )
     if key.rpartition(".")[2] == "seed" and isinstance(plain, int) and not 0 <= plain <= _SEED:
         raise UserError(f"{user_key(cfg, key)}={plain}: expected a whole number from 0 to {_SEED}.")
@@ -237,21 +238,21 @@ def _check_value(cfg: DictConfig, key: str, value: Any, annotation: Any) -> None
         _check_path(user_key(cfg, key), plain, annotation)
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A plain value as it is typed: null, true, [1,2]."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
+        return f"[{','.join(map(value_text, value))}]"
     return str(value)
 
 
 def _hint(key: str, value: Any, annotation: Any) -> str:
     """What to type instead, where that is clear."""
     if not isinstance(value, (Mapping, type(None))) and matches([value], annotation):
-        return f", for example {key}=[{shown(value)}]"
+        return f", for example {key}=[{value_text(value)}]"
     if isinstance(value, (bool, int, float)) and matches("text", annotation):
         return f"; if {_typed_value(key, value)} is one, write " + typed(
             as_text(key, _typed_value(key, value))
@@ -266,7 +267,7 @@ def _typed_value(key: str, value: Any) -> str:
             name, _, text = override.partition("=")
             if name.lstrip("+") == key:
                 return str(text)
-    return shown(value)
+    return value_text(value)
 
 
 def _check_path(key: str, value: Any, annotation: Any) -> None:

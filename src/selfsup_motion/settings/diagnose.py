@@ -14,7 +14,7 @@ from selfsup_motion.settings.arguments import folders, split
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.settings.groups import commands, groups, groups_of, options_with, usable
 from selfsup_motion.settings.keys import keys
-from selfsup_motion.settings.nearest import nearest
+from selfsup_motion.settings.nearest import nearest_name
 
 _MEANT = {
     "paths.output_dir": "output out outdir out_dir output_dir output_folder save_dir folder",
@@ -108,7 +108,7 @@ def _no_such_option(error: MissingConfigException) -> str:
     # `experiment=paper/cmpp` is reported as option `cmpp` of group `experiment/paper`
     top, _, folder = group.partition("/")
     choice = f"{folder}/{name}" if folder else name
-    guess = nearest(name, options)
+    guess = nearest_name(name, options)
     hint = f"did you mean {f'{folder}/' if folder else ''}{guess}? Valid" if guess else "valid"
     return f"{top}={choice}: there is no such {top}, {hint}: {', '.join(options)}."
 
@@ -131,7 +131,7 @@ def _no_such_key(
     parent, _, name = key.rpartition(".")
     siblings = [k.rpartition(".")[2] for k in valid if k.rpartition(".")[0] == parent]
     if parent and siblings:
-        guess = nearest(name, siblings)
+        guess = nearest_name(name, siblings)
         if guess is None:
             shown = ", ".join(k for k in siblings if not k.startswith("_"))
             others = options_with(parent, name, config_name) if parent in groups() else []
@@ -149,7 +149,7 @@ def _no_such_key(
     known = [*(group for group in groups() if group not in theirs), *valid]
     last = [k for k in valid if k.rpartition(".")[2] == name]
     meant = [k for k, words in _MEANT.items() if key in words.split() and k in known]
-    near = nearest(key, known)
+    near = nearest_name(key, known)
     guess = next(iter([*meant, *last[:1], *([near] if near else [])]), None)
     hint = f"did you mean {guess}?" if guess else "`--cfg job` prints the valid ones."
     return f"Unknown key {key}: {hint}"

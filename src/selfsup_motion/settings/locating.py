@@ -5,7 +5,7 @@ import inspect
 from typing import Any
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.settings.nearest import nearest
+from selfsup_motion.settings.nearest import nearest_name
 
 
 def locate(target: str) -> Any:
@@ -38,7 +38,7 @@ def _inside(found: Any, module: str, names: list[str], target: str) -> Any:
     for name in names:
         if not hasattr(found, name):
             known = [key for key, value in vars(found).items() if callable(value)]
-            guess = nearest(name, known) if inspect.ismodule(found) else None
+            guess = nearest_name(name, known) if inspect.ismodule(found) else None
             hint = f", did you mean {guess}?" if guess else "."
             raise UserError(f"{target} cannot be imported: {module} has no {name}{hint}")
         found, module = getattr(found, name), f"{module}.{name}"

@@ -49,7 +49,7 @@ def check_used(cfg: DictConfig, roots: Iterable[str], command: str) -> None:
         raise UserError(f"{override}: {command} does not use it, leave it out.")
 
 
-def refuse_idle(rows: Iterable[tuple[str, bool, str]]) -> None:
+def refuse_ineffective(rows: Iterable[tuple[str, bool, str]]) -> None:
     """Make sure that what is on the command line has an effect together with the other settings.
 
     Args:
@@ -59,11 +59,11 @@ def refuse_idle(rows: Iterable[tuple[str, bool, str]]) -> None:
         UserError: with the first setting that has none.
     """
     for key, idle, why in rows:
-        if idle and (setting := typed(key)):
+        if idle and (setting := as_typed(key)):
             raise UserError(f"{setting}: {why}; leave it out.")
 
 
-def typed(key: str) -> str | None:
+def as_typed(key: str) -> str | None:
     """The setting of a key on the command line as it was typed; None if it was not."""
     if not HydraConfig.initialized():
         return None

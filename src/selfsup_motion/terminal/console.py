@@ -109,7 +109,7 @@ class _ToConsole(logging.Handler):
         console.print(text.encode("utf-8", register_handler()).decode(), markup=False)
 
 
-class _Early(_ToConsole):
+class _Buffered(_ToConsole):
     """What is said before the folder of the log file is known, each message once."""
 
     def __init__(self) -> None:
@@ -142,4 +142,4 @@ class _Early(_ToConsole):
                 super().emit(record)
 
 
-_early = _Early()
+_early = _Buffered()

@@ -21,7 +21,7 @@ from selfsup_motion.terminal.ranks import DECISION
 
 _PATIENCE = timedelta(minutes=5)
 _LOOK_EVERY = 0.2  # seconds
-_OBITUARY = 10.0  # seconds in which a rank that fails has spoken and ended
+_WATCH_SECONDS = 10.0  # seconds in which a rank that fails has spoken and ended
 _ended: set[int] = set()  # processes that this one has killed, whose end is no news
 
 
@@ -61,7 +61,7 @@ def peers(num_nodes: int) -> Peers | None:
     env = os.environ
     if "RANK" in env and "WORLD_SIZE" in env:
         store = env.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        return Peers(int(env["RANK"]), int(env["WORLD_SIZE"]), *_meeting_point(), store)
+        return Peers(int(env["RANK"]), int(env["WORLD_SIZE"]), *_master_address(), store)
     if SLURMEnvironment.detect():
         slurm = SLURMEnvironment(auto_requeue=False)
         return Peers(slurm.global_rank(), slurm.world_size(), slurm.main_address, slurm.main_port)
@@ -71,7 +71,7 @@ def peers(num_nodes: int) -> Peers | None:
                 f"trainer.num_nodes={num_nodes}: start this command on every node with NODE_RANK, "
                 "MASTER_ADDR and MASTER_PORT in the environment, or use torchrun or SLURM."
             )
-        return Peers(int(env["NODE_RANK"]), num_nodes, *_meeting_point())
+        return Peers(int(env["NODE_RANK"]), num_nodes, *_master_address())
     return None
 
 
@@ -109,7 +109,11 @@ def from_first(decide: Callable[[], dict[str, Any]], num_nodes: int, job: str) -
         ) from error
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     key = f"selfsup_motion/{job}/{attempt}"
-    return _decide_and_tell(store, key, group, decide) if group.rank == 0 else _hear(store, key)
+    return (
+        _decide_and_send(store, key, group, decide)
+        if group.rank == 0
+        else _receive_decision(store, key)
+    )
 
 
 class WatchRanks(pl.Callback):
@@ -150,10 +154,10 @@ def end_children(trainer: pl.Trainer, seconds: float = 0.0) -> None:
             child.wait()
 
 
-def await_death(trainer: pl.Trainer) -> None:
+def wait_for_watch(trainer: pl.Trainer) -> None:
     """Give the watch time to see which rank is gone; it then tells, and ends this process."""
     if _children(trainer):
-        time.sleep(_OBITUARY)
+        time.sleep(_WATCH_SECONDS)
 
 
 def plugins() -> list[Any]:
@@ -161,7 +165,7 @@ def plugins() -> list[Any]:
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
-def _decide_and_tell(
+def _decide_and_send(
     store: Any, key: str, group: Peers, decide: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     answer: dict[str, Any] | None = None
@@ -176,7 +180,7 @@ def _decide_and_tell(
     return answer
 
 
-def _hear(store: Any, key: str) -> dict[str, Any]:
+def _receive_decision(store: Any, key: str) -> dict[str, Any]:
     try:
         answer: dict[str, Any] | None = json.loads(store.get(key))
     except RuntimeError as error:
@@ -187,7 +191,7 @@ def _hear(store: Any, key: str) -> dict[str, Any]:
     return answer
 
 
-def _meeting_point() -> tuple[str, int]:
+def _master_address() -> tuple[str, int]:
     try:
         return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     except (KeyError, ValueError) as error:

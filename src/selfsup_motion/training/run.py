@@ -124,14 +124,14 @@ class Run:
             self._output.discard()
         self._output = None
 
-    def goodbye(self, step: int) -> str:
+    def saved_text(self, step: int) -> str:
         """What an interrupted session tells, empty on ranks that stay silent."""
         if self.log_file is None:
             return ""
         last = self.folder / "checkpoints" / "last.ckpt"
         return f"Stopped at step {step}, saved {last}. Continue with\n{self.resume_command()}"
 
-    def last_words(self) -> str:
+    def unsaved_text(self) -> str:
         """What a session tells that a signal ended before it could save."""
         last = self.folder / "checkpoints" / "last.ckpt"
         if self.log_file is None:

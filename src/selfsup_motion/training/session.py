@@ -25,7 +25,7 @@ from selfsup_motion.terminal.ranks import lost_peer
 from selfsup_motion.training import report
 from selfsup_motion.training.launch import check_devices, compiled, one_job, shares
 from selfsup_motion.training.lengths import explained, has_no_validation
-from selfsup_motion.training.processes import WatchRanks, await_death, end_children, plugins
+from selfsup_motion.training.processes import WatchRanks, end_children, plugins, wait_for_watch
 from selfsup_motion.training.run import plan
 from selfsup_motion.training.signals import REQUEUE, StopOnSignal, requeue, stoppable
 
@@ -96,7 +96,7 @@ def session(
 
     def give_up() -> str:
         end_children(trainer)
-        words = run.last_words()
+        words = run.unsaved_text()
         forget()
         return words
 
@@ -125,11 +125,11 @@ def session(
         if isinstance(error, BadFilesError):
             idle &= run.continues  # a list of the bad files is worth keeping
         if isinstance(error, cli.Interrupted) and error.saved:
-            error.message = run.goodbye(trainer.global_step)
+            error.message = run.saved_text(trainer.global_step)
             if error.signum == REQUEUE and run.log_file is not None:
                 error.message += f"\n{requeue()}"
         if lost_peer(error):
-            await_death(trainer)
+            wait_for_watch(trainer)
         raise
     finally:
         if run.is_open and not idle:

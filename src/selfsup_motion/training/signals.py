@@ -26,16 +26,16 @@ os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
 @contextlib.contextmanager
-def stoppable(within: float, last_words: Callable[[], str]) -> Iterator[None]:
+def stoppable(within: float, unsaved_text: Callable[[], str]) -> Iterator[None]:
     """Outside the steps of training a signal raises `Interrupted` right away.
 
     Args:
         within: seconds after a signal in which the process is gone, however its main thread is
             held up: by a file that cannot be read, or a rank that does not answer.
-        last_words: what it tells if it has to go unsaved.
+        unsaved_text: what it tells if it has to go unsaved.
     """
     before = {number: signal.signal(number, _interrupt) for number in _signals()}
-    deadline = _Deadline(within, last_words)
+    deadline = _Deadline(within, unsaved_text)
     deadline.start()
     try:
         yield
@@ -62,24 +62,24 @@ def requeue() -> str:
 class _Deadline(threading.Thread):
     """Ends the process some time after a signal."""
 
-    def __init__(self, seconds: float, last_words: Callable[[], str]) -> None:
+    def __init__(self, seconds: float, unsaved_text: Callable[[], str]) -> None:
         super().__init__(daemon=True, name="deadline")
         self._seconds = seconds
-        self._last_words = last_words
+        self._unsaved_text = unsaved_text
         self._over = threading.Event()
         # Python's own handlers run in the main thread, between two of its instructions: never, if
         # that waits for a file or a collective operation. The channel is written to at once.
-        self._heard, self._told = socket.socketpair()
-        self._told.setblocking(False)
-        self._before = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._numbers = set(map(int, _signals()))
 
     def run(self) -> None:
-        while (number := self._heard.recv(1)) and number[0] not in self._numbers:
+        while (number := self._reader.recv(1)) and number[0] not in self._numbers:
             pass
         if number and not self._over.wait(self._seconds):
             try:
-                if words := self._last_words():
+                if words := self._unsaved_text():
                     print(words, file=sys.stderr, flush=True)
             finally:  # it ends even if there is nobody to tell, or nothing to be found out
                 os._exit(128 + number[0])
@@ -87,7 +87,7 @@ class _Deadline(threading.Thread):
     def cancel(self) -> None:
         signal.set_wakeup_fd(self._before)
         self._over.set()
-        self._told.close()
+        self._writer.close()
 
 
 class StopOnSignal(pl.Callback):

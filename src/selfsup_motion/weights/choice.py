@@ -30,21 +30,21 @@ def chosen_checkpoint(checkpoint: str, method: str) -> Path:
     """The file that `checkpoint=` names.
 
     Args:
-        checkpoint: a file or a run folder; "auto": see `newest_run`.
+        checkpoint: a file or a run folder; "auto": see `newest_checkpoint`.
         method: class of the method whose newest run "auto" takes.
 
     Raises:
         CheckpointError: there is no such file or run.
     """
     if checkpoint == "auto":
-        return newest_run(method)
+        return newest_checkpoint(method)
     try:
         return checkpoint_file(Path(checkpoint))
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
 
 
-def newest_run(method: str, below: Path = RUNS) -> Path:
+def newest_checkpoint(method: str, below: Path = RUNS) -> Path:
     """`best.ckpt`, else `last.ckpt`, of the newest run of a method that is finished.
 
     Debug runs (fast_dev_run, overfit_batches, anything in a folder `debug`) and runs that have not

@@ -29,7 +29,7 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Network:
+class FoundNetwork:
     """What `find_network` found: weights under the names of their kind, and what else there is.
 
     Attributes:
@@ -43,7 +43,7 @@ class Network:
     others: list[str]
 
 
-def find_network(content: Any, key: str | None, path: Path) -> Network:
+def find_network(content: Any, key: str | None, path: Path) -> FoundNetwork:
     """The network in a file that somebody else wrote.
 
     Args:
@@ -68,7 +68,7 @@ def find_network(content: Any, key: str | None, path: Path) -> Network:
         weights = _below_key(everything, key) or _below_key(inside, key)
     if (found := _known(weights)) is not None:
         used = {id(value) for value in found[0].values()}
-        return Network(*found, [name for name, v in everything.items() if id(v) not in used])
+        return FoundNetwork(*found, [name for name, v in everything.items() if id(v) not in used])
     choice = _choice(inside) or _choice(everything)
     if key is not None and not weights:
         alone = "its network has no name of its own, leave the key out."

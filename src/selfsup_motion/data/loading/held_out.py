@@ -49,9 +49,9 @@ class Part:
         """The same clips for a view that looks at nothing but the first frame and its flow."""
         if not hasattr(self._source, "first_frame_only"):
             return self
-        frugal = copy.copy(self)
-        frugal._source = self._source.first_frame_only()
-        return frugal
+        reduced = copy.copy(self)
+        reduced._source = self._source.first_frame_only()
+        return reduced
 
     def name(self, index: int) -> str:
         """What video `index` is called."""
@@ -97,7 +97,7 @@ class Choice:
     val: Chosen | None = None
     error: UserError | None = None
 
-    def tell(self, val: Source) -> None:
+    def log(self, val: Source) -> None:
         """Log what is done instead of what the settings say."""
         if self.train == self.val:
             log.warning(

@@ -234,7 +234,7 @@ class TrainLoader:
         start = self._position if self._progress is None else self._progress()
         if self._stream is None or start != self._position:
             self._position = start
-            self._stream = self._workers.fetch(_From(self.order, start))
+            self._stream = self._workers.fetch(_StartingAt(self.order, start))
         stream = self._stream
         for _ in range(len(self)):
             since = time.perf_counter()
@@ -388,7 +388,7 @@ class ValLoader:
         return parts
 
 
-class _From:
+class _StartingAt:
     """`order` from a position on, as the iterable that a PyTorch loader wants."""
 
     def __init__(self, order: TrainOrder, position: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from selfsup_motion.data.loading.sampling import ClipSampler
 from selfsup_motion.data.source import Source
 from selfsup_motion.errors import BadFilesError, ClipReadError, UserError
+from selfsup_motion.text.progress import OnProgress
 
 _ITERATIONS, _CHANGE = 100, 0.01
 
@@ -23,7 +22,7 @@ def fit_colors(
     frames: int,
     pixels: int,
     seed: int,
-    progress: Callable[[int, int, str], None],
+    progress: OnProgress,
 ) -> NDArray[np.float32]:
     """Cluster the colours of randomly chosen frames.
 

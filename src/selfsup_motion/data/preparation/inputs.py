@@ -29,7 +29,7 @@ InputName = Literal["auto", "videos", "frames", "pairs", "images"]
 
 
 @dataclass
-class Reel:
+class FrameSequence:
     """The frames of one video, to be read once and in order."""
 
     names: list[str]
@@ -63,7 +63,7 @@ class Input(Protocol):
         """A relative path that no other video has, for its files."""
         ...
 
-    def open(self, index: int) -> Reel:
+    def open(self, index: int) -> FrameSequence:
         """Begin to read a video; raises `ClipReadError`."""
         ...
 
@@ -98,7 +98,7 @@ def find_input(
     if name in ("videos", "images") and lists is not None:
         raise UserError(f"prepare.lists goes with frames or pairs, not with prepare.input={name}.")
     if name == "videos":
-        return Videos(root, extensions, short_side, fps)
+        return VideoFiles(root, extensions, short_side, fps)
     if not root.is_dir():
         raise UserError(f"prepare.root={root}: there is no such folder of {name}.")
     try:
@@ -119,7 +119,7 @@ def find_input(
     )
 
 
-class Videos:
+class VideoFiles:
     """Video files; `key` is the path."""
 
     name = "videos"
@@ -141,7 +141,7 @@ class Videos:
         """The path without its extension, if no other video has that."""
         return self._folders[self.keys[index]]
 
-    def open(self, index: int) -> Reel:
+    def open(self, index: int) -> FrameSequence:
         """Open the file."""
         key = self.keys[index]
         video = open_video(self._root, key)
@@ -156,7 +156,7 @@ class Videos:
                 video.close()
 
         names = [frame_name(number) for number in numbers.tolist()]
-        return Reel(names, times.tolist(), uneven, self._fps or video.table.fps, images())
+        return FrameSequence(names, times.tolist(), uneven, self._fps or video.table.fps, images())
 
 
 class FrameFolders:
@@ -176,11 +176,11 @@ class FrameFolders:
         """The folder itself."""
         return self.keys[index]
 
-    def open(self, index: int) -> Reel:
+    def open(self, index: int) -> FrameSequence:
         """List the frames."""
         _, files = self._source.frame_files(index)
         names = [Path(file).stem for file in files]
-        return Reel(names, None, False, None, self._images(index, len(files)), files)
+        return FrameSequence(names, None, False, None, self._images(index, len(files)), files)
 
     def _images(self, index: int, count: int) -> Iterator[Image]:
         before: tuple[int, ...] | None = None
@@ -210,14 +210,14 @@ class Pairs:
         """A number: the same frame may lead several pairs."""
         return f"pair-{index:07d}"
 
-    def open(self, index: int) -> Reel:
+    def open(self, index: int) -> FrameSequence:
         """Read both frames and the flow."""
         clip = self._source.read(index, [0, 1])
         assert clip.flow is not None
         valid = None if clip.valid is None else clip.valid[0]
         images = iter(clip.frames.transpose(0, 2, 3, 1))
         names = [frame_name(0), frame_name(1)]
-        return Reel(names, None, False, None, images, flow=[(clip.flow[0], valid)])
+        return FrameSequence(names, None, False, None, images, flow=[(clip.flow[0], valid)])
 
 
 class Images:
@@ -238,10 +238,10 @@ class Images:
         """The path without its extension, if no other image has that."""
         return self._folders[self.keys[index]]
 
-    def open(self, index: int) -> Reel:
+    def open(self, index: int) -> FrameSequence:
         """Read the image."""
         frames = self._source.read(index, [0]).frames.transpose(0, 2, 3, 1)
-        return Reel([frame_name(0)], None, False, None, iter(frames))
+        return FrameSequence([frame_name(0)], None, False, None, iter(frames))
 
 
 def _detected(root: Path, extensions: Sequence[str]) -> Literal["videos", "frames"]:

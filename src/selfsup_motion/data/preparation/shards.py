@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from selfsup_motion.data.flow.estimation import FlowName
 from selfsup_motion.data.preparation.estimators import make_estimator, with_flow
-from selfsup_motion.data.preparation.inputs import Flow, Image, InputName, Reel, find_input
+from selfsup_motion.data.preparation.inputs import Flow, FrameSequence, Image, InputName, find_input
 from selfsup_motion.data.preparation.videos import check_pictures, jpeg, picture_settings
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.sources.index import NAME, VideoIndex
@@ -163,12 +163,12 @@ class PackShards:
 
     def _pack(self, index: int, tar: _Tar) -> dict[str, Any]:
         """Append one video; what the index says about it."""
-        reel = self._input.open(index)
+        sequence = self._input.open(index)
         name = self._input.folder(index)
         frames: list[tuple[int, int]] = []
         flow: list[tuple[int, int]] = []
         size = (0, 0)
-        for place, (image, motion) in enumerate(self._with_flow(reel)):
+        for place, (image, motion) in enumerate(self._with_flow(sequence)):
             if motion is not None:
                 data = _flowz(*motion)
                 flow.append(tar.add(f"{name}/{place - 1:06d}.flowz", data))
@@ -178,13 +178,13 @@ class PackShards:
         info = {
             "key": self._input.keys[index],
             "num_frames": len(frames),
-            "fps": reel.fps,
+            "fps": sequence.fps,
             "height": size[0],
             "width": size[1],
-            "uneven": reel.uneven,
+            "uneven": sequence.uneven,
         }
         places = {
-            "times": reel.times,
+            "times": sequence.times,
             "frames": frames,
             "flow": None if self.flow is None else flow,
         }
@@ -192,12 +192,12 @@ class PackShards:
         offset, length = tar.add(f"{name}/video.json", text)
         return {**info, "offset": offset, "size": length}
 
-    def _with_flow(self, reel: Reel) -> Iterator[tuple[Image, Flow | None]]:
+    def _with_flow(self, sequence: FrameSequence) -> Iterator[tuple[Image, Flow | None]]:
         """Each frame with the flow to it from the one before."""
         if self._estimator is not None:
-            return with_flow(reel.images, self._estimator)
-        stored = reel.flow if self.flow == "stored" else []
-        return zip_longest(reel.images, [None, *stored])
+            return with_flow(sequence.images, self._estimator)
+        stored = sequence.flow if self.flow == "stored" else []
+        return zip_longest(sequence.images, [None, *stored])
 
     def finish(self, results: Mapping[str, dict[str, Any]]) -> list[str]:
         """Write the index."""

@@ -27,9 +27,7 @@ from selfsup_motion.data.preparation.occupied import occupied
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.files.atomic import write_text
 from selfsup_motion.text.names import shown
-
-Progress = Callable[[int, int, int], None]
-"""Told (units done, units to do, bad files) now and then."""
+from selfsup_motion.text.progress import OnProgress
 
 
 class Job(Protocol):
@@ -135,7 +133,7 @@ class Work:
         self.time_limit = time_limit
         self.retry = retry
 
-    def run(self, job: Job, progress: Progress = lambda done, total, bad: None) -> Outcome:
+    def run(self, job: Job, progress: OnProgress = lambda done, total, what: None) -> Outcome:
         """Do what is missing of this shard, and finish the job if nothing is missing any more.
 
         Raises:
@@ -151,7 +149,7 @@ class Work:
             raise UserError(f"{error.filename or job.output}: {error.strerror}.") from error
 
     def _run(
-        self, job: Job, units: list[str], state: Path, lock: int, progress: Progress
+        self, job: Job, units: list[str], state: Path, lock: int, progress: OnProgress
     ) -> Outcome:
         _begin(state, job.settings())
         outcome = Outcome()
@@ -164,7 +162,7 @@ class Work:
             todo = [unit for unit in mine if not self._is_done(job, unit, records, outcome)]
             outcome.kept = len(mine) - len(todo)
             bad = 0
-            progress(0, len(todo), bad)
+            progress(0, len(todo), f"{bad} bad")
             process = _Process(job, drafts)
             for unit, record in pool.run(
                 process, todo, self.num_workers, self.time_limit, close=[handle, lock]
@@ -174,7 +172,7 @@ class Work:
                 append({**defaults, **record})
                 outcome.done += 1
                 bad += "reason" in record
-                progress(outcome.done, len(todo), bad)
+                progress(outcome.done, len(todo), f"{bad} bad")
             shutil.rmtree(drafts, ignore_errors=True)
         self._finish(job, units, state, outcome)
         return outcome

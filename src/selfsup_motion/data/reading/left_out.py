@@ -48,7 +48,7 @@ class LeftOut:
         if len(self._named) < _NAMED:
             self._named.append(f"{self.kind}[{number}] {reason}")
 
-    def settle(self, total: int) -> None:
+    def finish(self, total: int) -> None:
         """Say what is left out of `total` entries.
 
         Raises:

@@ -12,7 +12,7 @@ from selfsup_motion.data.reading.lists import (
     column_name,
     columns_of,
     read_lines,
-    tell_repeated,
+    warn_repeated,
     without_comment,
 )
 from selfsup_motion.errors import UserError
@@ -172,7 +172,7 @@ def named_once(
             names.setdefault(name, line.place)
     if not names:
         raise UserError(f"The list {file} is empty.")
-    tell_repeated(str(file), len(names) + len(repeated), repeated)
+    warn_repeated(str(file), len(names) + len(repeated), repeated)
     return names
 
 

@@ -54,7 +54,7 @@ class Line:
         return UserError(f"{self.place}: expected {expected}, got {text!r}.")
 
 
-def read_bytes(file: Path, what: str = "list") -> bytes:
+def read_list(file: Path, what: str = "list") -> bytes:
     r"""The text of a file (see `checked`), its line breaks as `\n`.
 
     Raises:
@@ -70,7 +70,7 @@ def read_bytes(file: Path, what: str = "list") -> bytes:
 
 def read_text(file: Path, what: str = "list") -> str:
     """The same, decoded: bytes that are not UTF-8 are kept as in names of files."""
-    return read_bytes(file, what).decode("utf-8", "surrogateescape")
+    return read_list(file, what).decode("utf-8", "surrogateescape")
 
 
 def checked(data: bytes, name: str) -> bytes:
@@ -293,7 +293,7 @@ def class_names(labels: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int]]
     return names, {name: index for index, name in enumerate(names)}
 
 
-def tell_repeated(where: str, total: int, repeated: Sequence[tuple[str, str]]) -> None:
+def warn_repeated(where: str, total: int, repeated: Sequence[tuple[str, str]]) -> None:
     """Say which entries are listed more than once.
 
     Args:

@@ -161,7 +161,7 @@ class MaskReader:
                 shown = {int(i): int(packed[i]) for i in indices if i < len(packed)}
                 if any(colours.setdefault(i, c) != c for i, c in shown.items()):
                     suspicion = "the palettes of its files differ"
-                suspicion = suspicion or _suspicion(image)
+                suspicion = suspicion or _image_warning(image)
                 backgrounds.add(image.background)
             images.append((path, soft))
             files[path] = _Seen(image.kind, _values(image), _border(image), soft)
@@ -294,7 +294,7 @@ def describe_objects(mask: Ids, names: dict[int, str] | None = None) -> str:
     return f"{len(words)} object{'s' * (len(words) != 1)} ({_listed(words)})"
 
 
-def doubt(mask: Ids) -> str | None:
+def mask_warning(mask: Ids) -> str | None:
     """What makes it doubtful that a mask's 0 is the background, in a sentence, or None."""
     counts = np.bincount(mask.ravel(), minlength=256)
     largest = int(counts[1:VOID].argmax()) + 1
@@ -310,7 +310,7 @@ def doubt(mask: Ids) -> str | None:
     return None
 
 
-def _suspicion(image: MaskImage) -> str | None:
+def _image_warning(image: MaskImage) -> str | None:
     """Why an indexed file is better read by its colours, or None."""
     reason = reordered(image)
     if reason is None or image.colours is None:

@@ -128,5 +128,5 @@ def _files_there(
         if name not in listed[folder]:
             left_out.add(image, f"({file.names[image]}) is not below {root}")
             there[image] = False
-    left_out.settle(int(wanted.sum()))
+    left_out.finish(int(wanted.sum()))
     return there

@@ -110,7 +110,7 @@ def read_coco(path: Path, max_bad_entries: float = 0.1) -> CocoFile:
             objects.append(_object(entry, position, sizes, categories, known))
         except EntryError as error:
             left_out.add(number, error)
-    left_out.settle(len(entries))
+    left_out.finish(len(entries))
     objects.sort(key=lambda found: found.image)  # stable: in the order of the file
     counts = np.bincount([found.image for found in objects], minlength=len(ids))
     rings = [() if isinstance(found.mask, str) else found.mask for found in objects]
@@ -199,7 +199,7 @@ def _images(
     for image_id in sorted(doubtful):  # nobody knows whose the annotations are
         left_out.add(places[image_id], f"shares its id {image_id} with another image")
         del found[image_id]
-    left_out.settle(len(entries))
+    left_out.finish(len(entries))
     sizes = [size for size, _ in found.values()]
     return list(found), sizes, [name for _, name in found.values()]
 
@@ -217,7 +217,7 @@ def _categories(path: Path, content: dict[str, Any], max_bad_entries: float) -> 
             found[own] = name
         except EntryError as error:
             left_out.add(number, error)
-    left_out.settle(len(entries))
+    left_out.finish(len(entries))
     if not found:
         raise UserError(f"{path}: it has no categories.")
     return dict(sorted(found.items()))

@@ -114,12 +114,12 @@ class ConcatSource:
 
     def first_frame_only(self) -> ConcatSource:
         """The same clips for a view that looks at nothing but the first frame and its flow."""
-        frugal = copy.copy(self)
-        frugal.sources = {
+        reduced = copy.copy(self)
+        reduced.sources = {
             name: source.first_frame_only() if hasattr(source, "first_frame_only") else source
             for name, source in self.sources.items()
         }
-        return frugal
+        return reduced
 
     def name(self, index: int) -> str:
         """What video `index` is called, found without opening it."""
@@ -140,11 +140,11 @@ class ConcatSource:
     def info(self, index: int) -> VideoInfo:
         """Describe video `index`; raises `ClipReadError`."""
         name, source, place = self._find(index)
-        with _told_as(name):
+        with _naming_source(name):
             info = source.info(place)
 
         def look_up_times() -> NDArray[np.float64] | None:
-            with _told_as(name):
+            with _naming_source(name):
                 return info.times
 
         return dataclasses.replace(
@@ -156,7 +156,7 @@ class ConcatSource:
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         """Read exactly these frames, with what their source knows; raises `ClipReadError`."""
         name, source, place = self._find(index)
-        with _told_as(name):
+        with _naming_source(name):
             clip = source.read(place, frame_indices)
         return dataclasses.replace(clip, key=f"{name}/{clip.key}")
 
@@ -171,7 +171,7 @@ class ConcatSource:
 
 
 @contextmanager
-def _told_as(name: str) -> Iterator[None]:
+def _naming_source(name: str) -> Iterator[None]:
     try:
         yield
     except ClipReadError as error:

@@ -17,7 +17,7 @@ from selfsup_motion.data.reading.lists import (
     header_of,
     last_column,
     read_lines,
-    tell_repeated,
+    warn_repeated,
     without_comment,
 )
 from selfsup_motion.data.reading.parts import HELD_OUT, part_named
@@ -122,7 +122,7 @@ class FolderList:
             told, near = missing(listing, absent, total, "folder", counts)
             if near:
                 raise UserError(f"{told}: correct the list.")
-        tell_repeated(where, total, repeated)
+        warn_repeated(where, total, repeated)
         return cls([*counts], [number for number, _ in counts.values()])
 
     @classmethod

@@ -145,9 +145,9 @@ class FrameFolder(ThreadLocal):
         """The same clips without the frame that stored flow leads to, which costs a third."""
         if not self._stored:
             return self
-        frugal = copy.copy(self)
-        frugal._first_only = True
-        return frugal
+        reduced = copy.copy(self)
+        reduced._first_only = True
+        return reduced
 
     def name(self, index: int) -> str:
         """Where pair or folder `index` is, found without opening it."""

@@ -20,7 +20,7 @@ from selfsup_motion.data.reading.lists import (
     columns_of,
     read_lines,
     split_path,
-    tell_repeated,
+    warn_repeated,
     without_comment,
 )
 from selfsup_motion.data.reading.parts import alike
@@ -253,7 +253,7 @@ def _read_list(path: Path, is_name: Callable[[str], bool]) -> list[tuple[str, st
         pairs[pair] = None
     if not pairs:
         raise UserError(f"The list {path} is empty.")
-    tell_repeated(str(path), len(pairs) + len(repeated), repeated)
+    warn_repeated(str(path), len(pairs) + len(repeated), repeated)
     return list(pairs)
 
 

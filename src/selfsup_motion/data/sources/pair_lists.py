@@ -19,9 +19,9 @@ from selfsup_motion.data.reading.lists import (
     Line,
     columns_of,
     header_of,
-    read_bytes,
+    read_list,
     split_path,
-    tell_repeated,
+    warn_repeated,
     without_comment,
 )
 from selfsup_motion.data.reading.parts import Parts
@@ -63,7 +63,7 @@ class PairList:
         ends: list[NDArray[np.int64]] = []
         offset = 0
         for file in files:
-            text = read_bytes(file)
+            text = read_list(file)
             begin, end, plain = _lines(text)
             kept = np.ones(len(begin), np.bool_)
             unusual = ~plain
@@ -119,7 +119,7 @@ class PairList:
                 place = _place(files[file], texts[file], start) if len(repeated) < _TOLD else ""
                 repeated.append((os.fsdecode(line.strip()), place))
             seen.add(line)
-        tell_repeated(", ".join(map(str, files)), len(self), repeated)
+        warn_repeated(", ".join(map(str, files)), len(self), repeated)
         if repeated:
             self.only(kept)
 

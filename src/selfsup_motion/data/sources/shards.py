@@ -129,9 +129,9 @@ class ClipShards(ThreadLocal):
         """The same clips without the frame that stored flow leads to."""
         if not self._stored:
             return self
-        frugal = copy.copy(self)
-        frugal._first_only = True
-        return frugal
+        reduced = copy.copy(self)
+        reduced._first_only = True
+        return reduced
 
     @property
     def blocks(self) -> tuple[NDArray[np.int64], int] | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from selfsup_motion.data.reading.listed_files import Listing, missing
 from selfsup_motion.data.reading.listing import PathList
-from selfsup_motion.data.reading.lists import class_names, tell_repeated
+from selfsup_motion.data.reading.lists import class_names, warn_repeated
 from selfsup_motion.data.reading.parts import Parts
 from selfsup_motion.data.sources.video_rows import Row, read_rows, split_name
 from selfsup_motion.errors import UserError
@@ -165,7 +165,7 @@ def videos_of_split(
     if val_lists is not None:
         mine, theirs = (val_lists, lists) if split == "val" else (lists, val_lists)
         if split == "val":
-            _tell_trained(videos.rows(val_lists, files.val_split), videos.rows(lists, files.split))
+            _warn_trained(videos.rows(val_lists, files.val_split), videos.rows(lists, files.split))
         rows = files.val_split if split == "val" else files.split
         return from_lists(videos, mine, theirs, rows), False
     known = {row.split for row in videos.rows(lists)}
@@ -254,7 +254,7 @@ def from_lists(
         if near or (len(absent) == len(rows) and videos.listing.on_disk):
             raise UserError(f"{told}: correct the list, or set data.root to what it refers to.")
     if tell:
-        tell_repeated(", ".join(files), len(rows), repeated)
+        warn_repeated(", ".join(files), len(rows), repeated)
         if gone:
             log.warning("%d of %d videos of %s are missing.", gone, len(rows), where)
     actions = [number.get(row.label, -1) for row in found.values()]
@@ -267,7 +267,7 @@ def from_lists(
     )
 
 
-def _tell_trained(rows: Sequence[Row], trained: Sequence[Row]) -> None:
+def _warn_trained(rows: Sequence[Row], trained: Sequence[Row]) -> None:
     """Say which videos are in the lists of both sides."""
     known = {(row.path, row.video, row.start, row.end) for row in trained}
     both = [row for row in rows if (row.path, row.video, row.start, row.end) in known]

@@ -25,7 +25,7 @@ class Rendering:
     """Object coordinates to pixel coordinates (pixel centres are whole numbers), per layer."""
 
 
-def render(scene: Scene, time: float, size: tuple[int, int]) -> Rendering:
+def render_scene(scene: Scene, time: float, size: tuple[int, int]) -> Rendering:
     """Draw the scene as it is at `time` (frames) on `size` = (height, width) pixels."""
     height, width = size
     to_pixels = np.array([[1.0, 0, (width - 1) / 2], [0, 1.0, (height - 1) / 2], [0, 0, 1]])

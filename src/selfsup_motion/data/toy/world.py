@@ -11,7 +11,7 @@ import numpy as np
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.source import VideoInfo
-from selfsup_motion.data.toy.render import joint_positions, motion_between, render
+from selfsup_motion.data.toy.render import joint_positions, motion_between, render_scene
 from selfsup_motion.data.toy.scene import JOINTS, Difficulty, Scene, build_scene
 from selfsup_motion.errors import UserError
 
@@ -97,7 +97,7 @@ class ToyWorld:
                 f"{info.key} has frames 0 to {self.num_frames - 1}, asked for {list(frame_indices)}"
             )
         scene = self._scene(index)
-        renderings = [render(scene, frame, self.size) for frame in frame_indices]
+        renderings = [render_scene(scene, frame, self.size) for frame in frame_indices]
         motions = [motion_between(a, b) for a, b in pairwise(renderings)]
         frames = np.stack(
             [

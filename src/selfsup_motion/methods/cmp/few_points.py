@@ -126,7 +126,7 @@ class FewPointCurves(nn.Module):
         device, size = part["image"].device, part["rigid"].shape[-2:]
         # numbered by what they show: the same on whichever rank they are
         known = part["rigid"].cpu().numpy()
-        probes = [probe_of(rigid, zlib.crc32(rigid.tobytes())) for rigid in known]
+        probes = [points_on_part(rigid, zlib.crc32(rigid.tobytes())) for rigid in known]
         kept = [item for item, probe in enumerate(probes) if probe is not None]
         if not kept:
             return
@@ -160,7 +160,7 @@ class FewPointCurves(nn.Module):
                 self.means[f"epe_{who}"].update(index, value[valid.any(1)])  # type: ignore[operator]
 
 
-def probe_of(
+def points_on_part(
     rigid: NDArray[np.uint8], number: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
     """Choose a part and where to point at it.

@@ -21,7 +21,7 @@ _MAX_ASPECT = 4
 """A working image longer than so many short sides is squeezed."""
 
 
-class Network(Protocol):
+class GuidedNetwork(Protocol):
     """What is asked of `CMP` here; its methods say what they do."""
 
     @property
@@ -50,7 +50,7 @@ class Network(Protocol):
 
 
 def propagate(
-    method: Network,
+    method: GuidedNetwork,
     image: Tensor,
     points: Points,
     vectors: Points,
@@ -70,7 +70,7 @@ def propagate(
 
 
 def encode(
-    method: Network,
+    method: GuidedNetwork,
     image: Tensor,
     *,
     short_side: int | None = None,
@@ -84,7 +84,7 @@ def encode(
 
 
 def _encode(
-    method: Network,
+    method: GuidedNetwork,
     images: Tensor,
     single: bool,
     short_side: int | None,
@@ -114,7 +114,7 @@ class EncodedImages:
         differentiable: see `CMP.propagate`.
     """
 
-    method: Network
+    method: GuidedNetwork
     features: Mapping[str, Tensor]
     images: Tensor
     size: tuple[int, int]

@@ -13,7 +13,7 @@ _COLOR_TEMPERATURE = 2.5e-4
 """Of squared distances between Lab colours in units of 100: those of 2.2 are within one e-fold."""
 
 
-def follow_masks(
+def copy_masks(
     features: Tensor, masks: Tensor, radius: int | None, stride: int, *, euclidean: bool = False
 ) -> Tensor:
     """Carry the masks of a first frame through a clip (Lai & Xie 2019, section 3.4).
@@ -95,5 +95,5 @@ class Unlearned(nn.Module):
         followed = {"identity": masks[:, None].expand(-1, frames.shape[1], -1, -1)}
         for name, encoder in self.encoders.items():
             features = encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-            followed[name] = follow_masks(features, masks, self.radius, self.stride, euclidean=True)
+            followed[name] = copy_masks(features, masks, self.radius, self.stride, euclidean=True)
         return followed

@@ -22,7 +22,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.methods.corrflow.color_files import read_centroids
 from selfsup_motion.methods.corrflow.figures import clip_panel
-from selfsup_motion.methods.corrflow.following import Unlearned, follow_masks, region_similarities
+from selfsup_motion.methods.corrflow.following import Unlearned, copy_masks, region_similarities
 from selfsup_motion.methods.parts.channel_dropout import ChannelDropout
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.methods.parts.validation import is_partial
@@ -229,7 +229,7 @@ class CorrFlow(pl.LightningModule):
         if "masks" not in batch:
             return
         masks = batch["masks"]
-        followed = {"network": follow_masks(features, masks[:, 0], self.radius, self.stride)}
+        followed = {"network": copy_masks(features, masks[:, 0], self.radius, self.stride)}
         if not self._baseline_values:
             followed |= self.unlearned(images, masks[:, 0])
         for name, ids in followed.items():
@@ -270,7 +270,7 @@ class CorrFlow(pl.LightningModule):
         colors = self.colors.decode(cells_to_pixels(copied, self.stride))
         masks, followed = batch.get("masks"), None
         if masks is not None:
-            followed = follow_masks(features, masks[:, 0], self.radius, self.stride)
+            followed = copy_masks(features, masks[:, 0], self.radius, self.stride)
         return {"clips": clip_panel(frames, colors, masks, followed)}
 
     def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:

@@ -6,7 +6,7 @@ import csv
 import logging
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,12 +29,10 @@ from selfsup_motion.tasks.features.scores import (
     top_scores,
 )
 from selfsup_motion.text.names import register_handler
+from selfsup_motion.text.progress import OnProgress
 from selfsup_motion.weights.checkpoints import untrained_copy
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called with (videos done, videos in all, what is being done)."""
 
 
 class Actions:
@@ -101,7 +99,7 @@ class Actions:
         *,
         device: str = "cpu",
         reuse: bool = False,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
     ) -> dict[str, float]:
         """Do all of it.
 

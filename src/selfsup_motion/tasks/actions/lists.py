@@ -17,8 +17,8 @@ from selfsup_motion.data.reading.lists import (
     last_column,
     read_lines,
     split_path,
-    tell_repeated,
     unquoted,
+    warn_repeated,
     without_comment,
 )
 from selfsup_motion.data.reading.parts import Parts
@@ -254,7 +254,7 @@ def _found(
     if absent:
         told, _ = missing(listing, absent, total, "video")
         raise UserError(f"{told}; set data.root to the folder of the videos, or correct the list.")
-    tell_repeated(f"The lists of {root}", total, repeated)
+    warn_repeated(f"The lists of {root}", total, repeated)
     both = [path for path in tested if path in trained]
     if both:
         log.warning(

@@ -42,7 +42,7 @@ class LayerOutput:
                 outer = ", ".join(key for key, _ in encoder.named_children())
                 raise ValueError(f"{name} has no layer {layer!r}, it has {outer}")
             self._layer = found[layer]
-        self.stride, self.channels = self._probe(layer or name)
+        self.stride, self.channels = self._measured(layer or name)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised image -> (B, channels, H / stride, W / stride)."""
@@ -59,7 +59,7 @@ class LayerOutput:
         raise ValueError("the encoder's forward does not use this layer")
 
     @torch.inference_mode()
-    def _probe(self, name: str) -> tuple[int, int]:
+    def _measured(self, name: str) -> tuple[int, int]:
         """Stride and channels, from the output for a small image; in evaluation mode."""
         side = 96  # a multiple of 2, 3, 4, 6, 8, 12, 16, 32
         device = next((p.device for p in self.encoder.parameters()), torch.device("cpu"))

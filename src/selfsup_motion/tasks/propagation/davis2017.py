@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from torch import nn
 
-from selfsup_motion.data.reading.mask_reading import doubt, objects_of
+from selfsup_motion.data.reading.mask_reading import mask_warning, objects_of
 from selfsup_motion.data.reading.masks import Ids, palette, read_ids, write_mask
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.atomic import new_folder
@@ -23,15 +23,13 @@ from selfsup_motion.tasks.features.frame_encoder import Precision
 from selfsup_motion.tasks.propagation.choice import FittingPropagator, Propagation
 from selfsup_motion.tasks.propagation.davis_metrics import VOID
 from selfsup_motion.tasks.propagation.davis_scoring import DavisScores, Prediction
-from selfsup_motion.tasks.propagation.followers import Baseline, Follower, line_up
+from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.propagation.tracking import follow_masks
+from selfsup_motion.text.progress import OnProgress
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called with (frames done, frames in all, what is being done)."""
 
 
 class Davis2017:
@@ -83,7 +81,7 @@ class Davis2017:
         *,
         device: str = "cpu",
         reuse: bool = False,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
     ) -> dict[str, float]:
         """Do all of it.
 
@@ -101,7 +99,7 @@ class Davis2017:
         Raises:
             UserError: a file is missing or wrong.
         """
-        followers = line_up(
+        followers = make_followers(
             encoder, self.propagator, self.baselines,
             layer=self.layer, precision=self.precision, device=device, folder=folder,
             seed=self.seed,
@@ -121,7 +119,7 @@ class Davis2017:
                             progress(done + time + 1, total, video.name)
                 done += len(video.frame_names)
             scores.add(video, {follower.name: _masks(follower, video) for follower in followers})
-        scores.tell()
+        scores.log_differences()
         for follower in followers:
             if follower.name in scores.evaluators:
                 follower.folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +145,7 @@ def _track(follower: Follower, video: LabelledVideo) -> Iterator[int]:
     first, drafts = first_mask(video), follower.folder / ".drafts"
     shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
     propagator = follower.propagation.propagator
-    masks = follow_masks(follower.encoder, propagator, checked(video, first), first)
+    masks = follow_masks(follower.encoder, propagator, frames_of_size(video, first), first)
     try:
         with new_folder(follower.folder / "results" / video.name, drafts) as draft:
             for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
@@ -175,7 +173,7 @@ def _announce(videos: Sequence[LabelledVideo]) -> None:
     """Say which objects are followed; a first mask that cannot be is found before any work."""
     masks = [first_mask(video) for video in videos]
     for video, mask in zip(videos, masks, strict=True):
-        if (reason := doubt(mask)) is not None:
+        if (reason := mask_warning(mask)) is not None:
             log.warning("%s: %s.", video.name, reason)
     counts = [len(objects_of(mask)) for mask in masks]
     shown = ", ".join(f"{v.name} {count}" for v, count in zip(videos, counts, strict=True))
@@ -206,7 +204,7 @@ def first_mask(video: LabelledVideo) -> Ids:
     return mask
 
 
-def checked(video: LabelledVideo, mask: NDArray[np.uint8]) -> Iterator[Frame]:
+def frames_of_size(video: LabelledVideo, mask: NDArray[np.uint8]) -> Iterator[Frame]:
     """The frames of a video, which must be as large as the mask."""
     for time, frame in enumerate(video.frames()):
         if frame.shape[1:] != mask.shape:

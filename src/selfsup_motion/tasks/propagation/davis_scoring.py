@@ -74,7 +74,7 @@ class DavisScores:
             except ValueError as error:
                 raise UserError(f"{error}.") from error
 
-    def tell(self) -> None:
+    def log_differences(self) -> None:
         """Say which objects and frames are counted in another way than may be expected."""
         if self._gaps and self._official_ids:
             log.warning(

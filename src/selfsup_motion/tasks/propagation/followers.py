@@ -1,4 +1,4 @@
-"""What follows labels in a benchmark: the encoder that is judged, and what it has to beat."""
+"""What follows labels in a benchmark: the encoder that is evaluated, and what it has to beat."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Follower:
     """An encoder with its propagation.
 
     Attributes:
-        name: "" for the one that is judged, else the baseline's.
+        name: "" for the one that is evaluated, else the baseline's.
         encoder: makes the features.
         propagation: copies the labels.
         folder: for its results.
@@ -51,7 +51,7 @@ class Follower:
         return self.propagation.propagator is None
 
 
-def line_up(
+def make_followers(
     encoder: nn.Module,
     propagator: LabelPropagator | FittingPropagator,
     wanted: Sequence[Baseline],
@@ -62,18 +62,18 @@ def line_up(
     folder: Path,
     seed: int,
 ) -> list[Follower]:
-    """The follower that is judged, then what it has to beat; says which propagation was chosen.
+    """The follower that is evaluated, then what it has to beat; says which propagation was chosen.
 
-    Arguments and errors as of `judged` and `baselines`.
+    Arguments and errors as of `evaluated_follower` and `baselines`.
     """
-    result = judged(
+    result = evaluated_follower(
         encoder, propagator, layer=layer, precision=precision, device=device, folder=folder
     )
     log.info("Propagation: %s.", result.propagation)
     return [result, *baselines(wanted, result, layer=layer, precision=precision, seed=seed)]
 
 
-def judged(
+def evaluated_follower(
     encoder: nn.Module,
     propagator: LabelPropagator | FittingPropagator,
     *,
@@ -83,7 +83,7 @@ def judged(
     folder: Path,
     key: str = "task.layer",
 ) -> Follower:
-    """The follower that is judged.
+    """The follower that is evaluated.
 
     Args:
         encoder: see `FrameEncoder`.
@@ -118,7 +118,7 @@ def baselines(
         wanted: "identity": the labels of the first frame stay where they are; "raw_color": the
             colours of the pixels, as `encoder=lab_color`; "untrained": the encoder before training,
             propagated alike. One that is the result itself is left out.
-        result: what is judged.
+        result: the one that is evaluated.
         layer: of the untrained encoder, see `FrameEncoder`.
         precision: likewise.
         seed: of the untrained encoder's weights.

@@ -17,13 +17,13 @@ from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_points
 from selfsup_motion.tasks.features.frame_encoder import Precision
 from selfsup_motion.tasks.propagation.choice import FittingPropagator, Propagation
-from selfsup_motion.tasks.propagation.davis2017 import Progress
-from selfsup_motion.tasks.propagation.followers import Baseline, Follower, line_up
+from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
 from selfsup_motion.tasks.propagation.keypoints import Normaliser, Points, normalised_errors, pck
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.propagation.tracking import follow_points
 from selfsup_motion.text.names import register_handler
+from selfsup_motion.text.progress import OnProgress
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Jhmdb:
         *,
         device: str = "cpu",
         reuse: bool = False,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
     ) -> dict[str, float]:
         """Do all of it.
 
@@ -100,7 +100,7 @@ class Jhmdb:
         Raises:
             UserError: a file is missing or wrong.
         """
-        followers = line_up(
+        followers = make_followers(
             encoder, self.propagator, self.baselines,
             layer=self.layer, precision=self.precision, device=device, folder=folder,
             seed=self.seed,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from selfsup_motion.data.reading.lists import (
     last_column,
     read_lines,
-    tell_repeated,
+    warn_repeated,
     without_comment,
 )
 from selfsup_motion.errors import UserError
@@ -136,5 +136,5 @@ def _tested(folder: Path, split: int) -> dict[str, str]:
             raise line.refused(f"{known[0]} for {shown(name)} as at {known[1]}")
         if known[1] != line.place:
             repeated.append((name, line.place))
-    tell_repeated(f"{folder}/*_test_split{split}.txt", len(uses) + len(repeated), repeated)
+    warn_repeated(f"{folder}/*_test_split{split}.txt", len(uses) + len(repeated), repeated)
     return {name: place for name, (use, place) in uses.items() if use == _TEST}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.settings.nearest import nearest
+from selfsup_motion.settings.nearest import nearest_name
 
 Frame = NDArray[np.uint8]
 """(3, H, W) uint8 RGB."""
@@ -59,7 +59,7 @@ def chosen(source: LabelledVideos, names: Sequence[str] | None) -> list[str]:
         return list(source.names)
     for name in names:
         if name not in source.names:
-            guess = nearest(name, source.names)
+            guess = nearest_name(name, source.names)
             hint = f"did you mean {guess}?" if guess else f"there are {len(source.names)} others."
             raise UserError(f"task.sequences: there is no sequence {name}, {hint}")
     return list(names)

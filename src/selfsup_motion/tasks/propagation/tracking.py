@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.models.color_encoder import NoMotion
-from selfsup_motion.ops import label_cells as label_maps
+from selfsup_motion.ops.label_cells import labels_to_cells
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 from selfsup_motion.tasks.propagation.keypoints import Points, gaussian_maps, read_points
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelResize
@@ -53,7 +53,7 @@ def follow_masks(
             if propagator is None:
                 continue
             index = torch.from_numpy(np.searchsorted(ids, mask)).to(encoder.device)
-            cells = labels_to_cells(index, count, stride, propagator.label_resize)
+            cells = reduce_labels(index, count, stride, propagator.label_resize)
             propagator.start(encoder(_batch(frame))[0], cells)
         elif propagator is None:
             yield mask
@@ -61,7 +61,7 @@ def follow_masks(
             soft = propagator.step(encoder(_batch(frame))[0])
             index = cells_to_labels(soft, stride)[: size[0], : size[1]]
             if propagator.hard:
-                soft = labels_to_cells(index, count, stride, propagator.label_resize)
+                soft = reduce_labels(index, count, stride, propagator.label_resize)
             propagator.store(soft)
             yield ids[index.cpu().numpy()]
 
@@ -109,7 +109,7 @@ def follow_points(
             yield np.where(found < 0, -1.0, found * stride)
 
 
-def labels_to_cells(index: Tensor, count: int, stride: int, resize: LabelResize) -> Tensor:
+def reduce_labels(index: Tensor, count: int, stride: int, resize: LabelResize) -> Tensor:
     """A hard label per pixel → soft labels per cell.
 
     Args:
@@ -132,7 +132,7 @@ def labels_to_cells(index: Tensor, count: int, stride: int, resize: LabelResize)
         start = 0 if resize == "subsample" else stride // 2  # an odd cell has a central pixel
         return (padded[:, start::stride, start::stride] == labels).float()
     blend = resize == "blend_ids"
-    return label_maps.labels_to_cells(padded.long(), count, stride, blend_ids=blend)[0]
+    return labels_to_cells(padded.long(), count, stride, blend_ids=blend)[0]
 
 
 def cells_to_labels(soft: Tensor, stride: int) -> Tensor:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from selfsup_motion.data.reading.decoding import VideoFile
 
 
-def look_at_animation(cfg: DictConfig) -> None:
+def check_animation(cfg: DictConfig) -> None:
     """Read the photo's header, the arrows and the pins of `animate`.
 
     Raises:
@@ -28,7 +28,7 @@ def look_at_animation(cfg: DictConfig) -> None:
     arrow_sets(job["arrows"], job["pins"], _photo_size(job["image"]))
 
 
-def look_at_annotation(cfg: DictConfig) -> None:
+def check_annotation(cfg: DictConfig) -> None:
     """Read the photo's header and the points of `annotate`.
 
     Raises:
@@ -40,16 +40,16 @@ def look_at_annotation(cfg: DictConfig) -> None:
     clicks_of(job["positive"], job["negative"], job["objects"], _photo_size(job["image"]))
 
 
-def look_at_activation(cfg: DictConfig) -> None:
+def check_activation(cfg: DictConfig) -> None:
     """Open the video of `activation`.
 
     Raises:
         UserError: it cannot be used.
     """
-    open_video(cfg.job.video).close()
+    open_input(cfg.job.video).close()
 
 
-def open_video(video: str) -> VideoFile:
+def open_input(video: str) -> VideoFile:
     """Open the file that `video=` names.
 
     Raises:

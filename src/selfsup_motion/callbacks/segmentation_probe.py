@@ -14,7 +14,7 @@ from selfsup_motion.data.source import Source
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.parts.validation import is_partial
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.segmentation.probe import Labelled, labelled_images, probe_iou
+from selfsup_motion.tasks.segmentation.linear_probe import Labelled, labelled_images, probe_iou
 
 log = logging.getLogger(__name__)
 

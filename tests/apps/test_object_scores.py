@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsup_motion.apps.annotate import Annotation, label_map, object_score
+from selfsup_motion.apps.annotate import Annotation, object_ids, object_score
 from selfsup_motion.apps.clicks import Clicks, clicked_parts, constrained, read_clicks
 from selfsup_motion.apps.object_scores import probe, refine_grabcut, refine_guided, zoom_square
 from selfsup_motion.errors import UserError
@@ -88,7 +88,7 @@ def test_points_on_other_objects_count_as_beside():
     clicks = [Clicks(points((20, 30)), points()), Clicks(points((80, 30)), points())]
     scores = [object_score(made, PHOTO, clicks, n, zoom=None, refine=None) for n in (1, 2)]
     assert [len(vectors[0]) for vectors in made.method.vectors] == [2, 2]
-    mask = label_map(np.stack(scores), 0.5)
+    mask = object_ids(np.stack(scores), 0.5)
     assert (mask[:, :50] == 1).all()
     assert (mask[:, 50:] == 2).all()
 
@@ -101,7 +101,7 @@ def test_clicks_have_the_last_word(refine):
     on, beside = [(20, 30), (80, 30), (0, 0)], [(25, 40), (99, 59), (21, 30)]
     clicks = [Clicks(points(*on), points(*beside))]
     score = object_score(weights(), photo, clicks, 1, zoom=None, refine=refine)
-    mask = label_map(score[None], 0.5)
+    mask = object_ids(score[None], 0.5)
     assert [mask[y, x] for x, y in on] == [1, 1, 1]
     assert [mask[y, x] for x, y in beside] == [0, 0, 0]
 
@@ -168,13 +168,13 @@ def test_a_mask_of_nearly_all_or_nothing_is_doubtful(covered, zoom, told):
     mask = np.zeros((60, 100), np.uint8)
     mask[covered] = 1
     on = points((20, 30)) if zoom is None else points((44, 30), (52, 30))
-    lines = job._doubts(mask, [Clicks(on, points())])
+    lines = job._warnings(mask, [Clicks(on, points())])
     assert len(lines) == (told is not None)
     assert told is None or f"doubtful: the mask of object 1 {told}" in lines[0] or told in lines[0]
 
 
 def test_below_the_threshold_there_is_no_object():
-    assert not label_map(np.full((2, 3, 3), 0.4, np.float32), 0.5).any()
+    assert not object_ids(np.full((2, 3, 3), 0.4, np.float32), 0.5).any()
 
 
 @pytest.mark.parametrize("refine", [refine_grabcut, refine_guided])

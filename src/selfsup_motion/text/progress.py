@@ -1,0 +1,6 @@
+"""How work that takes a while tells where it stands."""
+
+from collections.abc import Callable
+
+OnProgress = Callable[[int, int, str], None]
+"""Called with (units done, units in all, what is being done); `terminal.bar.Bar.show` is one."""
