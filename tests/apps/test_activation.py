@@ -81,7 +81,7 @@ def activation(video: Path, checkpoint: Path, **changes) -> Activation:
 
 def test_a_video_becomes_a_film_a_strip_and_a_table(run, video, tmp_path):
     done = []
-    lines = activation(video, run).run(tmp_path, lambda n, total: done.append((n, total)))
+    lines = activation(video, run).run(tmp_path, lambda n, total, _: done.append((n, total)))
     assert done[-1] == (20, 20)
     assert len(lines) == 4
     with av.open(str(tmp_path / "film.mp4")) as film:

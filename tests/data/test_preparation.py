@@ -45,14 +45,14 @@ def complete(root: Path, output: Path) -> bool:
 
 def test_every_unit_is_done_once_and_told(tmp_path: Path) -> None:
     root = make_texts(tmp_path / "in")
-    told: list[tuple[int, int, int]] = []
+    told: list[tuple[int, int, str]] = []
     outcome = Work(num_workers=3).run(
         CopyTexts(root, tmp_path / "out"), lambda *state: told.append(state)
     )
 
     assert (outcome.done, outcome.good, outcome.kept) == (12, 12, 0)
     assert outcome.lines == ["312 letters"]
-    assert told == [(done, 12, 0) for done in range(13)]
+    assert told == [(done, 12, "0 bad") for done in range(13)]
     assert complete(root, tmp_path / "out")
     again = run(root, tmp_path / "out")
     assert (again.done, again.kept, again.lines) == (0, 12, outcome.lines)

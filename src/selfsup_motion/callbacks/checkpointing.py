@@ -136,11 +136,9 @@ class Checkpoints(Checkpoint):
         self._due = self._keep_due = False
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far, plain numbers."""
         return {"best_score": self.best_score, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on comparing with the best score so far."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
 
     def _keep_last(self, trainer: pl.Trainer) -> None:
@@ -184,7 +182,6 @@ class Provenance(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds the entry."""
         checkpoint[KEY] = self.provenance
 
 

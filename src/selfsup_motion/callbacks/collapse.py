@@ -48,7 +48,6 @@ class CollapseMonitor(pl.Callback):
         self._products: Tensor | None = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listens to the encoder."""
         self._count = self._sum = self._products = self._latest = None
         encoder = pl_module.encoder
         assert isinstance(encoder, nn.Module)
@@ -58,7 +57,6 @@ class CollapseMonitor(pl.Callback):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """Adds the batch's vectors."""
         if self._latest is None:
             return
         x = self._latest.detach()
@@ -101,7 +99,6 @@ class CollapseMonitor(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Stops listening."""
         self._unhook()
 
     def _keep_output(self, module: nn.Module, inputs: Any, output: Any) -> None:

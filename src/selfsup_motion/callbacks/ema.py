@@ -76,19 +76,16 @@ class EMA(pl.Callback):
             _copy(self.average, own)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Puts the weights back."""
         self._put_back(pl_module)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Puts the weights back."""
         self._put_back(pl_module)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Saves both."""
         weights = checkpoint["state_dict"] if self._weights is None else self._weights
         checkpoint[EMA_KEY] = {"weights": weights}
         checkpoint["state_dict"] = self.average

@@ -54,7 +54,6 @@ class Figures(pl.Callback):
             self._clips.add(batch)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draws."""
         batch, self._clips = self._clips.batch(), _Clips()
         if batch is None or trainer.sanity_checking:
             return
@@ -73,11 +72,9 @@ class Figures(pl.Callback):
             _send(trainer, name, image)
 
     def state_dict(self) -> dict[str, Any]:
-        """Number of validations so far."""
         return {"validations": self._validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on counting."""
         self._validations = state_dict["validations"]
 
 

@@ -62,7 +62,6 @@ class NonFinite(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Looks, once a step."""
         losses, keys = torch.stack(self._losses), self._keys
         self._losses, self._keys = [], []
         bad_loss, bad_gradient = self._look(trainer, losses, optimizer)
@@ -80,17 +79,14 @@ class NonFinite(pl.Callback):
         self._leave_out(pl_module, optimizer, keep_gradient=scaled)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Forgets the step, also one that an end of the epoch has cut."""
         if trainer.fit_loop.epoch_loop._should_accumulate():
             return
         self._losses, self._keys = [], []
 
     def state_dict(self) -> dict[str, Any]:
-        """Number of skipped steps."""
         return {"skipped_steps": self.skipped_steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on counting."""
         self.skipped_steps = state_dict["skipped_steps"]
 
     def _look(self, trainer: pl.Trainer, losses: Tensor, optimizer: Optimizer) -> tuple[bool, bool]:

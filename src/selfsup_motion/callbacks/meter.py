@@ -47,11 +47,9 @@ class Meter(pl.Callback):
         return self.samples / self.seconds if self.seconds > 0 else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock."""
         self._since = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stops the clock."""
         self._pause()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -61,13 +59,11 @@ class Meter(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Counts."""
         self.samples += batch_size(batch) * trainer.world_size
         self._pause()
         self._since = time.perf_counter()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes stock, of all ranks."""
         own = (peak_memory_mb(), _bad_files(trainer))
         ranks: list[Any] = [own]
         if trainer.world_size > 1:

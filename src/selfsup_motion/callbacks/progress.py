@@ -36,19 +36,15 @@ class Progress(ProgressBar):
         self._rate = ""
 
     def disable(self) -> None:
-        """Stay silent (ranks other than 0)."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Undo `disable`."""
         self._enabled = True
 
     def print(self, *args: Any, **_: Any) -> None:
-        """Print above the bar."""
         console.print(*args, markup=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Shows the bar."""
         self._started = self._shown = time.monotonic()
         self._first_step = trainer.global_step
         if self._enabled and console.is_terminal:
@@ -66,7 +62,6 @@ class Progress(ProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """Refreshes the bar, or prints a line when it is time."""
         now = time.monotonic()
         pause = _REFRESH if self._bar is not None else self.seconds_between_lines
         if not self._enabled or (now - self._shown < pause and self._shown != self._started):
@@ -87,13 +82,11 @@ class Progress(ProgressBar):
             console.print(f"{when}  {text}", markup=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Removes the bar."""
         self._stop()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Removes the bar."""
         self._stop()
 
     def _update(self, trainer: pl.Trainer) -> None:

@@ -85,7 +85,6 @@ class SegmentationProbe(pl.Callback):
         self._frames(pl_module)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Probes."""
         if is_partial(trainer):
             return
         if not trainer.sanity_checking:  # the untrained encoder is probed in any case
@@ -101,11 +100,9 @@ class SegmentationProbe(pl.Callback):
             log.warning("callbacks.probe: no test image has a label, so nothing can be scored.")
 
     def state_dict(self) -> dict[str, Any]:
-        """Number of validations so far."""
         return {"validations": self._validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on counting."""
         self._validations = state_dict["validations"]
 
     def _miou(self, pl_module: pl.LightningModule) -> float:

@@ -33,7 +33,6 @@ class ReportStalls(pl.Callback):
         self._over = threading.Event()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Begins, before the data are touched for the first time."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, ClipDataModule):
             self._over = threading.Event()
@@ -42,13 +41,11 @@ class ReportStalls(pl.Callback):
             ).start()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Ends."""
         self._over.set()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Ends."""
         self._over.set()
 
     def _watch(self, data: ClipDataModule, over: threading.Event) -> None:

@@ -34,16 +34,13 @@ class Untrained(pl.Callback):
             trainer.num_sanity_val_steps = math.inf
 
     def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Says why training does not begin yet."""
         log.info("Validating the untrained network first (callbacks.untrained=null skips this).")
 
     def on_sanity_check_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keeps the metrics, before Lightning drops them."""
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.metrics = {name: value for name, value in found.items() if math.isfinite(value)}
 
     def state_dict(self) -> dict[str, Any]:
-        """The metrics, plain numbers."""
         return {"metrics": self.metrics}
 
     def on_load_checkpoint(

@@ -264,11 +264,9 @@ class ClipDataModule(pl.LightningDataModule):
         return loader
 
     def teardown(self, stage: str) -> None:
-        """Stop the workers."""
         self._close()
 
     def on_exception(self, exception: BaseException) -> None:
-        """Stop the workers."""
         self._close()
 
     def _close(self) -> None:

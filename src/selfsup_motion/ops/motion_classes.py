@@ -57,7 +57,6 @@ class MotionClasses:
         self.table: tuple[Speed, ...] = tuple(_published_order(self.levels, axes, decoupled, zero))
 
     def __len__(self) -> int:
-        """Number of classes."""
         return len(self.table)
 
     @property

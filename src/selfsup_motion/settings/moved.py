@@ -157,7 +157,6 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """See `importlib.abc.MetaPathFinder`."""
         name = fullname.removeprefix(f"{_PACKAGE}.")
         if name in MOVED:
             return importlib.machinery.ModuleSpec(fullname, self)
@@ -166,7 +165,6 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        """See `importlib.abc.Loader`."""
         name = spec.name.removeprefix(f"{_PACKAGE}.")
         if name in _DISSOLVED:
             return None  # an empty package
@@ -177,7 +175,6 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """See `importlib.abc.Loader`."""
         if (spec := module.__spec__) is not None and spec.loader_state is not None:
             module.__spec__ = spec.loader_state
 

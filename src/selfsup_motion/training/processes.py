@@ -130,7 +130,6 @@ class WatchRanks(pl.Callback):
         self.before = before
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Begins."""
         if children := _children(trainer):
             threading.Thread(
                 target=_watch, args=(children, self.before), daemon=True, name="ranks"

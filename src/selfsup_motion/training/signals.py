@@ -106,13 +106,11 @@ class StopOnSignal(pl.Callback):
         self._before = {number: signal.signal(number, self._receive) for number in _signals()}
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Gives the signals back."""
         self._restore()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Gives the signals back."""
         self._restore()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -123,7 +121,6 @@ class StopOnSignal(pl.Callback):
             _save(trainer)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Leaves."""
         self._leave()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

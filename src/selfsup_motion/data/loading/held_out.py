@@ -30,7 +30,6 @@ class Part:
         self._chosen = np.asarray(chosen, np.int64)
 
     def __len__(self) -> int:
-        """Number of the chosen videos."""
         return len(self._chosen)
 
     @property
@@ -58,11 +57,9 @@ class Part:
         return video_name(self._source, int(self._chosen[index]))
 
     def info(self, index: int) -> VideoInfo:
-        """Describe video `index`; raises `ClipReadError`."""
         return self._source.info(int(self._chosen[index]))
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
-        """Read exactly these frames; raises `ClipReadError`."""
         return self._source.read(int(self._chosen[index]), frame_indices)
 
 

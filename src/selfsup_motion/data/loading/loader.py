@@ -78,7 +78,6 @@ class TrainOrder:
         self._permutation: tuple[int, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
-        """Batches of an epoch, or parts of them."""
         return self.num_samples // self.batch_size * self.parts
 
     def batch(self, position: int) -> list[Draw]:
@@ -132,7 +131,6 @@ class ValOrder:
         self._batches = min(-(-num_samples // batch_size), num_samples // world_size)
 
     def __len__(self) -> int:
-        """Batches of a pass."""
         return self._batches
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -227,7 +225,6 @@ class TrainLoader:
         self._position = 0
 
     def __len__(self) -> int:
-        """Batches of an epoch."""
         return len(self.order)
 
     def __iter__(self) -> Iterator[Batch]:

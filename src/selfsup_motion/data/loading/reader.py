@@ -57,7 +57,6 @@ class Delivery:
     error: UserError | None = None
 
     def pin_memory(self) -> Delivery:
-        """Called by the loader's pinning thread."""
         if self.batch is not None:
             for name, value in self.batch.items():
                 if isinstance(value, Tensor):
@@ -97,7 +96,6 @@ class ClipReader:
         self.replace = replace
 
     def __len__(self) -> int:
-        """Samples in an epoch."""
         return len(self.source) * self.sampler.clips_per_video
 
     @property

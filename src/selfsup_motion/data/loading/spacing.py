@@ -55,15 +55,12 @@ class EvenFrames:
         self._span = int(offsets[-1]) + 1
 
     def room(self, clips: int, gap: int) -> int:
-        """See `Spacing`."""
         return max(0, self._num_frames - self._needed(clips, gap) + 1)
 
     def shortage(self, clips: int, gap: int) -> tuple[str, str]:
-        """See `Spacing`."""
         return f"has {self._num_frames} frames", f"needs {self._needed(clips, gap)}"
 
     def place(self, clips: int, gap: int, rng: np.random.Generator, short: Short) -> list[int]:
-        """See `Spacing`."""
         slack = max(0, self.room(clips, gap) - 1)
         # the placements are the ways to choose `clips` of slack + clips
         places = np.sort(rng.choice(slack + clips, clips, replace=False, shuffle=False))
@@ -77,7 +74,6 @@ class EvenFrames:
         return last // 2 if count == 1 else round(last * number / (count - 1))
 
     def frames(self, start: int, short: Short) -> list[int]:
-        """See `Spacing`."""
         positions = start + self._offsets
         if short == "loop":
             positions = positions % self._num_frames
@@ -111,12 +107,10 @@ class StampedFrames:
         """(N,) the frame behind the clip that begins with each frame."""
 
     def room(self, clips: int, gap: int) -> int:
-        """See `Spacing`."""
         ways = self._ways(clips, gap)[-1]
         return int(np.count_nonzero(ways))
 
     def shortage(self, clips: int, gap: int) -> tuple[str, str]:
-        """See `Spacing`."""
         seconds = clips * float(self._ahead[-1])
         if clips == 1:
             return f"lasts {self._duration:.3g} seconds", f"needs {seconds:.3g}"
@@ -124,7 +118,6 @@ class StampedFrames:
         return f"lasts {self._duration:.3g} seconds", needs
 
     def place(self, clips: int, gap: int, rng: np.random.Generator, short: Short) -> list[int]:
-        """See `Spacing`."""
         ways, starts, first = self._ways(clips, gap), [], 0
         for count in reversed(ways):
             share = np.cumsum(count[first:])
@@ -144,7 +137,6 @@ class StampedFrames:
         return int(nearest(times, times[-1:] * share)[0])
 
     def frames(self, start: int, short: Short) -> list[int]:
-        """See `Spacing`."""
         wanted = self._times[start] + self._ahead
         if short == "loop":
             around = np.append(self._times, self._duration)  # the first frame once more

@@ -47,7 +47,6 @@ class LabelClasses:
             self._other_side[[a, b]] = b, a
 
     def __len__(self) -> int:
-        """Number of classes."""
         return len(self.names)
 
     def mirror(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:

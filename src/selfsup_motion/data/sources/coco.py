@@ -65,7 +65,6 @@ class CocoInstances:
             raise UserError(f"{annotations}: {what}.")
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self._images)
 
     def name(self, index: int) -> str:

@@ -138,7 +138,6 @@ class ConcatSource:
         return found
 
     def info(self, index: int) -> VideoInfo:
-        """Describe video `index`; raises `ClipReadError`."""
         name, source, place = self._find(index)
         with _naming_source(name):
             info = source.info(place)

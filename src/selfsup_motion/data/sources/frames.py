@@ -120,7 +120,6 @@ class FrameFolder(ThreadLocal):
             self._entries = self._folders(files, split, separate, val_share, split_folders)
 
     def __len__(self) -> int:
-        """Number of pairs or folders."""
         return len(self._entries)
 
     @property

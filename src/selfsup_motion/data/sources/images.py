@@ -84,7 +84,6 @@ class ImageFolder(ThreadLocal):
         self._paths = PathList(paths)
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self._paths)
 
     @property

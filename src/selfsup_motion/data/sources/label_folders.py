@@ -109,7 +109,6 @@ class LabelFolder:
         self._labels = PathList(self._find(labels, [b for _, b in pairs], _LABEL_EXTENSIONS))
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self._images)
 
     def name(self, index: int) -> str:

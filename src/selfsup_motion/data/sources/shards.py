@@ -115,7 +115,6 @@ class ClipShards(ThreadLocal):
         self._index = index
 
     def __len__(self) -> int:
-        """Number of videos."""
         return len(self._index)
 
     @property

@@ -177,7 +177,6 @@ class VideoFolder(ThreadLocal):
         self._flow = in_workers(flow, flow_preset, flow_check)
 
     def __len__(self) -> int:
-        """Number of videos."""
         return len(self._paths)
 
     def name(self, index: int) -> str:

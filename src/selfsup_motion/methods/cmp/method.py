@@ -295,7 +295,6 @@ class CMP(pl.LightningModule):
             self.few_points.forget()
 
     def configure_optimizers(self) -> Any:
-        """One optimiser for everything, its rate set anew at every step."""
         optimizer = self.make_optimizer(self.parameters())
         return every_step(optimizer, self.make_schedule, self.trainer)
 

@@ -256,7 +256,6 @@ class CorrFlow(pl.LightningModule):
             self._baseline_values = {}
 
     def configure_optimizers(self) -> Any:
-        """One optimiser for everything, its rate set anew at every step."""
         optimizer = self.make_optimizer(self.parameters())
         return every_step(optimizer, self.make_schedule, self.trainer)
 

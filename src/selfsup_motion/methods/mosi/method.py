@@ -197,7 +197,6 @@ class MoSI(pl.LightningModule):
             self.means[name].update(value)  # type: ignore[operator]
 
     def on_validation_epoch_end(self) -> None:
-        """Reduce over clips and ranks."""
         matrix = self.confusion.compute()
         self._last_confusion = matrix.cpu().numpy()
         self.log("val/accuracy", matrix.diagonal().sum() / matrix.sum(), prog_bar=True)
@@ -224,7 +223,6 @@ class MoSI(pl.LightningModule):
             metric.reset()  # type: ignore[operator]
 
     def configure_optimizers(self) -> Any:
-        """One optimiser for everything, its rate set anew at every step."""
         optimizer = self.make_optimizer(decayed(self))
         return every_step(optimizer, self.make_schedule, self.trainer)
 

@@ -155,7 +155,6 @@ class ActionTestView:
         self.views = views
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Make a sample; nothing is random."""
         frames = self.views.resized(clip.frames)
         clips = frames.reshape(self.views.clips, self.views.length, *frames.shape[1:])
         return {"clip": torch.from_numpy(self.views.windows(clips)), "action": _action(clip)}

@@ -131,7 +131,6 @@ class ActionFinetuning(pl.LightningModule):
         return scores
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Mean cross-entropy of one random clip of each video."""
         scores, truth = self(batch["clip"], batch.get("color")), batch["action"]
         loss = F.cross_entropy(scores, truth)
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
@@ -175,7 +174,6 @@ class ActionFinetuning(pl.LightningModule):
         self.log("val/step", float(self.global_step))
 
     def configure_optimizers(self) -> Any:
-        """One optimiser for everything, its rate set anew at every step."""
         optimizer = self.make_optimizer(decayed(self))
         return every_step(optimizer, self.make_schedule, self.trainer)
 

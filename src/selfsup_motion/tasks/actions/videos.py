@@ -161,7 +161,6 @@ class ActionVideos(ThreadLocal):
         return VideoInfo(self.names[index], len(table.pts), table.fps, *size, times)
 
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
-        """Read exactly these frames; raises `ClipReadError`."""
         frames = self._handles().video(index).read(frame_indices, self.short_side)
         return Clip(
             frames=frames.transpose(0, 3, 1, 2),

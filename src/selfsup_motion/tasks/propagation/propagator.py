@@ -139,7 +139,6 @@ class LabelPropagator:
         self._waiting: Tensor | None = None
 
     def __str__(self) -> str:
-        """In words."""
         frames = [f"frame {t}" for t in self.long_term]
         last = len(self.recent)
         if self.recent == tuple(range(1, last + 1)):

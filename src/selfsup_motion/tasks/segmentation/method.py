@@ -156,7 +156,6 @@ class Segmentation(pl.LightningModule):
         return scores
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Classify every labelled pixel."""
         labels = batch["labels"].long()
         labelled = (labels != VOID).sum()
         # a crop may have no label at all, of which there is no mean
@@ -166,7 +165,6 @@ class Segmentation(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Count which class is taken for which."""
         folder = Path(self.trainer.default_root_dir) / "results" if self._last else None
         for image, labels, keys in _of_one_size(batch):
             scores = self.score_image(image, (labels.shape[-2], labels.shape[-1]))
