@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = "selfsup_motion"
 ROOT = Path(__file__).parents[1]
-BOTTOM = {"text", "errors", "files"}
+BOTTOM = {"text", "lazy", "errors", "files"}
 """What everything else may import."""
 ROW = re.compile(r"^\| (?P<names>`[^|]*) \|[^|]*\| (?P<may>[^|]*)\|$", re.M)
 

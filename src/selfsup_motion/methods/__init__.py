@@ -1,0 +1,22 @@
+"""The methods, a folder for each paper; `selfsup_motion.methods.CMP`."""
+
+from typing import TYPE_CHECKING
+
+from selfsup_motion.lazy import lazy
+
+if TYPE_CHECKING:
+    from selfsup_motion.methods.cmp import CMP, CMPView
+    from selfsup_motion.methods.corrflow import CorrFlow, CorrFlowView
+    from selfsup_motion.methods.mosi import MoSI, MoSIView
+
+__all__ = ["CMP", "CMPView", "CorrFlow", "CorrFlowView", "MoSI", "MoSIView"]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "cmp": ["CMP", "CMPView"],
+        "corrflow": ["CorrFlow", "CorrFlowView"],
+        "mosi": ["MoSI", "MoSIView"],
+    },
+    ["cmp", "corrflow", "mosi", "parts"],
+)

@@ -1,0 +1,42 @@
+"""Encoders of images and of clips, and what some methods put behind them;
+`selfsup_motion.models.ResNetEncoder`.
+"""
+
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from selfsup_motion.lazy import lazy
+
+if TYPE_CHECKING:
+    from selfsup_motion.models.alexnet import AlexNetEncoder
+    from selfsup_motion.models.color_encoder import ColorPatches, LabColor
+    from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
+    from selfsup_motion.models.resnet import ResNetEncoder
+    from selfsup_motion.models.resnet3d import ResNet3d
+    from selfsup_motion.models.small_resnet3d import SmallResNet3d
+    from selfsup_motion.models.video_networks import TorchvisionVideoEncoder
+
+__all__ = [
+    "AlexNetEncoder",
+    "ColorPatches",
+    "CorrFlowResNet",
+    "LabColor",
+    "ResNet3d",
+    "ResNetEncoder",
+    "SmallResNet3d",
+    "TorchvisionVideoEncoder",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "alexnet": ["AlexNetEncoder"],
+        "color_encoder": ["ColorPatches", "LabColor"],
+        "corrflow_resnet": ["CorrFlowResNet"],
+        "resnet": ["ResNetEncoder"],
+        "resnet3d": ["ResNet3d"],
+        "small_resnet3d": ["SmallResNet3d"],
+        "video_networks": ["TorchvisionVideoEncoder"],
+    },
+    [module.name for module in iter_modules(__path__)],
+)

@@ -9,8 +9,6 @@ from omegaconf import OmegaConf
 from selfsup_motion.errors import UserError
 
 _own: list[Path] = []
-
-
 """A person's own config folders."""
 
 
@@ -26,6 +24,11 @@ def config_dir() -> Path:
 def use_folders(folders: Sequence[Path]) -> None:
     """Count the options in a person's own config folders in, wherever options are listed."""
     _own[:] = folders
+
+
+def own_folders() -> list[Path]:
+    """The folders of `use_folders`."""
+    return list(_own)
 
 
 def described(group: str) -> dict[str, str]:

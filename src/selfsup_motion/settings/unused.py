@@ -23,7 +23,9 @@ TRAINING = (
 _REFERENCE = re.compile(r"\$\{\s*([^${}:\s]+)\s*\}")
 
 
-def check_used(cfg: DictConfig, roots: Iterable[str], command: str) -> None:
+def check_used(
+    cfg: DictConfig, roots: Iterable[str], command: str, *, why: str = "does not train"
+) -> None:
     """Make sure that everything on the command line is read by something.
 
     Args:
@@ -31,6 +33,7 @@ def check_used(cfg: DictConfig, roots: Iterable[str], command: str) -> None:
         roots: the keys that the command reads, all that is below them included; what these refer
             to is read as well.
         command: what to call it: "task=davis2017".
+        why: it has no use for the settings of training.
 
     Raises:
         UserError: with the first setting that nothing reads.
@@ -45,7 +48,7 @@ def check_used(cfg: DictConfig, roots: Iterable[str], command: str) -> None:
         if any(other.startswith(f"{key}.") for other in used):
             continue
         if key.partition(".")[0] in OF_TRAINING:
-            raise UserError(f"{override}: {command} does not train, leave it out.")
+            raise UserError(f"{override}: {command} {why}, leave it out.")
         raise UserError(f"{override}: {command} does not use it, leave it out.")
 
 

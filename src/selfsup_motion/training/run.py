@@ -11,13 +11,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from selfsup_motion import __version__
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.settings.arguments import readable, split
 from selfsup_motion.settings.keys import keys
 from selfsup_motion.terminal.output_folder import OutputFolder, configured_path, job_number, unused
 from selfsup_motion.training.processes import from_first, is_rank_zero
 from selfsup_motion.weights.checkpoints import EMA_KEY, KEY, check_weights, read_checkpoint
+from selfsup_motion.weights.origin import origin
 
 log = logging.getLogger(__name__)
 
@@ -145,11 +145,7 @@ class Run:
 
     def provenance(self) -> dict[str, Any]:
         """What every checkpoint says about its run: plain data."""
-        return {
-            "version": __version__,
-            "experiment": self.config["experiment"],
-            "config": self.config,
-        }
+        return origin(self.config)
 
     def log_notes(self) -> None:
         """Log what happened while planning."""

@@ -3,25 +3,26 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import hydra
 import pytorch_lightning as pl
 import torch
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.files.tensors import read_file
-from selfsup_motion.settings.groups import options
-from selfsup_motion.settings.signatures import signature
 from selfsup_motion.settings.trust import Trust, packages
-from selfsup_motion.weights.names import find_network, unwrapped
+from selfsup_motion.weights.names import find_network, unwrapped, weights_alone
+from selfsup_motion.weights.nodes import (
+    build_node,
+    check_option,
+    encoder_node,
+    is_given_its_encoder,
+    plain,
+)
 from selfsup_motion.weights.published import Format, compose_parts
-from selfsup_motion.weights.rebuilding import check_calls, rebuild, target
 from selfsup_motion.weights.run_folders import checkpoint_file
 
 KEY = "selfsup_motion"
@@ -29,6 +30,11 @@ KEY = "selfsup_motion"
 EMA_KEY = "ema"
 """Entry of a checkpoint whose `state_dict` holds averaged weights; it has the others."""
 
+_MADE_IN_PYTHON = (
+    "it does not say how its method was made, as the checkpoints of selfsup_motion.build and train "
+    "do: make the same method again and call load_method(path, method=it), or load_encoder(path, "
+    "encoder=its encoder)."
+)
 _REPORT = "_load_report"
 _NODE = "_encoder_node"
 _USED = "_weights_used"
@@ -69,56 +75,64 @@ def load_method(
     *,
     key: str | None = None,
     config: str | Mapping[str, Any] | None = None,
+    method: pl.LightningModule | None = None,
     trust: Trust = (),
-    map_location: str | torch.device = "cpu",
+    map_location: str | torch.device | None = None,
 ) -> pl.LightningModule:
     """A trained method, in evaluation mode.
 
     Args:
         path: a checkpoint of a run (of train, or of a task that trains), a run folder (its
-            `checkpoints/best.ckpt`, else `last.ckpt`), or one of the authors' own training.
+            `checkpoints/best.ckpt`, else `last.ckpt`), one that a `pl.Trainer` wrote of a method
+            of `selfsup_motion.build`, or one of the authors' own training.
         key: see `load_encoder`.
         config: what to build: the name of an experiment (`paper/cmp_alexnet`) or a mapping with
             `method`, which may name any class, since you wrote it. None: what the file says, or
             what its weights look like.
+        method: instead of `config`, a method that is made already, as the one in the file was; it
+            is given the weights, and returned. For methods that were made in Python.
         trust: packages of your own (`"my_package"`, or several) whose classes the config in the
             file may name, besides those of this package.
-        map_location: device to put it on.
+        map_location: device to put it on. None: the CPU, or where the given method is.
 
     Raises:
         CheckpointError: missing, damaged or unknown file, one that names a class that is neither
             of this package nor trusted, or weights that do not fit the method.
     """
     path = checkpoint_file(Path(path))
+    if method is not None:
+        if config is not None:
+            raise ValueError("config and method both say what to build: give one of them")
+        return _given(method, _alone(path, key), path, key, map_location)
     stored = _open(path, key)
     if stored.kind is not None and not stored.kind.whole:
         raise CheckpointError(f"{path}: only a {stored.kind.name}, read it with load_encoder.")
     trusted = packages(trust) if config is None else None
     if isinstance(config, str):
-        _check_option("config", config, "experiment")
+        check_option("config", config, "experiment")
         config = compose_parts([f"experiment={config}"])
     elif config is None:
         config = stored.config or compose_parts(stored.overrides)
     else:
-        config = _plain(config)
+        config = plain(config)
     node, parts = config.get("method"), {}
-    if _is_given_its_encoder(node, path, trusted):
-        parts["encoder"] = _build(config.get("encoder"), "encoder", path, trusted)
-    method = _build(node, "method", path, trusted, **parts)
-    if not isinstance(method, pl.LightningModule):
+    if is_given_its_encoder(node, path, trusted):
+        parts["encoder"] = build_node(config.get("encoder"), "encoder", path, trusted)
+    made = build_node(node, "method", path, trusted, **parts)
+    if not isinstance(made, pl.LightningModule):
         raise CheckpointError(f"{path}: its method is not a LightningModule.")
-    _load(method, stored.weights, stored.unused, path)
-    vars(method)[_USED] = _used(stored, key, path)
-    return method.to(map_location).eval()
+    _load(made, stored.weights, stored.unused, path)
+    vars(made)[_USED] = _used(stored, key, path)
+    return made.to(map_location or "cpu").eval()
 
 
 def load_encoder(
     path: str | Path,
     *,
     key: str | None = None,
-    encoder: str | Mapping[str, Any] | None = None,
+    encoder: str | Mapping[str, Any] | nn.Module | None = None,
     trust: Trust = (),
-    map_location: str | torch.device = "cpu",
+    map_location: str | torch.device | None = None,
 ) -> nn.Module:
     """The part of a trained method that transfers, in evaluation mode.
 
@@ -133,30 +147,31 @@ def load_encoder(
             it holds several networks or one in an unusual place; of a run with `callbacks=ema`,
             `ema.weights` are those that were not averaged.
         encoder: what to build: one of `conf/encoder` (`resnet50`) or a mapping with `_target_`,
-            which may name any class, since you wrote it. None: what the file says, or what its
-            weights look like. Weights do not tell a stride: it is then the one of `conf/encoder`.
+            which may name any class, since you wrote it; or an encoder that is made already, which
+            is given the weights, and returned. None: what the file says, or what its weights look
+            like. Weights do not tell a stride: it is then the one of `conf/encoder`.
         trust: packages of your own (`"my_package"`, or several) whose classes the config in the
             file may name, besides those of this package.
-        map_location: device to put it on.
+        map_location: device to put it on. None: the CPU, or where the given encoder is.
 
     Raises:
         CheckpointError: missing, damaged or unknown file, one that names a class that is neither
             of this package nor trusted, or weights that do not fit the encoder.
     """
     path = checkpoint_file(Path(path))
+    if isinstance(encoder, nn.Module):
+        return _given(encoder, _part(_alone(path, key)), path, key, map_location)
     stored = _open(path, key)
     trusted = packages(trust) if encoder is None else None
-    node = _encoder_node(stored, encoder, path, trusted or ())
-    module = _build(node, "encoder", path, trusted)
+    node = encoder_node(stored.config, stored.overrides, encoder, path, trusted or ())
+    module = build_node(node, "encoder", path, trusted)
     if not isinstance(module, nn.Module):
         raise CheckpointError(f"{path}: its encoder is not a torch.nn.Module.")
-    prefix = "encoder."
-    own = {k.removeprefix(prefix): v for k, v in stored.weights.items() if k.startswith(prefix)}
-    others = [name for name in stored.weights if not name.startswith(prefix)]
-    _load(module, own, [*stored.unused, *others], path)
+    stored = _part(stored)
+    _load(module, stored.weights, stored.unused, path)
     vars(module)[_USED] = _used(stored, key, path)
     vars(module)[_NODE] = node, trusted
-    return module.to(map_location).eval()
+    return module.to(map_location or "cpu").eval()
 
 
 def untrained_copy(encoder: nn.Module, seed: int) -> nn.Module | None:
@@ -174,7 +189,7 @@ def untrained_copy(encoder: nn.Module, seed: int) -> nn.Module | None:
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made: nn.Module = _build(node, "encoder", Path(), trusted)
+        made: nn.Module = build_node(node, "encoder", Path(), trusted)
     return made.eval()
 
 
@@ -196,7 +211,8 @@ def encoder_config(path: str | Path, key: str | None = None, trust: Trust = ()) 
         CheckpointError: missing, damaged or unknown file.
     """
     path = checkpoint_file(Path(path))
-    node = _encoder_node(_open(path, key), None, path, packages(trust))
+    stored = _open(path, key)
+    node = encoder_node(stored.config, stored.overrides, None, path, packages(trust))
     if not isinstance(node, dict):
         raise CheckpointError(f"{path}: its config has no encoder.")
     return node
@@ -268,12 +284,35 @@ def _open(path: Path, key: str | None) -> _Stored:
             experiment=checkpoint[KEY].get("experiment"),
             step=int(checkpoint["global_step"]),
         )
-    network = find_network(content, key, path)
+    try:
+        network = find_network(content, key, path)
+    except CheckpointError as error:
+        if key is None and isinstance(content, dict) and "pytorch-lightning_version" in content:
+            raise CheckpointError(f"{path}: {_MADE_IN_PYTHON}") from error
+        raise
     weights, kind = network.weights, network.kind
     names = {name: kind.rename(name) for name in weights}
     renamed = {new: weights[name] for name, new in names.items() if new is not None}
     unused = [name for name, new in names.items() if new is None] + network.others
     return _Stored(renamed, unused, kind=kind, overrides=kind.overrides(weights))
+
+
+def _alone(path: Path, key: str | None) -> _Stored:
+    """The weights in a file, for a network that is made already."""
+    content = read_file(path)
+    if isinstance(content, dict) and KEY in content:
+        return _open(path, key)
+    step = content.get("global_step") if isinstance(content, dict) else None
+    weights = weights_alone(content, key, path)
+    return _Stored(weights, step=step if isinstance(step, int) else None)
+
+
+def _part(stored: _Stored) -> _Stored:
+    """The encoder of a method; all weights if none of them is below `encoder`."""
+    prefix = "encoder."
+    own = {k.removeprefix(prefix): v for k, v in stored.weights.items() if k.startswith(prefix)}
+    others = [name for name in stored.weights if not name.startswith(prefix)]
+    return replace(stored, weights=own, unused=[*stored.unused, *others]) if own else stored
 
 
 def _own_weights(checkpoint: Mapping[str, Any], key: str | None, path: Path) -> dict[str, Tensor]:
@@ -286,63 +325,6 @@ def _own_weights(checkpoint: Mapping[str, Any], key: str | None, path: Path) -> 
             f"{path}: it holds no weights under {key}, but under {' and '.join(sets)}."
         )
     return unwrapped(sets[key or "state_dict"])
-
-
-def _encoder_node(
-    stored: _Stored,
-    encoder: str | Mapping[str, Any] | None,
-    path: Path,
-    trusted: Sequence[str],
-) -> Any:
-    """Config of the encoder that is asked for, or that the file says or looks like."""
-    if encoder is None:
-        config = stored.config or compose_parts(stored.overrides)
-        node = config.get("encoder")
-        if not isinstance(node, dict):
-            return node
-        return {**node, **_settings_of_task(config, path, trusted)}
-    if not isinstance(encoder, str):
-        return _plain({"encoder": encoder})["encoder"]
-    _check_option("encoder", encoder, "encoder")
-    settings = [text for text in stored.overrides if text.startswith("encoder.")]
-    try:
-        return compose_parts([f"encoder={encoder}", *settings])["encoder"]
-    except HydraException as error:  # another family has other settings
-        found = next(text for text in stored.overrides if text.startswith("encoder="))
-        raise CheckpointError(
-            f"{path}: its weights are those of {found}, not of encoder={encoder}."
-        ) from error
-
-
-def _settings_of_task(
-    config: Mapping[str, Any], path: Path, trusted: Sequence[str]
-) -> Mapping[str, Any]:
-    """What the task that trained an encoder sets in it, whatever the encoder's config says."""
-    node = config.get("method") or {}
-    if not _is_given_its_encoder(node, path, trusted):
-        return {}
-    task = target(node["_target_"], path, trusted)
-    settings: Mapping[str, Any] = getattr(task, "encoder_settings", {})
-    return settings
-
-
-def _is_given_its_encoder(node: Any, path: Path, trusted: Sequence[str] | None) -> bool:
-    """Whether a method's config leaves out the encoder, since a task gives it one."""
-    if not isinstance(node, dict) or "_target_" not in node or "encoder" in node:
-        return False
-    if trusted is not None:
-        check_calls(node, path, trusted)
-    return "encoder" in signature(str(node["_target_"])).names
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The nodes that are built, as plain values; of the others, references may lead nowhere."""
-    whole = OmegaConf.create(dict(config))
-    nodes = {name: whole.get(name) for name in ("method", "encoder")}
-    return {
-        name: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        for name, node in nodes.items()
-    }
 
 
 def _ours(content: Any, path: Path) -> dict[str, Any]:
@@ -372,24 +354,25 @@ def _load(
     vars(module)[_REPORT] = report
 
 
-def _check_option(argument: str, name: str, group: str) -> None:
-    if name not in options(group):
-        raise CheckpointError(
-            f"{argument}={name}: there is no such {group}; choose one of "
-            f"{', '.join(options(group))}, or give a mapping."
-        )
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def _given(
+    module: _Module,
+    stored: _Stored,
+    path: Path,
+    key: str | None,
+    device: str | torch.device | None,
+) -> _Module:
+    """A network that was made by the caller, with the weights of a file."""
+    _load(module, stored.weights, stored.unused, path)
+    vars(module)[_USED] = WeightsUsed(
+        path, type(module).__name__, key, stored.experiment, stored.step
+    )
+    return (module if device is None else module.to(device)).eval()
 
 
 def _used(stored: _Stored, key: str | None, path: Path) -> WeightsUsed:
     if stored.config is None:
         return WeightsUsed(path, stored.kind.name if stored.kind else "unknown", key)
     return WeightsUsed(path, method_name(stored.config), key, stored.experiment, stored.step)
-
-
-def _build(config: Any, key: str, path: Path, trust: Trust | None, **parts: nn.Module) -> Any:
-    """What a node describes; `trust` is None for one that the caller wrote himself."""
-    if not isinstance(config, dict) or "_target_" not in config:
-        raise CheckpointError(f"{path}: its config has no {key}.")
-    if trust is None:
-        return hydra.utils.instantiate(config, _convert_="all", **parts)
-    return rebuild(config, path, trust, **parts)

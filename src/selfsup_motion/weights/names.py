@@ -85,6 +85,29 @@ def find_network(content: Any, key: str | None, path: Path) -> FoundNetwork:
     )
 
 
+def weights_alone(content: Any, key: str | None, path: Path) -> dict[str, Tensor]:
+    """The weights in a file, whatever network they are of, without what wrappers add to names.
+
+    Args:
+        content: see `read_file`.
+        key: see `find_network`.
+        path: for messages.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    place = _usual_place(content)
+    if key is None:
+        weights = {str(name): v for name, v in place.items() if isinstance(v, Tensor)}
+    else:
+        key = key.strip(".")
+        weights = _below_key(_flat(content), key) or _below_key(_flat(place), key)
+    if not weights:
+        where = "weights in the usual place" if key is None else f"weights called {key}"
+        raise CheckpointError(f"{path}: there are no {where}.")
+    return unwrapped(weights)
+
+
 def _usual_place(content: Any) -> Mapping[str, Any]:
     """The innermost mapping that is reached through `state_dict`, `model` and the like."""
     while isinstance(content, Mapping) and not any(isinstance(v, Tensor) for v in content.values()):

@@ -170,7 +170,7 @@ def name_preset(task: Any) -> None:
 
 def preset(name: str) -> dict[str, Any]:
     """The arguments of `LabelPropagator` in `conf/propagator/<name>.yaml`."""
-    return settings_of(composed([f"propagator={name}"]))
+    return settings_of(composed([f"propagator={name}"]).propagator)
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -184,8 +184,8 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         GlobalHydra.instance().hydra = application
 
 
-def settings_of(cfg: DictConfig) -> dict[str, Any]:
-    """The arguments of `LabelPropagator` in a config."""
-    settings = OmegaConf.to_container(cfg.propagator)
+def settings_of(node: DictConfig) -> dict[str, Any]:
+    """The arguments of `LabelPropagator` in a node of the config."""
+    settings = OmegaConf.to_container(node)
     assert isinstance(settings, dict)
     return {str(key): value for key, value in settings.items() if key != "_target_"}

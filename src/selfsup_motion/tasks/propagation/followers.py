@@ -132,7 +132,7 @@ def baselines(
         elif name == "raw_color" and not isinstance(encoder, LabColor):
             cfg = composed(["encoder=lab_color"])
             colors = FrameEncoder(build(cfg.encoder, "encoder")).to(device)
-            propagator = LabelPropagator(**settings_of(cfg))
+            propagator = LabelPropagator(**settings_of(cfg.propagator))
             found.append(Follower(name, colors, Propagation(propagator), folder))
         elif name == "untrained" and (copy := untrained_copy(encoder, seed)) is not None:
             frames = FrameEncoder(copy, layer, precision).to(device)
