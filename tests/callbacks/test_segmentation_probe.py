@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from selfsup_motion.callbacks.segmentation_probe import SegmentationProbe
 from selfsup_motion.data.reading.label_classes import VOID
+from selfsup_motion.data.source import Source
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.models.resnet import ResNetEncoder
@@ -173,7 +174,7 @@ def test_a_folder_of_voc_can_be_probed_on(shared):
     assert 0 < float(trainer.callback_metrics["val/probe_miou"]) <= 1
 
 
-class Damaged:
+class Damaged(Source):
     """Images of a source, some of which cannot be read."""
 
     def __init__(self, source: Any, bad: set[int]) -> None:

@@ -13,11 +13,12 @@ from torch import Tensor
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import ClipReadError
 
 
-class CountingSource:
+class CountingSource(Source):
     """Video i is called "i" and shows the grey level of the frame's number."""
 
     def __init__(self, num_videos: int, *, bad: Sequence[int] = (), num_frames: int = 50) -> None:
@@ -39,7 +40,7 @@ class CountingSource:
         return Clip(frames=frames, key=str(index))
 
 
-class NoisyView:
+class NoisyView(View):
     """Tells the clip and the randomness apart: frame number and a random number."""
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:

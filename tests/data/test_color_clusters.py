@@ -11,7 +11,7 @@ import torch
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.loading.sampling import RandomClips
 from selfsup_motion.data.preparation.color_clusters import fit_colors
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.errors import BadFilesError, ClipReadError, UserError
 from selfsup_motion.fit_colors import fit
 from selfsup_motion.ops.color import LabQuantizer, rgb_to_lab
@@ -20,7 +20,7 @@ from selfsup_motion.settings.compose import compose
 RED, GREEN, BLUE = (200, 30, 30), (30, 160, 40), (20, 20, 180)
 
 
-class Flags:
+class Flags(Source):
     """Videos of three stripes, the widest red, the narrowest blue."""
 
     def __init__(self, unreadable: tuple[int, ...] = ()) -> None:

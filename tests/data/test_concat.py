@@ -59,17 +59,19 @@ def test_weights_that_do_not_fit_are_refused(weights: dict[str, float]) -> None:
 
 
 def test_what_cannot_be_put_together_is_refused() -> None:
-    ordered = CountingSource(2)
-    ordered.blocks = (np.zeros(2, np.int64), 1)  # type: ignore[attr-defined]
-    for sources in ({}, {"a": CountingSource(0)}, {"a": ordered}):
+    class Ordered(CountingSource):
+        blocks = np.zeros(2, np.int64), 1
+
+    for sources in ({}, {"a": CountingSource(0)}, {"a": Ordered(2)}):
         with pytest.raises(UserError, match="concatenation"):
             ConcatSource(sources)
 
 
 def test_missing_flow_is_told_with_the_source() -> None:
-    silent = CountingSource(1)
-    silent.no_flow = "these frames come without"  # type: ignore[attr-defined]
-    source = ConcatSource({"a": CountingSource(1), "b": silent})
+    class Silent(CountingSource):
+        no_flow = "these frames come without"
+
+    source = ConcatSource({"a": CountingSource(1), "b": Silent(1)})
     assert source.no_flow == "of source b, these frames come without"
     assert ConcatSource({"a": CountingSource(1)}).no_flow is None
 

@@ -17,6 +17,7 @@ from selfsup_motion.data.flow.device import RaftFlow, consistent
 from selfsup_motion.data.flow.estimation import consistent as consistent_array
 from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
+from selfsup_motion.data.source import Source
 from selfsup_motion.data.sources.images import ImageFolder
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
@@ -45,7 +46,7 @@ def make_view(train: bool = True) -> CMPView:
     )
 
 
-class Frames:
+class Frames(Source):
     """The toy world without its flow."""
 
     no_flow = "there is none"

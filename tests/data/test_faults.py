@@ -25,6 +25,7 @@ from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.preparation.work import Work
 from selfsup_motion.data.reading.decoding import MAX_PIXELS, VideoFile
 from selfsup_motion.data.sources.videos import VideoFolder
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import BadFilesError, ClipReadError
 
 ENCODES = {
@@ -166,7 +167,7 @@ def test_indexing_accounts_for_every_file(damaged: Path, tmp_path: Path) -> None
     assert not {"crash", "too slow", "unexpected", "system"} & set(bad.values())
 
 
-class Shrink:
+class Shrink(View):
     def __call__(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:
         return {"mean": torch.tensor(float(clip.frames.mean()))}
 

@@ -24,10 +24,11 @@ from selfsup_motion.data.sources.frames import FrameFolder
 from selfsup_motion.data.sources.images import ImageFolder
 from selfsup_motion.data.sources.shards import ClipShards
 from selfsup_motion.data.sources.videos import VideoFolder
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
 
 
-class Grey:
+class Grey(View):
     def __call__(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:
         return {"level": torch.tensor(float(clip.frames.mean()))}
 

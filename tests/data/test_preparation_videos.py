@@ -27,6 +27,7 @@ from selfsup_motion.data.sources.images import ImageFolder
 from selfsup_motion.data.sources.index import VideoIndex
 from selfsup_motion.data.sources.shards import ClipShards
 from selfsup_motion.data.sources.videos import VideoFolder
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import ClipReadError, UserError
 
 
@@ -251,7 +252,7 @@ def test_shards_are_the_same_whenever_they_are_made(videos: Path, tmp_path: Path
         assert (tmp_path / "one" / shard).read_bytes() == (tmp_path / "two" / shard).read_bytes()
 
 
-class Everything:
+class Everything(View):
     def __call__(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:
         return {
             "frames": torch.from_numpy(np.ascontiguousarray(clip.frames)),

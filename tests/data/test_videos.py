@@ -25,6 +25,7 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.sources.videos import VideoFolder
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import ClipReadError, UserError
 
 B_FRAMES = {"bf": "3", "g": "12"}
@@ -247,7 +248,7 @@ def test_pickled_source_is_small(tmp_path: Path) -> None:
     assert len(pickle.dumps(folder_of(tmp_path, flow="dis"))) < 300 * 9 + 300 * 8 + 2000
 
 
-class Shrink:
+class Shrink(View):
     def __call__(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:
         return {"image": torch.from_numpy(np.ascontiguousarray(clip.frames[0]))}
 

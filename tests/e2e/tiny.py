@@ -18,6 +18,7 @@ from torchmetrics import CatMetric, SumMetric
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.sources.videos import VideoFolder
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
 
 
@@ -98,7 +99,7 @@ class SlowVideos(VideoFolder):
         return super().read(index, frame_indices)
 
 
-class TinyView:
+class TinyView(View):
     """A number that tells clip and randomness."""
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> dict[str, Tensor]:

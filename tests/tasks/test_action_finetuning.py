@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.module import ClipDataModule
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.motion import ACTIONS
 from selfsup_motion.errors import ClipReadError, UserError
@@ -57,7 +57,7 @@ def network(encoder: nn.Module | None = None, **changes) -> ActionFinetuning:
     return ActionFinetuning(encoder=encoder or small_encoder(), **{**options, **changes})
 
 
-class Numbered:
+class Numbered(Source):
     """Videos whose every pixel is their number; `broken` ones cannot be read."""
 
     classes = ("even", "odd")

@@ -17,11 +17,12 @@ from selfsup_motion.data.flow.estimation import ON_DEVICE, FlowName
 from selfsup_motion.data.loading.faults import BadFilesTable, BadVideos
 from selfsup_motion.data.loading.held_out import Part, choose
 from selfsup_motion.data.loading.loader import TrainLoader, TrainOrder, ValLoader, ValOrder
-from selfsup_motion.data.loading.reader import Batch, ClipReader, Delivery, Fault, View
+from selfsup_motion.data.loading.reader import Batch, ClipReader, Delivery, Fault
 from selfsup_motion.data.loading.resume import processed_batches, rewind_to_step
 from selfsup_motion.data.loading.sampling import ClipSampler
 from selfsup_motion.data.loading.watch import ReadingBoard
-from selfsup_motion.data.source import Source, video_name
+from selfsup_motion.data.source import Source, check_source
+from selfsup_motion.data.view import FunctionView, View, as_view
 from selfsup_motion.errors import UserError
 
 VAL_SEED = 0
@@ -97,10 +98,12 @@ class ClipDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size
         self.seed = seed
+        source, val_source = check_source(source, "source"), check_source(val_source, "val_source")
+        view, val_view = as_view(view, "view"), as_view(val_view, "val_view")
         self._views = view, val_view
         self._sources = source, val_source
         self._raft: RaftFlow | None = None
-        if flow in ON_DEVICE and hasattr(view, "needs_flow"):
+        if flow in ON_DEVICE and view.needs_flow is not None:
             view, val_view = _deferred(view, flow), _deferred(val_view, flow)
             self._raft = RaftFlow(cast(RaftName, flow), flow_weights, check=flow_check)
         else:
@@ -157,7 +160,7 @@ class ClipDataModule(pl.LightningDataModule):
     def slow_readings(self, seconds: float) -> list[tuple[int, str, float]]:
         """Videos whose reading takes longer: (loading process, name, `time.monotonic()` then)."""
         return [
-            (reading.worker, video_name(reader.source, reading.video), reading.since)
+            (reading.worker, reader.source.name(reading.video), reading.since)
             for reader in (self._train_reader, self._val_reader)
             for reading in reader.board.longer_than(seconds)
         ]
@@ -337,21 +340,15 @@ def _matched(source: Source, view: View) -> Source:
         UserError: the view needs flow and the source says that it has none, or it needs several
             frames and the source has single images.
     """
-    method = getattr(view, "needs_flow", None)
-    reason = getattr(source, "no_flow", None)
-    if method is not None and reason is not None:
-        raise UserError(f"{method} learns from flow, but {reason}.")
-    follower = getattr(view, "follows_frames", None)
-    if follower is not None and getattr(source, "still", False):
+    if view.needs_flow is not None and (reason := source.no_flow) is not None:
+        raise UserError(f"{view.needs_flow} learns from flow, but {reason}.")
+    if view.follows_frames is not None and source.still:
         raise UserError(
-            f"{follower} follows colours from frame to frame, and still images do not move: choose "
-            "videos (data=videos) or folders of frames (data=frames); experiment=mosi learns from "
-            "still images."
+            f"{view.follows_frames} follows colours from frame to frame, and still images do not "
+            "move: choose videos (data=videos) or folders of frames (data=frames); "
+            "experiment=mosi learns from still images."
         )
-    if getattr(view, "first_frame_only", False) and hasattr(source, "first_frame_only"):
-        reduced: Source = source.first_frame_only()
-        return reduced
-    return source
+    return source.first_frame_only() if view.first_frame_only else source
 
 
 def _deferred(view: View, flow: FlowName | None) -> View:
@@ -361,4 +358,4 @@ def _deferred(view: View, flow: FlowName | None) -> View:
             f"data.flow={flow} estimates flow on the device, which {type(view).__name__} does not "
             "support: set data.flow=dis."
         )
-    return view.pair
+    return FunctionView(view.pair)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
+from selfsup_motion.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,53 +35,87 @@ class VideoInfo:
         return None if self.look_up_times is None else self.look_up_times()
 
 
-@runtime_checkable
-class Source(Protocol):
+class Source(ABC):
     """A numbered collection of videos.
 
-    Implementations open files lazily and can be pickled, forked and used from threads.
-
-    Further members are optional:
-
-    - `no_flow: str | None`: why its clips have no flow and what to do about it, as a clause; None
-      if they have. Lets a method that needs flow refuse before anything is read.
-    - `still: bool`: whether its videos are single images. Lets a method that follows things from
-      frame to frame refuse likewise.
-    - `first_frame_only() -> Source`: the same clips for a view that looks at nothing but the first
-      frame and its flow. Frames that only the flow leads to need not be decoded and may be
-      missing.
-    - `name(i) -> str`: what video i is called, found without touching any file.
-    - `place(i) -> float | None`: where the source is one side of a division by names, the number in
-      [0, 1) that decided on which side video i is; smaller ones are held out. None where validation
-      has videos of its own. Lets the data module hold out others if those that were cannot be used.
-    - `blocks: tuple[NDArray[np.int64], int] | None`: a block for each video, and how many blocks
-      training mixes at a time (see `TrainOrder`); None mixes all.
+    A source has `__len__`, `info` and `read`; it says more where the defaults below do not fit. It
+    opens files lazily and can be pickled, forked and used from threads.
     """
 
+    @abstractmethod
     def __len__(self) -> int:
         """Number of videos."""
-        ...
 
+    @abstractmethod
     def info(self, index: int) -> VideoInfo:
         """Describe video `index`; raises `ClipReadError` if it cannot be opened."""
-        ...
 
+    @abstractmethod
     def read(self, index: int, frame_indices: Sequence[int]) -> Clip:
         """Read exactly these frames of video `index`, in this order.
 
         `flow[t]`, if the source has flow, leads from `frame_indices[t]` to `frame_indices[t + 1]`.
         Raises `ClipReadError` if a frame cannot be read.
         """
-        ...
+
+    @property
+    def no_flow(self) -> str | None:
+        """Why its clips have no flow and what to do about it, as a clause; None if they have.
+
+        Lets a method that needs flow refuse before anything is read.
+        """
+        return None
+
+    @property
+    def still(self) -> bool:
+        """Whether its videos are single images, which a method that follows things refuses."""
+        return False
+
+    @property
+    def blocks(self) -> tuple[NDArray[np.int64], int] | None:
+        """A block for each video, and how many blocks training mixes at a time (see `TrainOrder`);
+        None mixes all."""
+        return None
+
+    def first_frame_only(self) -> Source:
+        """The same clips for a view that only looks at the first frame and its flow.
+
+        Frames that only the flow leads to need not be decoded and may be missing.
+        """
+        return self
+
+    def name(self, index: int) -> str:
+        """What video `index` is called in messages, found without touching any file."""
+        return f"video {index}"
+
+    def place(self, index: int) -> float | None:
+        """Where the source is one side of a division by names: the number in [0, 1) that decided on
+        which side video `index` is; smaller ones are held out.
+
+        None where validation has videos of its own. Lets the data module hold out others if those
+        that were cannot be used.
+        """
+        return None
 
 
-def video_name(source: Source, index: int) -> str:
-    """What video `index` is called in messages; no file is touched."""
-    name = getattr(source, "name", None)
-    return f"video {index}" if name is None else str(name(index))
+def check_source(source: object, key: str) -> Source:
+    """The source, if it is one.
+
+    Args:
+        source: what was given.
+        key: for what, as in the config.
+
+    Raises:
+        UserError: it is of another class.
+    """
+    if not isinstance(source, Source):
+        raise UserError(
+            f"{key}: {type(source).__name__} is no source of clips; derive it from "
+            "selfsup_motion.data.source.Source, and give it __len__, info and read."
+        )
+    return source
 
 
 def divided_by_name(source: Source) -> bool:
     """Whether the source is one side of a division by names, see `Source.place`."""
-    place = getattr(source, "place", None)
-    return place is not None and len(source) > 0 and place(0) is not None
+    return len(source) > 0 and source.place(0) is not None

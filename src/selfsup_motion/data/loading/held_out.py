@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.loading.reader import ClipReader, Fault, nothing_readable
-from selfsup_motion.data.source import Source, VideoInfo, divided_by_name, video_name
+from selfsup_motion.data.source import Source, VideoInfo, divided_by_name
 from selfsup_motion.errors import BadFilesError, UserError
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ MAX_TRIES = 10
 """Videos that are looked into, for each one that is needed."""
 
 
-class Part:
+class Part(Source):
     """Some of the videos of a source, as a source."""
 
     def __init__(self, source: Source, chosen: Sequence[int]) -> None:
@@ -34,27 +34,24 @@ class Part:
 
     @property
     def no_flow(self) -> str | None:
-        """Why clips have no flow; None if they have."""
-        reason: str | None = getattr(self._source, "no_flow", None)
-        return reason
+        return self._source.no_flow
+
+    @property
+    def still(self) -> bool:
+        return self._source.still
 
     @property
     def blocks(self) -> tuple[NDArray[np.int64], int] | None:
-        """Those of the source."""
-        blocks: tuple[NDArray[np.int64], int] | None = getattr(self._source, "blocks", None)
+        blocks = self._source.blocks
         return None if blocks is None else (blocks[0][self._chosen], blocks[1])
 
     def first_frame_only(self) -> Part:
-        """The same clips for a view that looks at nothing but the first frame and its flow."""
-        if not hasattr(self._source, "first_frame_only"):
-            return self
         reduced = copy.copy(self)
         reduced._source = self._source.first_frame_only()
         return reduced
 
     def name(self, index: int) -> str:
-        """What video `index` is called."""
-        return video_name(self._source, int(self._chosen[index]))
+        return self._source.name(int(self._chosen[index]))
 
     def info(self, index: int) -> VideoInfo:
         return self._source.info(int(self._chosen[index]))
@@ -100,10 +97,10 @@ class Choice:
             log.warning(
                 "Only one video can be used, %s. It is used for training and validation: set "
                 "data.val_root for more than a trial.",
-                video_name(val, 0),
+                val.name(0),
             )
             return
-        names = [video_name(val, index) for index in range(min(3, len(val)))]
+        names = [val.name(index) for index in range(min(3, len(val)))]
         log.warning(
             "None of the videos that were held out (%d) can be used; held out instead: %s%s.",
             len(self.tried), ", ".join(names), ", …" if len(val) > 3 else "",
@@ -173,8 +170,7 @@ def _next_by_name(reader: ClipReader, wanted: int) -> list[int]:
 
 def _places(source: Source) -> NDArray[np.float64]:
     """(N,) where the videos stand in the division by names."""
-    place: Callable[[int], float] = source.place  # type: ignore[attr-defined]
-    return np.array([place(index) for index in range(len(source))], np.float64)
+    return np.array([source.place(index) for index in range(len(source))], np.float64)
 
 
 def _readable(reader: ClipReader, video: int, tried: list[tuple[int, Fault | None]]) -> bool:

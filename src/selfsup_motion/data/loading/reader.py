@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,18 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import default_collate
 
-from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.loading.rng import CLIP_STREAM, REPLACEMENT_STREAM, sample_rng
 from selfsup_motion.data.loading.sampling import ClipSampler
 from selfsup_motion.data.loading.watch import ReadingBoard
 from selfsup_motion.data.source import Source
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import BadFilesError, ClipReadError, UserError
 
-View = Callable[[Clip, np.random.Generator], dict[str, Tensor]]
-"""Makes a sample of fixed shapes from a clip; or of any shape, if it has a method `collate` that
-makes a batch of a list of samples."""
 Batch = dict[str, Any]
 """Tensors stacked along a new first dimension, `key`: list[str], and beside `flow`,
 `flow_origin`: list[str] (see `Clip`)."""
@@ -101,7 +97,7 @@ class ClipReader:
     @property
     def blocks(self) -> tuple[NDArray[np.int64], int] | None:
         """Block of each sample and how many to mix, if the source has any (see `TrainOrder`)."""
-        blocks: tuple[NDArray[np.int64], int] | None = getattr(self.source, "blocks", None)
+        blocks = self.source.blocks
         if blocks is None:
             return None
         return np.repeat(blocks[0], self.sampler.clips_per_video), blocks[1]
@@ -118,8 +114,7 @@ class ClipReader:
         if not kept:
             return Delivery(None, tried)
         good, keys, samples = (list(column) for column in zip(*kept, strict=True))
-        stack = getattr(self.view, "collate", default_collate)
-        batch: Batch = stack(samples)
+        batch: Batch = self.view.collate(samples)
         return Delivery({**batch, "key": keys}, tried, good)
 
     def sample(

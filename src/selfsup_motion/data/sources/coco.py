@@ -13,13 +13,13 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.reading.left_out import LeftOut
 from selfsup_motion.data.reading.parts import alike
 from selfsup_motion.data.reading.pictures import decode_image, read_bytes
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.sources.coco_file import CocoFile, read_coco
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.rle import decode_masks
 
 
-class CocoInstances:
+class CocoInstances(Source):
     """The images of one annotation file; `key` is the name of the image file.
 
     Every clip has these labels: `image_id` () int64; `object_masks` (N, H, W) bool, one for each

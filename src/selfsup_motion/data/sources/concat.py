@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.source import Source, VideoInfo, divided_by_name, video_name
+from selfsup_motion.data.source import Source, VideoInfo, divided_by_name
 from selfsup_motion.errors import ClipReadError, UserError
 
 
-class ConcatSource:
+class ConcatSource(Source):
     """The videos of several sources, one source after the other; `key` is `<name>/<their key>`.
 
     With weights, an epoch holds each source in proportion to its weight and every video at least
@@ -51,7 +51,7 @@ class ConcatSource:
                 f"each of {', '.join(sources)}."
             )
         for name, source in sources.items():
-            if getattr(source, "blocks", None) is not None:
+            if source.blocks is not None:
                 raise UserError(f"Source {name}: shuffle_shards cannot be used in a concatenation.")
         self.sources = dict(sources)
         lengths = [len(source) for source in sources.values()]
@@ -105,26 +105,23 @@ class ConcatSource:
 
     @property
     def no_flow(self) -> str | None:
-        """Why clips have no flow; None if all have."""
         for name, source in self.sources.items():
-            reason: str | None = getattr(source, "no_flow", None)
-            if reason is not None:
+            if (reason := source.no_flow) is not None:
                 return f"of source {name}, {reason}"
         return None
 
+    @property
+    def still(self) -> bool:
+        return all(source.still for source in self.sources.values())
+
     def first_frame_only(self) -> ConcatSource:
-        """The same clips for a view that looks at nothing but the first frame and its flow."""
         reduced = copy.copy(self)
-        reduced.sources = {
-            name: source.first_frame_only() if hasattr(source, "first_frame_only") else source
-            for name, source in self.sources.items()
-        }
+        reduced.sources = {name: source.first_frame_only() for name, source in self.sources.items()}
         return reduced
 
     def name(self, index: int) -> str:
-        """What video `index` is called, found without opening it."""
         name, source, place = self._find(index)
-        return f"{name}/{video_name(source, place)}"
+        return f"{name}/{source.name(place)}"
 
     def place(self, index: int) -> float | None:
         """Where video `index` stands in the divisions by names; None unless all sources have one.
@@ -134,8 +131,7 @@ class ConcatSource:
         if not all(map(divided_by_name, self.sources.values())):
             return None
         _, source, place = self._find(index)
-        found: float | None = source.place(place)  # type: ignore[attr-defined]
-        return found
+        return source.place(place)
 
     def info(self, index: int) -> VideoInfo:
         name, source, place = self._find(index)

@@ -26,7 +26,7 @@ from selfsup_motion.data.reading.listed_files import Listing
 from selfsup_motion.data.reading.listing import PathList, place_of
 from selfsup_motion.data.reading.parts import Parts
 from selfsup_motion.data.reading.pictures import decode_image, image_size, read_bytes
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.sources.frame_lists import FolderList, find_lists
 from selfsup_motion.data.sources.pair_lists import PairList
 from selfsup_motion.errors import ClipReadError, UserError
@@ -37,7 +37,7 @@ _LOOKED_AT = 5
 """First pairs of a list, one of which must exist."""
 
 
-class FrameFolder(ThreadLocal):
+class FrameFolder(ThreadLocal, Source):
     """Frame pairs from list files (the layout of CMP's YFCC data), or folders of frames.
 
     Frames are taken as they are stored; the EXIF rotation of photos is not applied, since flow and

@@ -19,11 +19,11 @@ from selfsup_motion.data.reading.pictures import (
     image_size,
     read_bytes,
 )
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
 
 
-class ImageFolder(ThreadLocal):
+class ImageFolder(ThreadLocal, Source):
     """The images below a folder, nested as deep as you like; `key` is the relative path.
 
     Photos are turned upright as their EXIF data says.

@@ -30,7 +30,7 @@ from selfsup_motion.data.reading.pictures import (
     image_size,
     read_bytes,
 )
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.text.names import shown, unescaped
 
@@ -41,7 +41,7 @@ _COLUMNS = frozenset(
 """What columns are called in a header."""
 
 
-class LabelFolder:
+class LabelFolder(Source):
     """Still images with a class for every pixel: VOC 2012, LIP, CIHP and what is laid out alike.
 
     A clip has one frame, as it is stored, and `labels["semantic"]` (1, H, W) uint8: class ids, 255

@@ -21,7 +21,7 @@ from selfsup_motion.data.reading.listing import place_of
 from selfsup_motion.data.reading.parts import Parts
 from selfsup_motion.data.reading.pictures import decode_image
 from selfsup_motion.data.reading.storage import Storage, open_storage
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.sources.index import NAME, VideoIndex
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.ops.flow_io import decode_flow
@@ -35,7 +35,7 @@ Span = tuple[int, int]
 """Offset and size in a shard."""
 
 
-class ClipShards(ThreadLocal):
+class ClipShards(ThreadLocal, Source):
     """Videos packed by `prepare=shards`.
 
     Frames are the stored ones: those of the videos exactly if stored as PNG, those of the JPEGs

@@ -21,7 +21,7 @@ from selfsup_motion.data.reading.decoding import TIME_LIMIT, FrameTable, VideoFi
 from selfsup_motion.data.reading.listed_files import Listing
 from selfsup_motion.data.reading.listing import PathList, find_files, outside, place_of
 from selfsup_motion.data.reading.parts import Parts
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.sources.index import VideoIndex
 from selfsup_motion.data.sources.video_lists import (
     ListFiles,
@@ -55,7 +55,7 @@ _TABLES_KEPT = 1024
 """Frame tables each thread of each process remembers: about 10 KB for a thousand frames."""
 
 
-class VideoFolder(ThreadLocal):
+class VideoFolder(ThreadLocal, Source):
     """The videos below a folder, nested as deep as you like; `key` is the relative path.
 
     The frames returned are exactly those asked for (see `decoding`), rotated as they are to be

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.toy.render import joint_positions, motion_between, render_scene
 from selfsup_motion.data.toy.scene import JOINTS, Difficulty, Scene, build_scene
 from selfsup_motion.errors import UserError
@@ -22,7 +22,7 @@ FPS = 25.0
 """Nominal frame rate, so that samplers by frame rate work on toy clips too."""
 
 
-class ToyWorld:
+class ToyWorld(Source):
     """A source of procedural 2-D videos; see `Difficulty` for what is in them.
 
     Video i depends on (seed, split, i) and the size alone: splits are disjoint, any frame can be

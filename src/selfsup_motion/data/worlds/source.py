@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from selfsup_motion.data.clip import Clip
-from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.worlds.cutouts import Cutouts
 from selfsup_motion.data.worlds.photos import Photos
 from selfsup_motion.data.worlds.scene import Mixture, render
@@ -19,7 +19,7 @@ from selfsup_motion.errors import ClipReadError, UserError
 _SPLITS = ("train", "val", "test")
 
 
-class Worlds:
+class Worlds(Source):
     """A source of generated stills for CMP: one frame and the motion that leads on from it.
 
     Still i depends on (seed, split, i) and the size alone; nothing is stored. The camera

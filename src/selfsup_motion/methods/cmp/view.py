@@ -13,13 +13,14 @@ from torch import Tensor
 
 from selfsup_motion.data import geometry
 from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmp.arrows import draw_arrows_and_pins, draw_arrows_on_things
 from selfsup_motion.ops.dominant_motion import dominant_motion
 from selfsup_motion.ops.guidance import Strategy, sample_guidance
 
 
-class CMPView:
+class CMPView(View):
     """Clip → image, flow and guidance points (CMP, section 3.1).
 
     Uses the first two frames of the clip. The second is never decoded for its own sake: only the

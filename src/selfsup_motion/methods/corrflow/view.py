@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selfsup_motion.data import geometry
 from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.color_jitter import draw_color_jitter
 
@@ -19,7 +20,7 @@ UNCHANGED = (1.0, 1.0, 1.0, 0.0)
 """Factors of `color_jitter` that leave an image as it is."""
 
 
-class CorrFlowView:
+class CorrFlowView(View):
     """Clip → frames for CorrFlow (Lai & Xie 2019, section 4.1).
 
     Nothing is changed in the colours here: the targets are the true ones, and the method applies

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfsup_motion.data import geometry
 from selfsup_motion.data.clip import Clip
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.color_jitter import draw_color_jitter
 from selfsup_motion.ops.pseudo_motion import PseudoMotion
@@ -21,7 +22,7 @@ Flip = Literal["source", "published", "none"]
 published; or neither."""
 
 
-class MoSIView:
+class MoSIView(View):
     """Clip → one image and the draws for its pseudo-motion clips (MoSI, section 3).
 
     Uses the first frame. Nothing is rendered here: the method makes all clips of a batch at once,

@@ -10,6 +10,7 @@ from torch import Tensor
 from selfsup_motion.data import geometry
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.clip_views import frames_at
 from selfsup_motion.ops.color_jitter import draw_color_jitter
@@ -68,7 +69,7 @@ class SpreadClips:
         return [int(number) for number in numbers.ravel()]
 
 
-class ActionView:
+class ActionView(View):
     """Clip → a training sample: one random window of all frames, perhaps mirrored.
 
     Output: `clip` uint8 (T, 3, size, size); `action` int64 (); with any change of colour `color`
@@ -142,7 +143,7 @@ class ActionView:
         return sample
 
 
-class ActionTestView:
+class ActionTestView(View):
     """All test clips of a video → a validation sample.
 
     Output: `clip` uint8 (clips · crops, T, 3, size, size); `action` int64 ().

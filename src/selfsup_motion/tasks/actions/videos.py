@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,27 +90,27 @@ class ClipViews:
         return np.ascontiguousarray(views.transpose(0, 1, 4, 2, 3))
 
 
-class ActionSet(Source, Protocol):
+class ActionSet(Source):
     """One part of an action data set: a source whose clips have the label `action`."""
 
     classes: tuple[str, ...]
 
     @property
+    @abstractmethod
     def names(self) -> Sequence[str]:
         """Of the videos."""
-        ...
 
     @property
+    @abstractmethod
     def labels(self) -> NDArray[np.int64]:
         """(N,) index into `classes`."""
-        ...
 
+    @abstractmethod
     def views(self, index: int, views: ClipViews) -> NDArray[np.uint8]:
         """(clips · crops, T, 3, size, size) RGB of video `index`; raises `UserError`."""
-        ...
 
 
-class ActionVideos(ThreadLocal):
+class ActionVideos(ThreadLocal, ActionSet):
     """Videos in files.
 
     Args:
@@ -140,8 +141,14 @@ class ActionVideos(ThreadLocal):
         made = _read_lists(self.root, layout, Path(lists or root), split, test_share, split_folders)
         self._videos: tuple[Labelled, ...] = made.train if part == "train" else made.test
         self.classes = made.classes
-        self.names = [video.path for video in self._videos]
-        self.labels = np.array([video.label for video in self._videos], np.int64)
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [video.path for video in self._videos]
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        return np.array([video.label for video in self._videos], np.int64)
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -189,7 +196,7 @@ class ActionVideos(ThreadLocal):
         return handles
 
 
-class ToyActions:
+class ToyActions(ActionSet):
     """The toy world's vocabulary of actions.
 
     Args:
@@ -202,7 +209,6 @@ class ToyActions:
 
     @cached_property
     def names(self) -> list[str]:
-        """Of the videos."""
         return [self.info(index).key for index in range(len(self))]
 
     @cached_property

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.geometry import Size, resize_image
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.rle import encode_masks
 
@@ -22,7 +23,7 @@ CELL = 32
 """Batches are padded to multiples of the encoder's coarsest stride."""
 
 
-class InstanceView:
+class InstanceView(View):
     """Clip → an image and its objects; uses the clip's first frame.
 
     A training sample: `image` uint8 (3, H, W); of its N objects, crowds left out, `boxes` float32

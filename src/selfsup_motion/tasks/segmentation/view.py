@@ -14,6 +14,7 @@ from torch.utils.data import default_collate
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.geometry import padding, resize_image, short_side_size
 from selfsup_motion.data.reading.label_classes import VOID, LabelClasses
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
 
 _MARGIN = (124, 116, 104)
@@ -22,7 +23,7 @@ _MARGIN = (124, 116, 104)
 Sample = dict[str, Tensor]
 
 
-class SegmentationView:
+class SegmentationView(View):
     """First frame and labels of a clip → a training crop, or the whole image for validation.
 
     Training: `image` uint8 (3, S, S) and `labels` uint8 (S, S), 255 where there is no label; a
