@@ -6,7 +6,7 @@ The network is a trained CMP; see `docs/applications.md`.
 import hydra
 from omegaconf import DictConfig
 
-from selfsup_motion.apps.job import register_stem, run_job
+from selfsup_motion.apps.job import run_job
 from selfsup_motion.settings.groups import config_dir
 from selfsup_motion.settings.unused import refuse_ineffective
 from selfsup_motion.terminal import command_line as cli
@@ -39,7 +39,6 @@ def _main(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command line entry."""
-    register_stem()
     cli.run(_main, config_name="animate")
 
 

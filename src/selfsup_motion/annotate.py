@@ -7,7 +7,7 @@ What moves together when the network is told to move a point is the point's obje
 import hydra
 from omegaconf import DictConfig
 
-from selfsup_motion.apps.job import register_stem, run_job
+from selfsup_motion.apps.job import run_job
 from selfsup_motion.settings.groups import config_dir
 from selfsup_motion.terminal import command_line as cli
 
@@ -37,7 +37,6 @@ def _main(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command line entry."""
-    register_stem()
     cli.run(_main, config_name="annotate")
 
 

@@ -149,12 +149,18 @@ def _train(cfg: DictConfig) -> float | None:
         )
     _check_used(cfg, *TRAINING)
 
-    from selfsup_motion.apps.preflight import check_encoder, check_resume, open_sources
+    from selfsup_motion.apps.preflight import (
+        check_encoder,
+        check_resume,
+        open_sources,
+        told_by_data,
+    )
     from selfsup_motion.settings.check import TOP_LEVEL, check_config
     from selfsup_motion.training.lengths import check_lengths
 
+    checked = told_by_data(cfg)
     check_config(
-        cfg,
+        checked,
         {
             **TOP_LEVEL,
             "name": str,
@@ -166,10 +172,11 @@ def _train(cfg: DictConfig) -> float | None:
         },
         given={"method": ("encoder",)},
     )
-    check_lengths(cfg.trainer)
+    check_lengths(checked.trainer)
     check_encoder(cfg, cfg.auto_method)
     check_resume(cfg.resume)
     sources = open_sources(cfg, "data.module", ("source", "val_source"))
+    cfg = told_by_data(cfg, sources["source"])
 
     from selfsup_motion.tasks.features.choice import weights_line
     from selfsup_motion.terminal.console import console

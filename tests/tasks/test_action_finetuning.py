@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from selfsup_motion.apps.preflight import told_by_data
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.source import Source, VideoInfo
@@ -252,6 +253,7 @@ def ucf(tmp_path) -> Path:
 def test_the_published_schedule_follows_from_passes_and_the_lists(ucf):
     overrides = ["task=ucf101_finetune", f"data.root={ucf}", "encoder=r3d8", "data.batch_size=6"]
     cfg = compose(overrides, config_name="evaluate")
+    cfg = told_by_data(cfg, build(cfg.data.actions.train, "data"))
     assert (cfg.videos, cfg.trainer.max_steps, cfg.trainer.val_check_interval) == (60, 3000, 300)
     assert list(cfg.method.classes) == ["A", "B"]
     assert cfg.method.schedule.rise * cfg.trainer.max_steps == pytest.approx(100)
@@ -286,7 +288,7 @@ def test_a_run_of_evaluate_trains_and_its_checkpoint_names_actions(tmp_path, eva
     assert method(torch.zeros(2, 4, 3, 32, 32, dtype=torch.uint8)).shape == (2, 8)
 
 
-def test_a_wrong_list_is_one_sentence_although_settings_refer_to_it(ucf, evaluate, capsys):
+def test_a_wrong_list_is_one_sentence(ucf, evaluate, capsys):
     (ucf / "testlist01.txt").write_text("A/v_A_g00_c01.avi\nC/x.avi\n")
     assert evaluate("task=ucf101_finetune", f"data.root={ucf}", "encoder=r3d8") == 2
     message = capsys.readouterr().err.strip()

@@ -12,11 +12,6 @@ from selfsup_motion.terminal.output_folder import configured_path, output_folder
 _TOP_LEVEL = {"name": str, "paths.output_dir": str}
 
 
-def register_stem() -> None:
-    """Let a config name its output folder after a file: `${stem:${image}}`."""
-    OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).stem, replace=True)
-
-
 def run_job(
     cfg: DictConfig, unit: str, *, auto_method: str, check_inputs: Callable[[DictConfig], None]
 ) -> None:

@@ -39,6 +39,32 @@ def open_sources(cfg: DictConfig, path: str, names: Collection[str]) -> dict[str
     return {name: build(part, "data") for name, part in parts.items()}
 
 
+def told_by_data(cfg: DictConfig, source: Any = None) -> DictConfig:
+    """The config with what a task leaves to its training videos: how many they are (`videos`), on
+    which the length of the run depends, and the names of their classes (`method.classes`).
+
+    Args:
+        cfg: the config; it is not changed.
+        source: the training videos. None: they are not open yet, and a video stands for them, so
+            that the config can be checked.
+
+    Raises:
+        UserError: videos that do not tell their classes.
+    """
+    cfg = copy.deepcopy(cfg)
+    if cfg.get("videos", 0) is None:
+        cfg.videos = 1 if source is None else len(source)
+    if cfg.method.get("classes", ()) is None:
+        classes = () if source is None else getattr(source, "classes", None)
+        if classes is None:
+            raise UserError(
+                f"method.classes is null, and {type(source).__name__} does not tell its classes: "
+                "set method.classes=[<name>,...]."
+            )
+        cfg.method.classes = list(classes)
+    return cfg
+
+
 def check_module(cfg: DictConfig, command: str) -> None:
     """Make sure that the data set can be trained on.
 

@@ -147,7 +147,8 @@ def _no_such_key(
         return f"Unknown key {key}: {belongs}{config_name} has {here}."
     theirs = {g for command in commands() for g in groups_of(command)} - groups_of(config_name)
     known = [*(group for group in groups() if group not in theirs), *valid]
-    last = [k for k in valid if k.rpartition(".")[2] == name]
+    # the key that a person sets, not one further down that refers to it
+    last = sorted((k for k in valid if k.rpartition(".")[2] == name), key=lambda k: k.count("."))
     meant = [k for k, words in _MEANT.items() if key in words.split() and k in known]
     near = nearest_name(key, known)
     guess = next(iter([*meant, *last[:1], *([near] if near else [])]), None)

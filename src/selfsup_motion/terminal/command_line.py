@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.arguments import folders, readable, split
 from selfsup_motion.settings.groups import register_help, use_folders
+from selfsup_motion.settings.resolvers import register_resolvers
 from selfsup_motion.terminal.ranks import is_follower, lost_peer
 from selfsup_motion.text.names import register_handler
 
@@ -59,6 +60,7 @@ def run(main: Callable[[], object], config_name: str = "train") -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be of any bytes
             stream.reconfigure(errors=register_handler())
+    register_resolvers()
     register_help(config_name)
     try:
         _read_arguments(_FIRST[config_name])
@@ -120,8 +122,8 @@ def _read_arguments(first: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What a reference in the config that looks at files (`${classes:…}`) found wrong, or else what
-    Hydra says."""
+    """What a reference in the config that computes (`${steps:…}`) found wrong, or else what Hydra
+    says."""
     behind: BaseException | None = error
     for _ in range(4):  # of a chain that may bite its own tail
         if isinstance(behind, UserError):

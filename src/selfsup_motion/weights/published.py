@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from selfsup_motion.settings.groups import config_dir
+from selfsup_motion.settings.resolvers import register_resolvers
 
 Weights = Mapping[str, Tensor]
 
@@ -63,6 +64,7 @@ def compose_parts(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         hydra.errors.HydraException: an override that cannot be applied.
     """
+    register_resolvers()
     application = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
