@@ -152,13 +152,13 @@ def _train(cfg: DictConfig) -> float | None:
     from selfsup_motion.apps.preflight import (
         check_encoder,
         check_resume,
+        filled_from_data,
         open_sources,
-        told_by_data,
     )
     from selfsup_motion.settings.check import TOP_LEVEL, check_config
     from selfsup_motion.training.lengths import check_lengths
 
-    checked = told_by_data(cfg)
+    checked = filled_from_data(cfg)
     check_config(
         checked,
         {
@@ -176,7 +176,7 @@ def _train(cfg: DictConfig) -> float | None:
     check_encoder(cfg, cfg.auto_method)
     check_resume(cfg.resume)
     sources = open_sources(cfg, "data.module", ("source", "val_source"))
-    cfg = told_by_data(cfg, sources["source"])
+    cfg = filled_from_data(cfg, sources["source"])
 
     from selfsup_motion.tasks.features.choice import weights_line
     from selfsup_motion.terminal.console import console

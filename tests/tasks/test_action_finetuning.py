@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from selfsup_motion.apps.preflight import told_by_data
+from selfsup_motion.apps.preflight import filled_from_data
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.source import Source, VideoInfo
@@ -253,7 +253,7 @@ def ucf(tmp_path) -> Path:
 def test_the_published_schedule_follows_from_passes_and_the_lists(ucf):
     overrides = ["task=ucf101_finetune", f"data.root={ucf}", "encoder=r3d8", "data.batch_size=6"]
     cfg = compose(overrides, config_name="evaluate")
-    cfg = told_by_data(cfg, build(cfg.data.actions.train, "data"))
+    cfg = filled_from_data(cfg, build(cfg.data.actions.train, "data"))
     assert (cfg.videos, cfg.trainer.max_steps, cfg.trainer.val_check_interval) == (60, 3000, 300)
     assert list(cfg.method.classes) == ["A", "B"]
     assert cfg.method.schedule.rise * cfg.trainer.max_steps == pytest.approx(100)

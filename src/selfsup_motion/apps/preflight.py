@@ -39,7 +39,7 @@ def open_sources(cfg: DictConfig, path: str, names: Collection[str]) -> dict[str
     return {name: build(part, "data") for name, part in parts.items()}
 
 
-def told_by_data(cfg: DictConfig, source: Any = None) -> DictConfig:
+def filled_from_data(cfg: DictConfig, source: Any = None) -> DictConfig:
     """The config with what a task leaves to its training videos: how many they are (`videos`), on
     which the length of the run depends, and the names of their classes (`method.classes`).
 
