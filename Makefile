@@ -11,7 +11,7 @@ ARGS    ?=
 PYTEST  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all test-gpu lint bench bench-gpu docs lock clean
+.PHONY: help train test test-all test-gpu lint bench bench-gpu docs docs-pictures lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench-gpu: $(READY)  ## speed and memory on a CUDA device
 docs: $(DOCS_READY)  ## the documentation as a site: site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(DOCS) -m mkdocs build --quiet --clean
 	@$(DOCS) scripts/docs/check_site.py site
+
+docs-pictures: $(READY)  ## draw the pictures in docs/pictures anew
+	@$(PYTHON) scripts/docs/pictures.py docs/pictures
 
 lock: $(READY)  ## resolve requirements.lock and requirements-docs.lock anew from pyproject.toml
 	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \

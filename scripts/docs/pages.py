@@ -92,13 +92,20 @@ def _described(text: str) -> list[str]:
 
 
 def _front_door() -> str:
-    return (
-        "# Front door\n\n"
-        "What the package itself offers. Nothing is imported before it is used.\n\n"
-        "::: selfsup_motion\n\n"
-        "## Errors\n\n"
-        "::: selfsup_motion.errors\n    options:\n      heading_level: 3\n"
-    )
+    """What the package itself exports: functions here, packages by links."""
+    init = SOURCE / "__init__.py"
+    names = [name for name in _exports(init) if not name.startswith("_")]
+    packages = [name for name in names if (SOURCE / name).is_dir()]
+    links = ", ".join(f"[`ssm.{name}`]({name}.md)" for name in packages)
+    text = f"# Front door\n\n{_docstring(init)}\n\nPackages: {links}.\n"
+    for name in names:
+        if name == "datasets":
+            listed = ", ".join(f"`{part}`" for part in _exports(SOURCE / "library/datasets.py"))
+            text += "\n::: selfsup_motion.library.datasets\n    options:\n      members: false\n"
+            text += f"\nIt has {listed}; the page [data](data.md) describes them.\n"
+        elif name not in packages:
+            text += f"\n::: selfsup_motion.{name}\n"
+    return text + "\n::: selfsup_motion.errors\n"
 
 
 def _package(name: str) -> str:
@@ -107,19 +114,18 @@ def _package(name: str) -> str:
     text = f"# {name}\n\n{_docstring(folder / '__init__.py')}\n"
     for path in sorted(folder.rglob("*.py")):
         module = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
-        if path.name == "__init__.py":
-            text += _exported(path, module.removesuffix(".__init__"))
-        elif not path.name.startswith("_") and not _exports(path.parent / "__init__.py"):
-            text += f"\n::: {module}\n" if _speaks(path) else ""
+        if path.parent != folder and _exports(path.parent / "__init__.py"):
+            if path.name == "__init__.py":
+                text += _exported(path, module.removesuffix(".__init__"))
+        elif not path.name.startswith("_") and _speaks(path):
+            text += f"\n::: {module}\n"
     return text
 
 
 def _exported(path: Path, package: str) -> str:
     """A package that names what is public: these names, instead of its modules."""
-    if not (names := _exports(path)):
-        return ""
     text = f"\n## `{package}`\n\n{_docstring(path)}\n"
-    for name in names:
+    for name in _exports(path):
         text += f"\n::: {package}.{name}\n    options:\n      heading_level: 3\n"
     return text
 

@@ -18,6 +18,7 @@ def script(name: str):
 
 generated = script("pages")
 check_site = script("check_site")
+GENERATED = generated.pages()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -28,7 +29,7 @@ def test_links_lead_to_files_and_headings_that_are_there(page):
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        if page.parent.name == "docs" and path in generated.pages():
+        if page.parent.name == "docs" and path in GENERATED:
             continue  # made from other files when the site is built
         if not target.exists() or (anchor and anchor not in anchors(target)):
             lost.append(link)
@@ -41,10 +42,9 @@ def test_every_page_is_in_the_navigation():
 
 
 def test_generated_pages_do_not_link_into_the_repository():
-    made = generated.pages()
-    known = {path.name for path in (ROOT / "docs").iterdir()} | set(made)
+    known = {path.name for path in (ROOT / "docs").iterdir()} | set(GENERATED)
     for name in generated.FILES:
-        for link in links(made[name]):
+        for link in links(GENERATED[name]):
             path = link.partition("#")[0]
             assert link.startswith("https://") or not path or path.split("/")[0] in known, name
 

@@ -1,0 +1,30 @@
+"""The Python in README and docs runs as it is written, and gives what it says."""
+
+import pytest
+import torch
+from code_blocks import run_block, run_page
+from documents import PAGES, blocks
+from world import save_authors_weights
+
+TRAINS = {"README.md": pytest.mark.slow}
+"""Pages whose code trains for half a minute."""
+WITH_CODE = [
+    pytest.param(page, marks=TRAINS.get(page.name, ()), id=page.name)
+    for page in PAGES
+    if any(block.language == "python" for block in blocks(page))
+]
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_code_of_a_page_runs(world, monkeypatch, page):
+    monkeypatch.chdir(world)
+    if page.name == "cmp.md":
+        save_authors_weights(world)
+    torch.manual_seed(0)
+    run_page(page)
+
+
+def test_a_wrong_value_is_told():
+    with pytest.raises(AssertionError, match=r"page:8: it is 3"):
+        run_block("x = 1\nx + 2  # → 4\n", "page", 7, {})
+    run_block("x = 1\nx + 2  # → 3\n", "page", 7, {})

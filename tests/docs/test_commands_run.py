@@ -1,0 +1,58 @@
+"""The commands in README and docs that a CPU can run, from their start to their end, made short."""
+
+import pytest
+from command_lines import in_blocks
+
+pytestmark = pytest.mark.slow
+
+SHORT = ("trainer=cpu", "trainer.max_steps=2", "trainer.limit_val_batches=1", "data.num_workers=0")
+SMALL = {
+    "cmp": ("encoder.width=8", "data.batch_size=2", "view.crop_size=64"),
+    "cmp_animate": ("encoder.width=8", "data.batch_size=2", "view.crop_size=64"),
+    "corrflow": ("data.batch_size=2", "view.crop_size=64"),
+    "mosi": ("data.batch_size=9",),
+    "toy_seg_linear": ("data.size=64", "data.val_videos=3", "data.batch_size=4", *SHORT[:3]),
+    "toy_instances": ("data.batch_size=2", *SHORT[:3]),
+    "toy_actions": (
+        "data.actions.train.num_videos=24",
+        "data.actions.test.num_videos=16",
+        "task.views.clips=1",
+        "task.few_shot=null",
+    ),
+    "davis2017": ("data.sequences.source.num_videos=2", "data.sequences.length=4"),
+}
+NOT_HERE = ("trainer=gpu", "trainer=ddp", "trainer.devices=", "--multirun", "compile=true")
+
+
+def runs_here(command) -> bool:
+    """Whether a command needs only what this folder and a CPU have."""
+    told = " ".join(command.words)
+    if any(word in told for word in NOT_HERE):
+        return False
+    if command.verb == "train":
+        data = [w for w in command.words if w.startswith("data=")]
+        return "paper/" not in told and data in ([], ["data=videos"], ["data=images"])
+    if command.verb == "evaluate":
+        return "task=toy_" in told or "data=toy" in told
+    return bool(command.verb)
+
+
+COMMANDS = [command for command in in_blocks() if runs_here(command)]
+
+
+def short(command) -> tuple[str, ...]:
+    """What makes a command short."""
+    if command.verb in ("animate", "activation"):
+        return ("seconds=0.2",) if command.verb == "animate" else ()
+    if command.verb not in ("train", "evaluate"):
+        return ()
+    name = next(
+        w.partition("=")[2] for w in command.words if w.startswith(("experiment=", "task="))
+    )
+    return (*(SHORT if command.verb == "train" else ()), *SMALL[name])
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_command_runs(run, capsys, command):
+    status = run(command.verb, *command.words, *short(command))
+    assert status == 0, capsys.readouterr().err

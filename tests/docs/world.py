@@ -1,0 +1,121 @@
+"""The files that README and docs speak of, small, below a temporary folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from selfsup_motion.data.reading.masks import write_mask
+from selfsup_motion.data.toy import ToyWorld
+from selfsup_motion.ops.flow import write_flow
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
+
+SLIM = {
+    "cmp": ("encoder.width=8", "method.propagation.width=8"),
+    "cmp_animate": ("encoder.width=8", "method.propagation.width=8"),
+    "corrflow": (),
+    "mosi": (),
+}
+"""Recipes whose runs are spoken of, and what makes their networks small."""
+
+
+def make_world(root: Path) -> None:
+    """Write all of it."""
+    toy = ToyWorld(num_videos=6, split="train", seed=0, size=(160, 320), num_frames=10)
+    clips = [toy.read(index, range(10)) for index in range(4)]
+    pictures = [clip.frames.transpose(0, 2, 3, 1) for clip in clips]
+    for name in ("path/to/videos", "data/clips", "videos/train/a", "videos/test/a"):
+        for index, frames in enumerate(pictures):
+            _video(root / name / f"{index}.mp4", frames)
+    for name in ("path/to/photos", "photos", "data/imagenet"):
+        for index, frames in enumerate(pictures):
+            _picture(root / name / f"{index}.jpg", frames[0])
+    for index, frames in enumerate(pictures):
+        for time, frame in enumerate(frames):
+            _picture(root / f"data/DAVIS/JPEGImages/480p/{index}/{time:05d}.jpg", frame)
+
+    pair = "a/0.jpg a/1.jpg a/0.flo"
+    for base in ("data", "data/yfcc"):
+        for time in (0, 1):
+            _picture(root / base / f"a/{time}.jpg", pictures[0][time])
+        write_flow(root / base / "a/0.flo", clips[0].flow[0])
+    for name in ("data/a/train.txt", "data/b/train.txt", "data/yfcc/lists/train.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"{pair}\n")
+
+    _picture(root / "photo.jpg", pictures[0][0])
+    (root / "arrows.json").write_text(json.dumps([[120, 80, 30, -10]]))
+    _video(root / "in.mp4", pictures[0])
+    _video(root / "clip.mp4", pictures[1])
+    for time, frame in enumerate(pictures[0]):
+        _picture(root / "frames" / f"{time:05d}.jpg", frame)
+    mask = np.zeros(pictures[0][0].shape[:2], np.uint8)
+    mask[60:100, 100:180] = 1
+    write_mask(root / "first.png", mask)
+    (root / "first.json").write_text(json.dumps({"nose": [120, 80]}))
+    for experiment, overrides in SLIM.items():
+        runs = root / "outputs" / "train" / experiment
+        save_run(runs / "<run>", experiment, overrides)
+        shutil.copytree(runs / "<run>", runs / "<time>")
+
+
+def save_run(run: Path, experiment: str, overrides: Sequence[str]) -> None:
+    """A run folder with an untrained network."""
+    cfg = compose([f"experiment={experiment}", *overrides])
+    torch.manual_seed(0)
+    method = build(cfg.method, "method")
+    parts = [name for name in ("method", "encoder", "view", "motion", "val_motion") if name in cfg]
+    config = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in parts}
+    ours = {"version": "0", "experiment": experiment, "config": config}
+    content = {"state_dict": method.state_dict(), "global_step": 1, "selfsup_motion": ours}
+    (run / "checkpoints").mkdir(parents=True)
+    torch.save(content, run / "checkpoints" / "best.ckpt")
+
+
+def _picture(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR))
+
+
+def _video(path: Path, frames: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def save_authors_weights(root: Path) -> None:
+    """Files as CMP's authors and torchvision publish them, with random weights of ResNet-18."""
+    import torchvision
+
+    cfg = compose(["experiment=paper/cmp_resnet50", "encoder=resnet18"])
+    method = build(cfg.method, "method")
+    theirs = {
+        "encoder.": "image_encoder.",
+        "propagation.flow_encoder.": "flow_encoder.",
+        "propagation.flow_decoder.": "flow_decoder.",
+    }
+    state = {}
+    for name, value in method.state_dict().items():
+        ours = next(prefix for prefix in theirs if name.startswith(prefix))
+        if "num_batches" not in name:
+            state[f"module.{theirs[ours]}{name.removeprefix(ours)}"] = value
+    torch.save({"step": 42000, "state_dict": state}, root / "ckpt_iter_42000.pth.tar")
+    torch.save(method.encoder.state_dict(), root / "convert_iter_42000.pth.tar")
+    network = torchvision.models.resnet18(weights=None)
+    for name in ("resnet50-0676ba61.pth", "resnet18.pth"):
+        torch.save(network.state_dict(), root / name)
