@@ -16,7 +16,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.groups import config_dir, option_list
-from selfsup_motion.settings.unused import TRAINING, check_used
+from selfsup_motion.settings.unused import TRAINING, check_used, lacking
 from selfsup_motion.terminal import command_line as cli
 from selfsup_motion.terminal.output_folder import OutputFolder, claimed, configured_path, unused
 
@@ -39,6 +39,8 @@ _READ = (
 )  # fmt: skip
 # what may differ between a run and its continuation
 _FREE = ("resume", "paths", "device", "overlay", "trust")
+_LABELLED = ("sequences", "actions")
+"""What data sets have for tasks besides clips to train on."""
 _OVERLAY_FPS = 12.0
 _LOG = "evaluate.log"
 _SHOWN = {"raw_color": "raw colour"}
@@ -62,17 +64,17 @@ def evaluate(cfg: DictConfig) -> float | None:
         raise UserError(f"Which task? Add one of these:\n{option_list('task')}")
     if "method" in cfg:
         return _train(cfg)
-    needed = "actions" if "train" in cfg.task else "sequences"
-    if needed not in cfg.data:
+    if (needed := lacking(cfg, "task", "data")) is not None:
+        labelled = "labelled " if needed in _LABELLED else ""
         raise UserError(
-            f"task={cfg.name}: this data set has no labelled {needed}; leave data=… out and set "
+            f"task={cfg.name}: this data set has no {labelled}{needed}; leave data=… out and set "
             "data.root, or use data=toy."
         )
     _check_used(cfg, "task")  # behind the question whether these are the right data at all
     with open_dict(cfg.data):
         cfg.data.pop("module", None)  # of training
-    if cfg.overlay and needed == "actions":
-        raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
+    if cfg.overlay and "train" in cfg.task:
+        raise _nothing_to_draw(cfg)
     started = os.times()
 
     from selfsup_motion.apps.preflight import check_encoder, check_resume, open_sources
@@ -98,6 +100,8 @@ def evaluate(cfg: DictConfig) -> float | None:
     device = choose_device(cfg.device)
     encoder = _encoder(cfg)
     task = build(cfg.task, "task", **sources)
+    if cfg.overlay and not (hasattr(task, "tracked") and hasattr(task, "pictures")):
+        raise _nothing_to_draw(cfg)
     name_preset(task)
     used = weights_used(encoder)
     if used is not None and cfg.checkpoint == "auto":
@@ -308,6 +312,10 @@ def _has_results(folder: Path) -> bool:
         and str(file) not in ("config.yaml", _LOG)
         for file in files
     )
+
+
+def _nothing_to_draw(cfg: DictConfig) -> UserError:
+    return UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
 
 
 def _draw(task: Any, folder: Path) -> None:

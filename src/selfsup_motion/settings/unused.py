@@ -52,6 +52,22 @@ def check_used(
         raise UserError(f"{override}: {command} does not use it, leave it out.")
 
 
+def lacking(cfg: DictConfig, root: str, group: str) -> str | None:
+    """What a part of the config refers to in a group that the chosen option does not have.
+
+    Args:
+        cfg: the config as it was composed, not resolved.
+        root: key of the part.
+        group: the group.
+
+    Returns:
+        The name of the first key that is not there, `sequences` of `${data.sequences}`.
+    """
+    there = {str(name) for name in cfg[group]}
+    names = (key.split(".")[1] for key in _used(cfg, [root]) if key.startswith(f"{group}."))
+    return next((name for name in names if name not in there), None)
+
+
 def refuse_ineffective(rows: Iterable[tuple[str, bool, str]]) -> None:
     """Make sure that what is on the command line has an effect together with the other settings.
 

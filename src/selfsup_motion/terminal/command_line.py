@@ -62,6 +62,8 @@ def run(main: Callable[[], object], config_name: str = "train") -> None:
             stream.reconfigure(errors=register_handler())
     register_resolvers()
     register_help(config_name)
+    if not {"", os.getcwd()} & set(sys.path):  # `python -m` has it; so that `my_lab.py` is found
+        sys.path.append(os.getcwd())
     try:
         _read_arguments(_FIRST[config_name])
     except UserError as error:
