@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 # how fast examples are is a matter of the machine
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,6 +62,32 @@ def cmp_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = {"state_dict": method.state_dict(), "global_step": 1, "selfsup_motion": ours}
     torch.save(content, run / "checkpoints" / "best.ckpt")
     return run
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A Python that has the package as a user has it: from a wheel, without the checkout."""
+
+    python: Path
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel of this checkout, built and installed."""
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("installed")
+    build = "import hatchling.build, sys; hatchling.build.build_wheel(sys.argv[1])"
+    wheels = folder / "wheels"
+    wheels.mkdir()
+    subprocess.run([sys.executable, "-c", build, str(wheels)], cwd=CHECKOUT, check=True)
+    (wheel,) = wheels.iterdir()
+    venv.create(folder / "venv", with_pip=False)
+    (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(packages)], check=True)
+    # the dependencies that are installed here, but nothing that a .pth file there points to
+    environment = {**os.environ, "PYTHONPATH": sysconfig.get_paths()["purelib"]}
+    return Installed(folder / "venv" / "bin" / "python", environment)
 
 
 @pytest.fixture

@@ -73,8 +73,6 @@ def evaluate(cfg: DictConfig) -> float | None:
     _check_used(cfg, "task")  # behind the question whether these are the right data at all
     with open_dict(cfg.data):
         cfg.data.pop("module", None)  # of training
-    if cfg.overlay and "train" in cfg.task:
-        raise _nothing_to_draw(cfg)
     started = os.times()
 
     from selfsup_motion.apps.preflight import check_encoder, check_resume, open_sources
@@ -101,7 +99,7 @@ def evaluate(cfg: DictConfig) -> float | None:
     encoder = _encoder(cfg)
     task = build(cfg.task, "task", **sources)
     if cfg.overlay and not (hasattr(task, "tracked") and hasattr(task, "pictures")):
-        raise _nothing_to_draw(cfg)
+        raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
     name_preset(task)
     used = weights_used(encoder)
     if used is not None and cfg.checkpoint == "auto":
@@ -312,10 +310,6 @@ def _has_results(folder: Path) -> bool:
         and str(file) not in ("config.yaml", _LOG)
         for file in files
     )
-
-
-def _nothing_to_draw(cfg: DictConfig) -> UserError:
-    return UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
 
 
 def _draw(task: Any, folder: Path) -> None:

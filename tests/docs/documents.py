@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>\S*)\n(?P<code>.*?)^(?P=indent)```$", re.M | re.S
+    r'^(?P<indent> *)```(?P<language>\S*)(?: title="(?P<title>[^"]+)")?\n'
+    r"(?P<code>.*?)^(?P=indent)```$",
+    re.M | re.S,
 )
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^>]*?) -->\s*\Z")
 
@@ -20,7 +22,8 @@ _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^>]*?) -->\s*\Z")
 class Block:
     """A fenced block.
 
-    `line` is that of its first line of code, `reason` why it is not run, or None.
+    `line` is that of its first line of code, `reason` why it is not run, or None; `title` is the
+    name of the file that it is.
     """
 
     page: Path
@@ -28,6 +31,7 @@ class Block:
     language: str
     code: str
     reason: str | None
+    title: str | None = None
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -42,7 +46,9 @@ def blocks(page: Path) -> list[Block]:
         indent = len(match["indent"])
         code = "\n".join(row[indent:] for row in match["code"].split("\n"))
         mark = _NOT_RUN.search(text, 0, match.start())
-        found.append(Block(page, line, match["language"], code, mark and mark["reason"]))
+        found.append(
+            Block(page, line, match["language"], code, mark and mark["reason"], match["title"])
+        )
     return found
 
 
