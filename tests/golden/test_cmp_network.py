@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsup_motion import load_encoder, load_method
+from selfsup_motion.apps.cmp_demo import CMPDemo
 from selfsup_motion.models.alexnet import AlexNetEncoder
 from selfsup_motion.models.motion_decoders.layers import (
     GuidanceEncoder,
@@ -185,17 +186,21 @@ def test_published_initialisation_has_the_published_statistics():
             assert parameter.std().item() == pytest.approx(std, rel=0.1, abs=1e-9), name
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet50_skip"])
-def test_the_authors_checkpoint_gives_the_published_outputs(golden, name, tmp_path):
-    expected = golden(f"cmp/net_{name}.npz")
-    # as PyTorch of 2019 wrote it, with the prefix of their parallel wrapper
+def save_as_the_authors_did(name: str, file: Path) -> None:
+    """As PyTorch of 2019 wrote it, with the prefix of their parallel wrapper."""
     content = {
         "step": 42000,
         "state_dict": {f"module.{k}": v for k, v in published(name).items()},
         "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0]}]},
     }
-    file = tmp_path / "ckpt_iter_42000.pth.tar"
     torch.save(content, file, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet50_skip"])
+def test_the_authors_checkpoint_gives_the_published_outputs(golden, name, tmp_path):
+    expected = golden(f"cmp/net_{name}.npz")
+    file = tmp_path / "ckpt_iter_42000.pth.tar"
+    save_as_the_authors_did(name, file)
     method = load_method(file)
     assert not method.training
 
@@ -215,3 +220,22 @@ def test_the_authors_checkpoint_gives_the_published_outputs(golden, name, tmp_pa
     np.testing.assert_allclose(features, expected["image_enc"], atol=1e-4)
     flow = method.decode(scores, image.shape[-2:])
     np.testing.assert_allclose(flow, expected["flow_full"], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_demo_call_gives_the_published_flow(golden, name, tmp_path):
+    expected = golden(f"cmp/net_{name}.npz")
+    (tmp_path / "checkpoints").mkdir()
+    save_as_the_authors_did(name, tmp_path / "checkpoints" / "ckpt_iter_42000.pth.tar")
+    config = tmp_path / "config.yaml"
+    config.write_text("model:\n    module:\n        nbins: 99\n        fmax: 50\n")
+    demo = CMPDemo(config, 42000)
+
+    image = (torch.from_numpy(expected["image"]) + 1) / 2  # reaches from -0.5 to 1.5
+    sparse, mask = torch.from_numpy(expected["sparse"]).split(2, 1)
+    np.testing.assert_allclose(demo.run(image, sparse, mask), expected["flow_full"], atol=1e-3)
+    # one image for several maps, in one call and in one after the other
+    flow = demo.run(image[:1], sparse[:1].repeat(3, 1, 1, 1), mask[:1].repeat(3, 1, 1, 1))
+    again = demo.run(image[:1], sparse[:1], mask[:1])
+    for answer in (*flow, again[0]):
+        np.testing.assert_allclose(answer, expected["flow_full"][0], atol=1e-3)

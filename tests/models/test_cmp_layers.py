@@ -84,3 +84,14 @@ def test_features_too_small_for_the_scales_are_refused():
 def test_guidance_stride_must_be_a_multiple_of_four():
     with pytest.raises(ValueError, match="multiple of 4, got 6"):
         GuidanceEncoder(stride=6)
+
+
+def test_a_prepared_image_is_spread_as_the_whole_decoder_does():
+    torch.manual_seed(0)
+    decoder = SkipDecoder(20, 6, 5, 7).eval()
+    image, guidance = torch.randn(2, 16, 16, 24), torch.randn(2, 4, 16, 24)
+    layer1, stem = torch.randn(2, 6, 32, 48), torch.randn(2, 5, 64, 96)
+    with torch.no_grad():
+        wanted = decoder(torch.cat([image, guidance], 1), layer1, stem)
+        prepared = decoder.prepare(image, layer1, stem)
+        torch.testing.assert_close(decoder.spread(guidance, prepared), wanted)

@@ -27,6 +27,7 @@ from selfsup_motion.methods.cmp.propagate import EncodedImages, Points, encode, 
 from selfsup_motion.methods.parts.rank_weight import rank_weight
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.methods.parts.validation import is_partial
+from selfsup_motion.models.motion_decoders.sparse_image import SparsePropagation
 from selfsup_motion.models.resnet import published_init_
 from selfsup_motion.ops.dominant_motion import dominant_motion
 from selfsup_motion.ops.interpolate import edge_aware_interpolation, nearest_interpolation
@@ -152,6 +153,26 @@ class CMP(pl.LightningModule):
             points, vectors, point_mask = map(torch.zeros_like, (points, vectors, point_mask))
         scores = self.propagation(features, points, vectors, point_mask, size)
         return (scores,) if isinstance(scores, Tensor) else tuple(scores)
+
+    def spread_image(self, features: Mapping[str, Tensor], guidance: Tensor) -> tuple[Tensor, ...]:
+        """As `spread`, of guidance that is an image already: only with the published propagation.
+
+        Args:
+            features: of `features` or `prepare`.
+            guidance: (B, 4, H, W): x motion, y motion, mask, mask.
+        """
+        if not isinstance(self.propagation, SparsePropagation):
+            raise ValueError(f"{type(self.propagation).__name__} takes points, not an image")
+        if not self.use_guidance:
+            guidance = torch.zeros_like(guidance)
+        scores = self.propagation.spread(features, guidance)
+        return (scores,) if isinstance(scores, Tensor) else tuple(scores)
+
+    def prepare(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Do what of `spread` depends on the image alone, if there are several sets of guidance."""
+        if isinstance(self.propagation, SparsePropagation):
+            return self.propagation.prepare(features)
+        return dict(features)
 
     def features(self, image: Tensor) -> dict[str, Tensor]:
         """What the propagation module sees of an image (B, 3, H, W), as in `forward`."""

@@ -33,6 +33,10 @@ class GuidedNetwork(Protocol):
         """Of (B, 3, H, W) images."""
         ...
 
+    def prepare(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features → what `spread` does faster with."""
+        ...
+
     def spread(
         self,
         features: Mapping[str, Tensor],
@@ -96,7 +100,7 @@ def _encode(
     with _modes(images.device, dtype, differentiable):
         if work != size:
             images = F.interpolate(images, work, mode="bilinear", antialias=True)
-        features = method.features(images)
+        features = method.prepare(method.features(images))
     return EncodedImages(method, features, images, size, single, dtype, differentiable)
 
 
@@ -131,6 +135,15 @@ class EncodedImages:
         guidance.check(self.size)
         return self.answer(guidance)
 
+    def rows(self, item: Tensor) -> dict[str, Tensor]:
+        """The features of some images, (N,) indices. One alone is not copied."""
+        if len(self.images) == 1:
+            return {
+                name: value.expand(len(item), *value.shape[1:])
+                for name, value in self.features.items()
+            }
+        return {name: value[item] for name, value in self.features.items()}
+
     def answer(self, guidance: _Guidance) -> Tensor:
         """As `propagate`, of guidance that was checked."""
         with _modes(self.images.device, self.dtype, self.differentiable):
@@ -157,7 +170,7 @@ class EncodedImages:
             rows = torch.arange(start, end, device=points.device)
             item = rows // steps
             scores = self.method.spread(
-                {name: value[item] for name, value in self.features.items()},
+                self.rows(item),
                 points.flatten(0, 1)[rows],
                 vectors.flatten(0, 1)[rows],
                 guidance.used.flatten(0, 1)[rows],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from selfsup_motion.models.convolution import Conv3x3
 
 
 class GuidanceEncoder(nn.Module):
@@ -126,6 +128,53 @@ class SkipDecoder(_FusionTrunk):
         scores: Tensor = self.head(x)
         return scores
 
+    def prepare(self, image: Tensor, layer1: Tensor, stem: Tensor) -> dict[str, Tensor]:
+        """Do what depends on the image alone, to ask `spread` for several sets of guidance.
+
+        The first convolution of each scale reads image and guidance, that of a refinement the
+        coarser result and early features. A convolution is linear, so the image's share of it can
+        be computed apart: nearly half of the decoder's work.
+
+        Args:
+            image: (B, C, H/8, W/8), the image's part of what `forward` takes.
+            layer1: see `forward`.
+            stem: see `forward`.
+        """
+        shares = {}
+        for name, branch in self._branches().items():
+            pools, conv, _ = _first_conv(branch)
+            shares[name] = _share(conv, pools(image), first=0)
+        early = {"fusion4": self.skipconv4(layer1), "fusion2": self.skipconv2(stem)}
+        for name, features in early.items():  # after the coarser result
+            _, conv, _ = _first_conv(self.get_submodule(name))
+            first = conv.in_channels - features.shape[1]
+            shares[name] = _share(conv, features, first=first)
+        return shares
+
+    def spread(self, guidance: Tensor, prepared: Mapping[str, Tensor]) -> Tensor:
+        """As `forward`, given what `prepare` has made of the image.
+
+        Args:
+            guidance: (B, 16, H/8, W/8), the guidance's part of what `forward` takes.
+            prepared: of B images.
+        """
+        scales = []
+        for name, branch in self._branches().items():
+            pools, conv, rest = _first_conv(branch)
+            given = pools(guidance)
+            first = conv.in_channels - given.shape[1]
+            scales.append(rest(_share(conv, given, first=first, bias=True) + prepared[name]))
+        x = self.fusion8(torch.cat([_resize(scale, guidance) for scale in scales], 1))
+        for name in ("fusion4", "fusion2"):
+            _, conv, rest = _first_conv(self.get_submodule(name))
+            x = _share(conv, _resize(x, prepared[name]), first=0, bias=True) + prepared[name]
+            x = rest(x)
+        scores: Tensor = self.head(x)
+        return scores
+
+    def _branches(self) -> dict[str, nn.Module]:
+        return {f"decoder{s}": self.get_submodule(f"decoder{s}") for s in self.scales}
+
 
 class FlowNetDecoder(_FusionTrunk):
     """Four scales, then FlowNet-S's refinement: scores at 1/8, 1/4, 1/2 and full resolution.
@@ -193,10 +242,23 @@ def _check_scales(scales: Sequence[int]) -> None:
 
 def _conv_bn_relu(in_channels: int, out_channels: int) -> list[nn.Module]:
     return [
-        nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
+        Conv3x3(in_channels, out_channels),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     ]
+
+
+def _first_conv(layers: nn.Module) -> tuple[nn.Sequential, Conv3x3, nn.Sequential]:
+    """What comes before the first convolution, it, and what comes after it."""
+    assert isinstance(layers, nn.Sequential)
+    place, conv = next((i, layer) for i, layer in enumerate(layers) if isinstance(layer, Conv3x3))
+    return layers[:place], conv, layers[place + 1 :]
+
+
+def _share(conv: Conv3x3, x: Tensor, *, first: int, bias: bool = False) -> Tensor:
+    """What the input channels from `first` on give to the output of a convolution."""
+    weight = conv.weight[:, first : first + x.shape[1]]
+    return conv._conv_forward(x, weight, conv.bias if bias else None)
 
 
 def _deconv(in_channels: int, out_channels: int) -> nn.Sequential:

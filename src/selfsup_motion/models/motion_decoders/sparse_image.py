@@ -17,6 +17,8 @@ from selfsup_motion.models.motion_decoders.layers import (
 from selfsup_motion.ops.guidance import rasterize_guidance
 from selfsup_motion.ops.motion_code import MotionCode
 
+_PREPARED = "prepared."
+
 
 class SparsePropagation(nn.Module):
     """Sparse motion image → guidance encoder; with the image features → propagation decoder.
@@ -77,12 +79,30 @@ class SparsePropagation(nn.Module):
             (B, motion_code.channels, h, w) scores; of the "flownet" decoder several, the finest
             first.
         """
-        guidance = self.flow_encoder(rasterize_guidance(points, vectors, point_mask, size))
+        return self.spread(features, rasterize_guidance(points, vectors, point_mask, size))
+
+    def spread(
+        self, features: Mapping[str, Tensor], guidance: Tensor
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Propagate guidance that is an image already.
+
+        Args:
+            features: see `forward`, or what `prepare` makes of them.
+            guidance: (B, 4, H, W): x motion, y motion, mask, mask.
+        """
+        height, width = guidance.shape[-2:]
+        guidance = self.flow_encoder(guidance)
         if guidance.shape[-2:] != features["output"].shape[-2:]:
             raise ValueError(
-                f"images of {size[0]}x{size[1]} pixels do not divide into the encoder's stride of "
+                f"images of {height}x{width} pixels do not divide into the encoder's stride of "
                 f"{self.flow_encoder.stride}: use crops whose sides are multiples of it"
             )
+        prepared = {
+            k.removeprefix(_PREPARED): v for k, v in features.items() if k.startswith(_PREPARED)
+        }
+        if prepared:
+            assert isinstance(self.flow_decoder, SkipDecoder)
+            return self.flow_decoder.spread(guidance, prepared)
         joined = torch.cat([features["output"], guidance], 1)
         inputs = [joined]
         if not isinstance(self.flow_decoder, PropagationDecoder):
@@ -91,6 +111,17 @@ class SparsePropagation(nn.Module):
             inputs.append(features["image"])
         scores: Tensor | tuple[Tensor, ...] = self.flow_decoder(*inputs)
         return scores
+
+    def prepare(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features with which `forward` and `spread` do only what depends on the guidance.
+
+        For images that are asked several times. Only the skip decoder does anything beforehand.
+        """
+        if not isinstance(self.flow_decoder, SkipDecoder):
+            return dict(features)
+        early = features["layer1"], features["stem"]
+        made = self.flow_decoder.prepare(features["output"], *early)
+        return {"output": features["output"]} | {f"{_PREPARED}{k}": v for k, v in made.items()}
 
 
 def early_channels(feature_channels: Mapping[str, int], wanted_by: str) -> tuple[int, int]:
