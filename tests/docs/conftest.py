@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from world import make_world
+from world import make_world, save_authors_weights
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     make_world(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def authors_weights(world: Path) -> None:
+    """Files there as the papers' authors and torchvision publish them."""
+    save_authors_weights(world)
 
 
 @pytest.fixture

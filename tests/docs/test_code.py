@@ -3,23 +3,22 @@
 import pytest
 import torch
 from code_blocks import run_block, run_page
+from command_lines import TESTED_APART
 from documents import PAGES, blocks
-from world import save_authors_weights
 
 TRAINS = {"README.md": pytest.mark.slow}
 """Pages whose code trains for half a minute."""
 WITH_CODE = [
     pytest.param(page, marks=TRAINS.get(page.name, ()), id=page.name)
     for page in PAGES
-    if any(block.language == "python" for block in blocks(page))
+    if page.name not in TESTED_APART and any(block.language == "python" for block in blocks(page))
 ]
 
 
+@pytest.mark.usefixtures("authors_weights")
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_code_of_a_page_runs(world, monkeypatch, page):
     monkeypatch.chdir(world)
-    if page.name == "cmp.md":
-        save_authors_weights(world)
     torch.manual_seed(0)
     run_page(page)
 

@@ -1,21 +1,24 @@
 """The commands in README and docs that a CPU can run, from their start to their end, made short."""
 
+import shutil
+
 import pytest
 from command_lines import in_blocks
+from world import SLIM
 
 pytestmark = pytest.mark.slow
 
 SHORT = ("trainer=cpu", "trainer.max_steps=2", "trainer.limit_val_batches=1", "data.num_workers=0")
 SMALL = {
-    "cmp": ("encoder.width=8", "data.batch_size=2", "view.crop_size=64"),
-    "cmp_animate": ("encoder.width=8", "data.batch_size=2", "view.crop_size=64"),
+    "cmp": (*SLIM["cmp"], "data.batch_size=2", "view.crop_size=64"),
+    "cmp_animate": (*SLIM["cmp_animate"], "data.batch_size=2", "view.crop_size=64"),
     "corrflow": ("data.batch_size=2", "view.crop_size=64"),
-    "mosi": ("data.batch_size=9",),
+    "mosi": ("data.batch_size=2",),
     "toy_seg_linear": ("data.size=64", "data.val_videos=3", "data.batch_size=4", *SHORT[:3]),
     "toy_instances": ("data.batch_size=2", *SHORT[:3]),
     "toy_actions": (
-        "data.actions.train.num_videos=24",
-        "data.actions.test.num_videos=16",
+        "data.actions.train.source.num_videos=24",
+        "data.actions.test.source.num_videos=16",
         "task.views.clips=1",
         "task.few_shot=null",
     ),
@@ -52,7 +55,18 @@ def short(command) -> tuple[str, ...]:
     return (*(SHORT if command.verb == "train" else ()), *SMALL[name])
 
 
+@pytest.fixture
+def interrupted(world, run):
+    """The run folder that commands resume holds a run that was stopped after its first step."""
+    folder = world / "outputs" / "train" / "cmp" / "<time>"
+    if not (folder / "checkpoints" / "last.ckpt").exists():
+        shutil.rmtree(folder)
+        first = (*SHORT, *SMALL["cmp"], "trainer.max_steps=1", f"paths.output_dir={folder}")
+        assert run("train", "experiment=cmp", *first) == 0
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
+@pytest.mark.usefixtures("interrupted", "authors_weights")
 def test_command_runs(run, capsys, command):
     status = run(command.verb, *command.words, *short(command))
     assert status == 0, capsys.readouterr().err

@@ -30,17 +30,20 @@ SLIM = {
 
 def make_world(root: Path) -> None:
     """Write all of it."""
-    toy = ToyWorld(num_videos=6, split="train", seed=0, size=(160, 320), num_frames=10)
-    clips = [toy.read(index, range(10)) for index in range(4)]
+    toy = ToyWorld(num_videos=4, split="train", seed=0, size=(160, 320), num_frames=24)
+    clips = [toy.read(index, range(24)) for index in range(4)]
     pictures = [clip.frames.transpose(0, 2, 3, 1) for clip in clips]
-    for name in ("path/to/videos", "data/clips", "videos/train/a", "videos/test/a"):
-        for index, frames in enumerate(pictures):
+    for index, frames in enumerate(pictures):
+        for name in ("path/to/videos", "data/clips", "videos/train/a", "videos/train/b"):
             _video(root / name / f"{index}.mp4", frames)
+    for name in ("a", "b"):
+        _video(root / "videos" / "test" / name / "0.mp4", pictures[0])
     for name in ("path/to/photos", "photos", "data/imagenet"):
         for index, frames in enumerate(pictures):
-            _picture(root / name / f"{index}.jpg", frames[0])
+            for time in range(0, 24, 6):
+                _picture(root / name / f"{index}_{time}.jpg", frames[time])
     for index, frames in enumerate(pictures):
-        for time, frame in enumerate(frames):
+        for time, frame in enumerate(frames[:10]):
             _picture(root / f"data/DAVIS/JPEGImages/480p/{index}/{time:05d}.jpg", frame)
 
     pair = "a/0.jpg a/1.jpg a/0.flo"
@@ -56,7 +59,7 @@ def make_world(root: Path) -> None:
     (root / "arrows.json").write_text(json.dumps([[120, 80, 30, -10]]))
     _video(root / "in.mp4", pictures[0])
     _video(root / "clip.mp4", pictures[1])
-    for time, frame in enumerate(pictures[0]):
+    for time, frame in enumerate(pictures[0][:10]):
         _picture(root / "frames" / f"{time:05d}.jpg", frame)
     mask = np.zeros(pictures[0][0].shape[:2], np.uint8)
     mask[60:100, 100:180] = 1
