@@ -96,3 +96,19 @@ def test_gif_and_webp_go_round_at_the_right_speed(tmp_path, suffix):
             picture.load()
             total += picture.info["duration"]
     assert total == pytest.approx(1000, abs=15)
+
+
+def test_only_what_moves_is_rendered():
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.integers(0, 256, (3, 200, 300), dtype=np.uint8))
+    flow = torch.zeros(2, 200, 300)
+    flow[0, 80:120, 100:150] = 12
+    moments = schedule(8, "back", "smooth")
+    assert moments[1] == moments[7]
+    frames = list(render_frames(image, flow, moments))
+    still = image.permute(1, 2, 0).numpy()
+    assert np.array_equal(frames[1], frames[7])
+    assert not np.array_equal(frames[4], still)
+    for frame in frames:
+        assert np.array_equal(frame[:50], still[:50])
+        assert np.array_equal(frame[:, 200:], still[:, 200:])

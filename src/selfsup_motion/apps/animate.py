@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets
 from selfsup_motion.apps.film import Format, film
-from selfsup_motion.apps.motion import length_warning, overlap_warning, predict_motion
+from selfsup_motion.apps.motion import Refinement, length_warning, overlap_warning, predict_motion
 from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render_frames, schedule
 from selfsup_motion.data.reading.pictures import save_picture
@@ -53,6 +53,7 @@ class Animation:
         loop: Loop,
         easing: Easing,
         warp: Warp,
+        refine: Refinement | None,
         formats: Sequence[Format],
         max_side: int | None,
         device: str,
@@ -72,6 +73,7 @@ class Animation:
             loop: "none", "back" (there and back) or "seamless", see `schedule`.
             easing: "linear", "in", "out" or "smooth".
             warp: "backward" or "forward", see `render_frames`.
+            refine: "grabcut": what moves ends at edges of the photo; None: as predicted.
             formats: of the film: "mp4", "gif", "webp".
             max_side: longest side of the film in pixels; None: the photo's own size.
             device: "cpu", "cuda", ....
@@ -90,7 +92,7 @@ class Animation:
         self.trust = trust
         self.short_side, self.device = short_side, device
         self.max_side, self.formats, self.fps, self.warp = max_side, formats, fps, warp
-        self.loop = loop
+        self.loop, self.refine = loop, refine
         self.moments = schedule(frame_count(seconds, fps), loop, easing)
 
     def run(self, folder: Path, progress: OnProgress) -> list[str]:
@@ -118,7 +120,7 @@ class Animation:
         for arrows in sets:
             own = folder / arrows.name
             own.mkdir(exist_ok=True)
-            flow = predict_motion(weights, whole, arrows)
+            flow = predict_motion(weights, whole, arrows, self.refine)
             lines += _write_motion(own, whole, arrows, flow)
             lines += [f"note    {note}" for note in self._notes(weights, whole, arrows, flow)]
             paths = [own / f"film.{suffix}" for suffix in self.formats]

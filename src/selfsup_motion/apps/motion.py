@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet
 from selfsup_motion.methods.cmp.steps import STEP, as_step
+from selfsup_motion.ops.motion_refinement import refine_motion
 from selfsup_motion.weights.trained_cmp import Weights
+
+Refinement = Literal["grabcut"]
 
 
 def length_warning(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
@@ -46,7 +51,9 @@ def overlap_warning(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | 
     )
 
 
-def predict_motion(weights: Weights, image: Tensor, arrows: ArrowSet) -> Tensor:
+def predict_motion(
+    weights: Weights, image: Tensor, arrows: ArrowSet, refine: Refinement | None = None
+) -> Tensor:
     """Let CMP spread the arrows over a photo.
 
     The network knows motions from one frame to the next. Longer arrows are shortened to such a
@@ -56,6 +63,7 @@ def predict_motion(weights: Weights, image: Tensor, arrows: ArrowSet) -> Tensor:
         weights: the network.
         image: (3, H, W) uint8.
         arrows: in pixels of the image.
+        refine: "grabcut": what moves ends at edges of the image, see `refine_motion`.
 
     Returns:
         (2, H, W) float32 on the network's device, in pixels, for the whole length of the arrows.
@@ -64,4 +72,7 @@ def predict_motion(weights: Weights, image: Tensor, arrows: ArrowSet) -> Tensor:
     points, vectors = (torch.from_numpy(a).to(device) for a in (arrows.points, arrows.vectors))
     step, factor = as_step(vectors, min(image.shape[-2:]))
     flow = weights.method.propagate(image.to(device), points, step, short_side=weights.short_side)
-    return flow * factor
+    flow = flow * factor
+    if refine is None:
+        return flow
+    return refine_motion(flow, image, points, torch.from_numpy(arrows.vectors).to(device))

@@ -8,11 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_GRABCUT_SIDE = 480
 _GRABCUT_ROUNDS = 4
-_SURE = 0.15
-"""GrabCut may not take what scores less for the object, nor what scores more than 1 minus this for
-its surroundings."""
 
 
 def refine_guided(score: NDArray[np.float32], image: Tensor) -> NDArray[np.float32]:
@@ -30,25 +26,30 @@ def refine_guided(score: NDArray[np.float32], image: Tensor) -> NDArray[np.float
     return np.asarray(blurred[0, 0].clamp(0, 1).numpy(), np.float32)
 
 
-def refine_grabcut(score: NDArray[np.float32], image: Tensor) -> NDArray[np.float32]:
+def refine_grabcut(
+    score: NDArray[np.float32], image: Tensor, *, side: int = 480, sure: float = 0.15
+) -> NDArray[np.float32]:
     """Cut along colours and edges where a score is undecided: GrabCut, of OpenCV.
 
     Args:
         score: (H, W) in [0, 1].
         image: (3, H, W) uint8.
+        side: short side in pixels at which GrabCut works; never more than the image's.
+        sure: GrabCut may not take what scores less for the object, nor what scores more than 1
+            minus this for its surroundings.
 
     Returns:
         (H, W): 1 on the object, 0 elsewhere, between on pixels that GrabCut at reduced size mixes.
     """
     height, width = score.shape
-    scale = min(1.0, _GRABCUT_SIDE / min(height, width))
+    scale = min(1.0, side / min(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     picture = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
     picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     small = cv2.resize(score, size, interpolation=cv2.INTER_AREA)
     labels = np.where(small > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[small < _SURE] = cv2.GC_BGD
-    labels[small > 1 - _SURE] = cv2.GC_FGD
+    labels[small < sure] = cv2.GC_BGD
+    labels[small > 1 - sure] = cv2.GC_FGD
     object_side = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
     if object_side.all() or not object_side.any():
         return score
