@@ -6,6 +6,7 @@ The network is a trained CMP; see `docs/applications.md`.
 import hydra
 from omegaconf import DictConfig
 
+from selfsup_motion.apps.example import ARROWS, use_example
 from selfsup_motion.apps.job import run_job
 from selfsup_motion.settings.groups import config_dir
 from selfsup_motion.settings.unused import refuse_ineffective
@@ -21,6 +22,7 @@ def animate(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
+    use_example(cfg, ARROWS)
     seamless = cfg.loop == "seamless"
     refuse_ineffective([("easing", seamless, "loop=seamless moves at one speed")])
     run_job(cfg, "frames", auto_method="CMP", check_inputs=_check_inputs)

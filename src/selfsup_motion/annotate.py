@@ -7,6 +7,7 @@ What moves together when the network is told to move a point is the point's obje
 import hydra
 from omegaconf import DictConfig
 
+from selfsup_motion.apps.example import CLICKS, use_example
 from selfsup_motion.apps.job import run_job
 from selfsup_motion.settings.groups import config_dir
 from selfsup_motion.terminal import command_line as cli
@@ -21,6 +22,8 @@ def annotate(cfg: DictConfig) -> None:
     Raises:
         UserError: anything that the config's author can put right.
     """
+    if cfg.objects is None and not cfg.negative:
+        use_example(cfg, CLICKS)
     run_job(cfg, "objects", auto_method="CMP", check_inputs=_check_inputs)
 
 

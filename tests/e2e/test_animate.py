@@ -52,17 +52,28 @@ def test_a_photo_and_an_arrow_make_flow_pictures_and_films(animate, cmp_checkpoi
     assert json.loads((run / "arrows.json").read_text())["arrows"][1] == [5, 5, 0, 0]
 
 
-def test_the_newest_run_is_taken_by_default(animate, cmp_checkpoint, capsys):
+def test_auto_is_the_newest_run(animate, cmp_checkpoint, capsys):
     older = Path("outputs/train/cmp/a/checkpoints")
     older.mkdir(parents=True)
     (older / "best.ckpt").write_bytes((cmp_checkpoint / "checkpoints/best.ckpt").read_bytes())
     newer = Path("outputs/train/cmp/b/checkpoints")
     newer.mkdir(parents=True)
     (newer / "best.ckpt").write_text("cut off")
-    assert animate("image=photo.png", ARROW, *QUICK) == 0
+    assert animate("image=photo.png", ARROW, "checkpoint=auto", *QUICK) == 0
     told = capsys.readouterr()
     weights = "outputs/train/cmp/a/checkpoints/best.ckpt (CMP, experiment cmp_animate, step 1)"
     assert f"weights {weights}" in told.out
+
+
+def test_without_arguments_the_photo_of_the_package_moves(animate, capsys):
+    assert animate(*QUICK, "max_side=200") == 0
+    told = capsys.readouterr().out
+    assert "no image= and no arrows= given" in told
+    assert "shipped/cmp.safetensors (CMP, experiment cmp_photos, step" in told
+    (run,) = Path("outputs/animate/rocket").iterdir()
+    far = np.hypot(*read_flow(run / "flow.flo"))
+    assert far[230, 322] > 20  # the rocket
+    assert (far == 0).mean() > 0.8  # and nothing else
 
 
 def test_what_may_look_otherwise_than_meant_is_told(animate, cmp_checkpoint, capsys):
@@ -121,7 +132,7 @@ def test_odd_photos_move_too(animate, cmp_checkpoint, size):
     [
         ([ARROW], "image is not set"),
         (["image=photo.png"], "arrows is not set"),
-        (["image=photo.png", ARROW], "selfsup_motion.train experiment=cmp_animate"),
+        (["image=photo.png", ARROW, "checkpoint=auto"], "train experiment=cmp_animate"),
         (["image=none.png", ARROW], "image=none.png: there is no such file"),
         (["image=photo.png", "arrows=[]", MINE], "arrows: all arrows have length zero"),
         (["image=photo.png", "arrows=[[1,2,3]]", MINE], "arrows: entry 1 is [1, 2, 3], expected"),

@@ -20,6 +20,14 @@ def annotate(command: Callable[..., int], folder: Path) -> Callable[..., int]:
     return partial(command, "annotate")
 
 
+def test_without_arguments_the_photo_of_the_package_is_annotated(annotate, capsys):
+    assert annotate("paths.output_dir=out") == 0
+    assert "no image= and no positive= given" in capsys.readouterr().out
+    mask = np.asarray(Image.open("out/mask.png"))
+    assert mask[230, 322] == 1
+    assert 0.005 < mask.mean() < 0.08
+
+
 @pytest.mark.parametrize("refine", ["null", "grabcut", "guided"])
 def test_points_make_an_indexed_mask_scores_and_an_overlay(annotate, cmp_checkpoint, refine):
     weights = (f"checkpoint={cmp_checkpoint}", "paths.output_dir=out", f"refine={refine}")

@@ -71,7 +71,7 @@ CASES = [
     ("animate", "image=photo.jpg arrows=[[99,2,3,4]] checkpoint=x", "outside of the upright photo"),
     ("animate", "image=photo.jpg arrows=no.json checkpoint=x", "arrows=no.json: No such file"),
     ("animate", "image=photo.jpg arrows=x checkpoint=x", "x: not a JSON file"),
-    ("animate", "image=photo.jpg arrows=[[1,2,3,4]]", "no finished CMP run below outputs/"),
+    ("animate", "image=photo.jpg arrows=[[1,2,3,4]] checkpoint=auto", "no finished CMP run below"),
     ("animate", "image=x arrows=[[1,2,3,4]] checkpoint=x", "x cannot be decoded as an image"),
     ("annotate", "image=photo.jpg positive=[4,2]", "for example positive=[[4,2]]."),
     ("annotate", "image=photo.jpg checkpoint=x", "positive: no point on the object."),

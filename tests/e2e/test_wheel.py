@@ -45,3 +45,16 @@ def test_wheel_trains_from_an_unrelated_folder(tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["finished"]
     assert summary["git_revision"] is None
+
+    moved = subprocess.run(
+        [home / "bin/python", "-m", "selfsup_motion.animate", "seconds=0.5", "fps=8"],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert moved.returncode == 0, moved.stderr
+    (run,) = (work / "outputs/animate/rocket").iterdir()
+    assert (run / "film.mp4").stat().st_size > 1000

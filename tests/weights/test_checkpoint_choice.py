@@ -140,7 +140,9 @@ def test_a_folder_of_runs_names_them_newest_first(make):
 def test_a_path_that_is_nowhere_is_said_once(make):
     with pytest.raises(CheckpointError) as caught:
         chosen_checkpoint("nowhere", "CMP")
-    assert str(caught.value) == "checkpoint=nowhere: there is no such checkpoint or run folder."
+    told = str(caught.value)
+    assert told.startswith("checkpoint=nowhere: there is no such checkpoint or run folder;")
+    assert told.count("nowhere") == 1
 
 
 def test_a_folder_without_runs_is_no_run_folder(make, tmp_path):

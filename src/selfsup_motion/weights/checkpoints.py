@@ -22,6 +22,7 @@ from selfsup_motion.weights.nodes import (
     is_given_its_encoder,
     plain,
 )
+from selfsup_motion.weights.portable import read_portable
 from selfsup_motion.weights.published import Format, compose_parts
 from selfsup_motion.weights.run_folders import checkpoint_file
 
@@ -84,7 +85,8 @@ def load_method(
     Args:
         path: a checkpoint of a run (of train, or of a task that trains), a run folder (its
             `checkpoints/best.ckpt`, else `last.ckpt`), one that a `pl.Trainer` wrote of a method
-            of `selfsup_motion.build`, or one of the authors' own training.
+            of `selfsup_motion.build`, one of the authors' own training, or the
+            name of a model that comes with the package (`python -m selfsup_motion.weights`).
         key: see `load_encoder`.
         config: what to build: the name of an experiment (`paper/cmp_alexnet`) or a mapping with
             `method`, which may name any class, since you wrote it. None: what the file says, or
@@ -99,7 +101,7 @@ def load_method(
         CheckpointError: missing, damaged or unknown file, one that names a class that is neither
             of this package nor trusted, or weights that do not fit the method.
     """
-    path = checkpoint_file(Path(path))
+    path = checkpoint_file(path)
     if method is not None:
         if config is not None:
             raise ValueError("config and method both say what to build: give one of them")
@@ -142,7 +144,8 @@ def load_encoder(
     Args:
         path: a checkpoint of a run, a run folder (its `checkpoints/best.ckpt`, else `last.ckpt`),
             a checkpoint of the authors' own training or an encoder exported from it (CMP), or a
-            torchvision ResNet; all of these as `torch.save` or safetensors wrote them.
+            torchvision ResNet; all of these as `torch.save` or safetensors wrote them. Or the
+            name of a model that comes with the package (`python -m selfsup_motion.weights`).
         key: where in the file the weights are, in dotted names (`teacher`, `model_ema.module`), if
             it holds several networks or one in an unusual place; of a run with `callbacks=ema`,
             `ema.weights` are those that were not averaged.
@@ -158,7 +161,7 @@ def load_encoder(
         CheckpointError: missing, damaged or unknown file, one that names a class that is neither
             of this package nor trusted, or weights that do not fit the encoder.
     """
-    path = checkpoint_file(Path(path))
+    path = checkpoint_file(path)
     if isinstance(encoder, nn.Module):
         return _given(encoder, _part(_alone(path, key)), path, key, map_location)
     stored = _open(path, key)
@@ -210,7 +213,7 @@ def encoder_config(path: str | Path, key: str | None = None, trust: Trust = ()) 
     Raises:
         CheckpointError: missing, damaged or unknown file.
     """
-    path = checkpoint_file(Path(path))
+    path = checkpoint_file(path)
     stored = _open(path, key)
     node = encoder_node(stored.config, stored.overrides, None, path, packages(trust))
     if not isinstance(node, dict):
@@ -224,7 +227,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, damaged, refused or foreign file.
     """
-    return _ours(read_file(path), path)
+    return _ours(_content(path), path)
+
+
+def _content(path: Path) -> Any:
+    portable = read_portable(path)
+    return read_file(path) if portable is None else portable
 
 
 def method_name(config: Mapping[str, Any]) -> str:
@@ -275,7 +283,7 @@ class _Stored:
 
 
 def _open(path: Path, key: str | None) -> _Stored:
-    content = read_file(path)
+    content = _content(path)
     if isinstance(content, dict) and KEY in content:
         checkpoint = _ours(content, path)
         return _Stored(
@@ -299,7 +307,7 @@ def _open(path: Path, key: str | None) -> _Stored:
 
 def _alone(path: Path, key: str | None) -> _Stored:
     """The weights in a file, for a network that is made already."""
-    content = read_file(path)
+    content = _content(path)
     if isinstance(content, dict) and KEY in content:
         return _open(path, key)
     step = content.get("global_step") if isinstance(content, dict) else None

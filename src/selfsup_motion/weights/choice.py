@@ -30,7 +30,8 @@ def chosen_checkpoint(checkpoint: str, method: str) -> Path:
     """The file that `checkpoint=` names.
 
     Args:
-        checkpoint: a file or a run folder; "auto": see `newest_checkpoint`.
+        checkpoint: a file, a run folder or the name of a shipped model; "auto": see
+            `newest_checkpoint`.
         method: class of the method whose newest run "auto" takes.
 
     Raises:
@@ -39,7 +40,7 @@ def chosen_checkpoint(checkpoint: str, method: str) -> Path:
     if checkpoint == "auto":
         return newest_checkpoint(method)
     try:
-        return checkpoint_file(Path(checkpoint))
+        return checkpoint_file(checkpoint)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from selfsup_motion.errors import CheckpointError
+from selfsup_motion.weights.shipped import shipped
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
 """In `<run folder>/checkpoints`; of several the first is meant."""
@@ -20,15 +21,24 @@ def checkpoint_in(folder: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def checkpoint_file(path: Path) -> Path:
-    """The checkpoint that a path means: the file itself, or that of a run folder.
+def checkpoint_file(path: str | Path) -> Path:
+    """The checkpoint that is meant: a file itself, that of a run folder, or a shipped model.
+
+    Args:
+        path: of a file or run folder, or the name of a model that comes with the package. For a
+            file or folder that happens to be called so, write `./name`.
 
     Raises:
         CheckpointError: there is no such path, or it is a folder of something else. If runs are
             below it, they are named.
     """
+    models = shipped()
+    if isinstance(path, str) and path in models:
+        return models[path].file
+    path = Path(path)
     if not path.exists():
-        raise CheckpointError(f"{path}: there is no such checkpoint or run folder.")
+        named = f"; the package has {', '.join(models)}" if models else ""
+        raise CheckpointError(f"{path}: there is no such checkpoint or run folder{named}.")
     if not path.is_dir():
         return path
     if (file := checkpoint_in(path)) is not None:

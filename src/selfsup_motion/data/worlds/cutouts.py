@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from selfsup_motion.data.reading.lists import parsed_json
 from selfsup_motion.data.reading.pictures import decode_image, read_bytes
 from selfsup_motion.errors import UserError
+from selfsup_motion.files.inputs import FOLDER, check_exists
 
 LIST = "cutouts.json"
 
@@ -52,6 +53,7 @@ class Cutouts:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        check_exists("data.cutouts", str(root), FOLDER, "folder")
         try:
             content = parsed_json((self.root / LIST).read_bytes(), LIST)
         except (OSError, UserError) as error:
