@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from selfsup_motion.data.geometry import resize_image, short_side_size
 from selfsup_motion.data.reading.listing import find_files
 from selfsup_motion.data.reading.pictures import IMAGE_EXTENSIONS, decode_image, read_bytes
+from selfsup_motion.files.inputs import FOLDER, check_exists
 
 _KEPT_SIDE = 320
 """Pixels: photos are held at this short side."""
@@ -27,6 +28,7 @@ class Photos:
 
     def __init__(self, root: str | Path, key: str) -> None:
         self.root, self.key = Path(root), key
+        check_exists(key, str(root), FOLDER, "folder")
         self.paths = find_files(self.root, IMAGE_EXTENSIONS, "images", key, regular_only=False)
         self._photo = lru_cache(maxsize=512)(self._read)
 
