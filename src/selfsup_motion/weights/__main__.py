@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.terminal.console import console
 from selfsup_motion.weights.shipped import shipped
 
 _SUFFIX = ".safetensors"
@@ -34,7 +33,7 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    print(text)
     return 0
 
 
