@@ -110,7 +110,7 @@ def test_it_is_computed_at_some_validations_and_at_the_last(monkeypatch):
 class Layout(nn.Module):
     """Features of cells of 4 pixels: the label itself, or noise."""
 
-    input_mean, input_std = (0.0,) * 3, (1.0,) * 3
+    input_mean, input_std, sees = (0.0,) * 3, (1.0,) * 3, "image"
 
     def __init__(self, informed: bool) -> None:
         super().__init__()

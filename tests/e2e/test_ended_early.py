@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     ),
     "evaluate, actions": (
         ["evaluate", "task=toy_actions", "encoder=r3d8"],
-        "selfsup_motion.tasks.actions.evaluation.ClipEncoder",
+        "selfsup_motion.tasks.actions.evaluation.ClipFeatures",
     ),
     "evaluate, training": (
         ["evaluate", "task=toy_seg", "encoder=resnet10", "trainer=cpu"],

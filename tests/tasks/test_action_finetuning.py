@@ -145,7 +145,7 @@ def test_it_learns_the_toy_actions_it_is_shown(tmp_path):
 class Reads(nn.Module):
     """Features of a clip: its level, and one."""
 
-    input_mean, input_std, time_stride, out_channels = (0.0,) * 3, (1.0,) * 3, 1, 2
+    input_mean, input_std, sees, out_channels = (0.0,) * 3, (1.0,) * 3, "clip", 2
 
     def forward(self, x: Tensor) -> Tensor:
         level = x.mean((1, 2, 3, 4), keepdim=True)
@@ -230,7 +230,9 @@ def test_one_change_of_colour_is_that_of_the_whole_clip():
 
 
 def test_encoders_that_do_not_tell_what_they_give_are_refused():
-    with pytest.raises(UserError, match="Identity does not say how many out_channels"):
+    with pytest.raises(
+        UserError, match="Identity has no input_mean, which is needed here"
+    ):
         network(nn.Identity())
     with pytest.raises(UserError, match="Conv3d has no input_mean"):
         network(nn.Conv3d(3, 4, 1))

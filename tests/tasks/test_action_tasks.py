@@ -23,7 +23,7 @@ from selfsup_motion.tasks.actions.evaluation import Actions
 from selfsup_motion.tasks.actions.few_shot import FewShot
 from selfsup_motion.tasks.actions.lists import folder_lists, hmdb51_lists, ucf101_lists
 from selfsup_motion.tasks.actions.videos import ActionVideos, ClipViews, ToyActions
-from selfsup_motion.tasks.features.clip_encoder import ClipEncoder
+from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.scores import (
     LinearProbe,
     knn_scores,
@@ -241,18 +241,18 @@ def test_clips_and_frames_are_encoded_and_normalised():
     torch.manual_seed(0)
     clips = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8)
     small = SmallResNet3d(width=4, widths=[8], strides=[(1, 2)]).eval()
-    features = ClipEncoder(small)(clips)
+    features = ClipFeatures(small)(clips)
     x = (clips.transpose(1, 2).float() - 114.75) / 57.375
     torch.testing.assert_close(features, small(x).mean((2, 3, 4)).detach(), atol=1e-5, rtol=1e-4)
     images = ResNetEncoder(10, width=8, out_channels=16)
-    features = ClipEncoder(images)(clips)
+    features = ClipFeatures(images)(clips)
     assert features.shape == (2, 16)
-    each = torch.stack([ClipEncoder(images)(clips[:, t : t + 1]) for t in range(4)]).mean(0)
+    each = torch.stack([ClipFeatures(images)(clips[:, t : t + 1]) for t in range(4)]).mean(0)
     torch.testing.assert_close(features, each, atol=1e-5, rtol=1e-4)
     bare = nn.Conv3d(3, 4, 1)
-    bare.time_stride = 1
-    with pytest.raises(ValueError, match="which define its input"):
-        ClipEncoder(bare)
+    bare.sees = "clip"
+    with pytest.raises(UserError, match="Conv3d has no input_mean, which is needed here"):
+        ClipFeatures(bare)
 
 
 def test_retrieval_counts_queries_with_a_right_one_among_k():
@@ -307,7 +307,7 @@ def test_the_linear_probe_separates_what_is_separable_and_is_deterministic():
 class MeanColour(nn.Module):
     """Features that know the brightness of a clip and nothing else."""
 
-    input_mean, input_std, time_stride = (0.0,) * 3, (1.0,) * 3, 1
+    input_mean, input_std, sees = (0.0,) * 3, (1.0,) * 3, "clip"
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([x, 255 - x], 1)

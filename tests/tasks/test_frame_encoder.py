@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from selfsup_motion.errors import UserError
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.ops.color import rgb_to_lab
@@ -61,10 +62,10 @@ def test_patches_are_the_colours_around_a_cell():
 @pytest.mark.parametrize(
     ("encoder", "layer", "expected"),
     [
-        (nn.Conv2d(3, 4, 1), None, "has no input_mean"),
+        (nn.Conv2d(3, 4, 1), None, "Conv2d has no sees, which is needed here: set `sees = "),
         (ResNetEncoder(10, width=8), "layer9", "no layer 'layer9', it has conv1"),
     ],
 )
 def test_unusable_encoder_is_refused(encoder, layer, expected):
-    with pytest.raises(ValueError, match=expected):
+    with pytest.raises((UserError, ValueError), match=expected):
         FrameEncoder(encoder, layer)

@@ -218,7 +218,7 @@ def test_windows_cover_an_image_to_its_end():
 class Colour(nn.Module):
     """Features that are the colours of cells of 4 pixels."""
 
-    input_mean, input_std = (0.0,) * 3, (1.0,) * 3
+    input_mean, input_std, sees = (0.0,) * 3, (1.0,) * 3, "image"
 
     def __init__(self) -> None:
         super().__init__()

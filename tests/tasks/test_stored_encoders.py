@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from selfsup_motion import load_encoder, load_method
+from selfsup_motion.models.encoder import sees_clips
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.settings.groups import config_dir, options
-from selfsup_motion.tasks.features.clip_encoder import ClipEncoder, sees_clips
+from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 from selfsup_motion.weights.checkpoints import encoder_config
 
@@ -116,7 +117,7 @@ def test_it_sees_images_as_it_was_trained_to(kind, command, tmp_path) -> None:
     loaded = load_encoder(save(module, config, tmp_path / "x.ckpt"))
     seen = first_input(module, module.encoder, lambda: MODULES[kind][0](module.eval()))
     clips = sees_clips(loaded) or kind == "ActionFinetuning"
-    user: nn.Module = ClipEncoder(loaded) if clips else FrameEncoder(loaded)
+    user: nn.Module = ClipFeatures(loaded) if clips else FrameEncoder(loaded)
     wanted = first_input(user, loaded, lambda: user(CLIPS if clips else IMAGES))
     torch.testing.assert_close(seen, wanted)
 

@@ -13,6 +13,7 @@ from selfsup_motion.data.reading.label_classes import LabelClasses
 from selfsup_motion.data.source import Source
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.parts.validation import is_partial
+from selfsup_motion.models.encoder import check_sees
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 from selfsup_motion.tasks.segmentation.linear_probe import Labelled, labelled_images, probe_iou
 
@@ -124,11 +125,7 @@ class SegmentationProbe(pl.Callback):
     def _frames(self, pl_module: pl.LightningModule) -> FrameEncoder:
         encoder = pl_module.encoder
         assert isinstance(encoder, nn.Module)
-        if hasattr(encoder, "time_stride"):
-            raise UserError(
-                f"callbacks=probe needs an encoder of images, {type(encoder).__name__} is one of "
-                "clips."
-            )
+        check_sees(encoder, "image", "callbacks=probe")
         try:
             return FrameEncoder(copy.deepcopy(encoder), self.layer).to(pl_module.device)
         except ValueError as error:

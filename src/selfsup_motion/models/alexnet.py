@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.models.encoder import FeatureEncoder
+
 # strides of conv1, pool1, pool2 and pool5
 _STRIDES = {8: (2, 2, 2, 1), 32: (4, 2, 2, 2)}
 
 
-class AlexNetEncoder(nn.Module):
+class AlexNetEncoder(FeatureEncoder):
     """AlexNet whose dense layers are convolutions, ending in a 1x1 projection `conv8`.
 
     One group throughout, biases everywhere, batch normalisation after every convolution but the

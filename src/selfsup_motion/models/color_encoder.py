@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from selfsup_motion.models.encoder import ImageEncoder
 from selfsup_motion.ops.color import rgb_to_lab
 
 _UNIT = (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)
 
 
-class LabColor(nn.Module):
+class LabColor(ImageEncoder):
     """The mean Lab colour of each cell, 3 channels in units of 100.
 
     Compare by Euclidean distance.
@@ -35,7 +36,7 @@ class LabColor(nn.Module):
         return F.avg_pool2d(lab, self.stride)
 
 
-class ColorPatches(nn.Module):
+class ColorPatches(ImageEncoder):
     """Lab colours of a patch around each cell.
 
     Args:
@@ -74,7 +75,7 @@ class ColorPatches(nn.Module):
         return torch.cat(shifts, 1)
 
 
-class NoMotion(nn.Module):
+class NoMotion(ImageEncoder):
     """Stands for matching every pixel with itself, the baseline "identity".
 
     There is nothing to compute: whoever follows labels with it repeats those of the first frame.

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsup_motion.models.convolution import Conv3x3, FoldedSequential
+from selfsup_motion.models.encoder import ImageEncoder
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -42,7 +43,7 @@ class _Block(nn.Module):
         return F.relu(self.left(x).add_(self.shortcut(x)), inplace=True)
 
 
-class CorrFlowResNet(nn.Module):
+class CorrFlowResNet(ImageEncoder):
     """ResNet of stride 4 without pooling, and a projection (Lai & Xie 2019, section 4.1).
 
     With the default arguments, names and shapes are those of the authors' checkpoints (without

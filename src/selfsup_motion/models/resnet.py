@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.models.encoder import FeatureEncoder
+
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int, dilation: int) -> nn.Conv2d:
     return nn.Conv2d(
@@ -96,7 +98,7 @@ _SCHEDULES = {
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
-class ResNetEncoder(nn.Module):
+class ResNetEncoder(FeatureEncoder):
     """ResNet without its classifier, followed by a 1x1 projection `conv5` (CMP's image encoder).
 
     Where a layer gives up its stride to keep `output_stride`, all of its 3x3 convolutions are

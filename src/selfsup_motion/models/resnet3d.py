@@ -6,10 +6,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from selfsup_motion.models.encoder import ClipEncoder
 
 Triple = tuple[int, int, int]
 """(time, height, width)."""
@@ -93,7 +95,7 @@ class BasicBlock3d(nn.Module):
         return F.relu(shortcut + self.conv_branch(x), inplace=True)
 
 
-class ResNet3d(nn.Module):
+class ResNet3d(ClipEncoder):
     """Stem and four stages of basic blocks.
 
     `kind="2d3d"` has kernels of one frame in the stem and the first two stages, and of three in the
@@ -118,8 +120,8 @@ class ResNet3d(nn.Module):
         ValueError: lists of different lengths.
     """
 
-    input_mean: ClassVar[tuple[float, float, float]] = (114.75, 114.75, 114.75)
-    input_std: ClassVar[tuple[float, float, float]] = (57.375, 57.375, 57.375)
+    input_mean = (114.75, 114.75, 114.75)
+    input_std = (57.375, 57.375, 57.375)
 
     def __init__(
         self,

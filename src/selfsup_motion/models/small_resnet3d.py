@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import ClassVar
 
 from torch import Tensor, nn
 
+from selfsup_motion.models.encoder import ClipEncoder
 from selfsup_motion.models.resnet3d import BasicBlock3d
 
 
-class SmallResNet3d(nn.Module):
+class SmallResNet3d(ClipEncoder):
     """Stem of 3×5×5 and one basic block of 3×3×3 convolutions per stage.
 
     Args:
@@ -28,8 +28,8 @@ class SmallResNet3d(nn.Module):
         ValueError: lists of different lengths.
     """
 
-    input_mean: ClassVar[tuple[float, float, float]] = (114.75, 114.75, 114.75)
-    input_std: ClassVar[tuple[float, float, float]] = (57.375, 57.375, 57.375)
+    input_mean = (114.75, 114.75, 114.75)
+    input_std = (57.375, 57.375, 57.375)
 
     def __init__(
         self, *, width: int, widths: Sequence[int], strides: Sequence[tuple[int, int]]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from selfsup_motion.models.encoder import ClipEncoder
 
 VideoNetwork = Literal["r3d_18", "mc3_18", "r2plus1d_18", "s3d"]
 
 
-class TorchvisionVideoEncoder(nn.Module):
+class TorchvisionVideoEncoder(ClipEncoder):
     """A video network of torchvision without its pooling and classifier.
 
     State-dict keys are torchvision's, so that its weights load.
@@ -27,8 +29,8 @@ class TorchvisionVideoEncoder(nn.Module):
     """
 
     # Kinetics, as torchvision's own weights expect
-    input_mean: ClassVar[tuple[float, float, float]] = (110.201, 100.640, 95.997)
-    input_std: ClassVar[tuple[float, float, float]] = (58.148, 56.470, 55.332)
+    input_mean = (110.201, 100.640, 95.997)
+    input_std = (58.148, 56.470, 55.332)
 
     def __init__(self, name: VideoNetwork) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -28,6 +28,7 @@ from selfsup_motion.methods.parts.rank_weight import rank_weight
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.methods.parts.validation import is_partial
 from selfsup_motion.models.motion_decoders.sparse_image import SparsePropagation
+from selfsup_motion.models.encoder import check_sees, declared, input_statistics
 from selfsup_motion.models.resnet import published_init_
 from selfsup_motion.ops.dominant_motion import dominant_motion
 from selfsup_motion.ops.interpolate import edge_aware_interpolation, nearest_interpolation
@@ -42,18 +43,6 @@ BASELINES = {
     "edge_aware": "edge-aware interpolation",
 }
 """What the network is measured against: the same pixels and guidance, no learning."""
-
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-
-
-class ImageEncoder(Protocol):
-    """What CMP needs of an encoder."""
-
-    feature_channels: Mapping[str, int]
-
-    def forward_features(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalised image → "output" features, "stem" and "layer1" if there are."""
-        ...
 
 
 class CMP(pl.LightningModule):
@@ -77,7 +66,7 @@ class CMP(pl.LightningModule):
         """Assemble the method.
 
         Args:
-            encoder: image encoder with `forward_features` and `feature_channels`; what transfers.
+            encoder: see `models.encoder.FeatureEncoder`; what transfers.
             propagation: makes the module that spreads the guidance over the image, given
                 `feature_channels` and `motion_code`.
             motion_code: what is predicted of the flow, with its loss (published: `FlowBins`).
@@ -92,12 +81,8 @@ class CMP(pl.LightningModule):
         """
         super().__init__()
         self.encoder = encoder
-        feature_channels = getattr(encoder, "feature_channels", None)
-        if feature_channels is None:
-            raise UserError(
-                f"CMP needs an encoder with forward_features and feature_channels "
-                f"(encoder=resnet…), {type(encoder).__name__} does not have them"
-            )
+        check_sees(encoder, "image", "CMP")
+        feature_channels = declared(encoder, "feature_channels")
         self.motion_code = motion_code
         self.propagation = propagation(feature_channels=feature_channels, motion_code=motion_code)
         self.epe_weight, self.use_guidance = epe_weight, use_guidance
@@ -105,10 +90,8 @@ class CMP(pl.LightningModule):
         if published_init:
             published_init_(self)
         self.to(memory_format=torch.channels_last)
-        # whoever takes the encoder over normalises by what it declares
-        for name, usual in (("mean", _MEAN), ("std", _STD)):
-            levels = torch.tensor(getattr(encoder, f"input_{name}", usual), dtype=torch.float32)
-            self.register_buffer(name, levels.view(3, 1, 1), persistent=False)
+        for name, levels in zip(("mean", "std"), input_statistics(encoder), strict=True):
+            self.register_buffer(name, levels, persistent=False)
 
         names = ["network", *BASELINES]
         self.epe = nn.ModuleDict({name: MeanMetric() for name in names})

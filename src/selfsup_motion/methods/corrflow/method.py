@@ -26,6 +26,7 @@ from selfsup_motion.methods.corrflow.following import Unlearned, copy_masks, reg
 from selfsup_motion.methods.parts.channel_dropout import ChannelDropout
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.methods.parts.validation import is_partial
+from selfsup_motion.models.encoder import check_sees, declared, input_statistics
 from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.color import KINETICS_CENTROIDS, LabQuantizer, rgb_to_lab
 from selfsup_motion.ops.color_jitter import color_jitter
@@ -65,8 +66,8 @@ class CorrFlow(pl.LightningModule):
         """Assemble the method.
 
         Args:
-            encoder: (B, 3, H, W) → (B, C, H / stride, W / stride); what transfers. It sees RGB as
-                its `input_mean` and `input_std` say, in [0, 1] if it has none.
+            encoder: (B, 3, H, W) → (B, C, H / stride, W / stride); what transfers. See
+                `models.encoder.Encoder`.
             radius: of the window that is copied from, in cells (published: 6); None: everywhere.
             centroids: colours (a, b) of Lab that are the classes: a list, a file made by
                 `python -m selfsup_motion.fit_colors`, or None for the 16 published ones.
@@ -92,7 +93,8 @@ class CorrFlow(pl.LightningModule):
             raise UserError(
                 f"method.truth_probability must be two numbers in [0, 1], got {truth_probability}."
             )
-        stride = getattr(encoder, "stride", None)
+        check_sees(encoder, "image", "CorrFlow")
+        stride = declared(encoder, "stride")
         if not isinstance(stride, int) or stride % 2:
             raise UserError(
                 f"CorrFlow needs an image encoder with an even stride (encoder=corrflow_resnet18), "
@@ -107,11 +109,8 @@ class CorrFlow(pl.LightningModule):
         self.seed = seed
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.to(memory_format=torch.channels_last)
-        # of [0, 1]: whoever takes the encoder over normalises by what it declares
-        for name, unit in (("mean", 0.0), ("std", 255.0)):
-            declared = getattr(encoder, f"input_{name}", (unit,) * 3)
-            levels = torch.tensor(declared, dtype=torch.float32) / 255
-            self.register_buffer(name, levels.view(3, 1, 1), persistent=False)
+        for name, levels in zip(("mean", "std"), input_statistics(encoder), strict=True):
+            self.register_buffer(name, levels / 255, persistent=False)
 
         self.unlearned = Unlearned(self.stride, radius)
         self.accuracy = nn.ModuleDict({name: MeanMetric() for name in ("network", "same_place")})

@@ -24,6 +24,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.schedules import every_step
+from selfsup_motion.models.encoder import check_sees, declared, input_statistics
 from selfsup_motion.ops.activation_map import located, motion_map
 from selfsup_motion.ops.motion_classes import MotionClasses
 from selfsup_motion.ops.motion_pictures import captioned, confusion_picture, overlay_heat
@@ -80,7 +81,7 @@ class MoSI(pl.LightningModule):
         """Assemble the method.
 
         Args:
-            encoder: of clips, with `out_channels`, `input_mean` and `input_std`; what transfers.
+            encoder: of clips, see `models.encoder.Encoder`; what transfers.
             motion: makes the clips to train on.
             val_motion: makes those to validate on, of the same classes.
             labels: "joint" asks for the class (as published); "x" or "y" for its speed along that
@@ -94,12 +95,7 @@ class MoSI(pl.LightningModule):
             UserError: an encoder that is not one of clips, or recipes whose classes differ.
         """
         super().__init__()
-        needed = ("out_channels", "time_stride", "input_mean", "input_std")
-        if not all(hasattr(encoder, name) for name in needed):
-            raise UserError(
-                f"MoSI needs an encoder of clips (encoder=r3d8, r2d3d18, r2p1d10, …), "
-                f"{type(encoder).__name__} is an encoder of images."
-            )
+        check_sees(encoder, "clip", "MoSI")
         if labels not in ("joint", "x", "y", "separate"):
             raise UserError(f"method.labels={labels}: choose joint, x, y or separate.")
         classes = motion.classes
@@ -118,11 +114,10 @@ class MoSI(pl.LightningModule):
             name: len(classes) if name == "joint" else 2 * classes.levels + 1
             for name in self.questions
         }
-        self.head = MotionHead(int(encoder.out_channels), answers, dropout)  # type: ignore[arg-type]
+        self.head = MotionHead(declared(encoder, "out_channels"), answers, dropout)
         self.to(memory_format=torch.channels_last_3d)
-        for name in ("mean", "std"):
-            level = torch.tensor(getattr(encoder, f"input_{name}")) / 255
-            self.register_buffer(name, level, persistent=False)
+        for name, level in zip(("mean", "std"), input_statistics(encoder), strict=True):
+            self.register_buffer(name, level.flatten() / 255, persistent=False)
 
         self.confusion = MulticlassConfusionMatrix(len(self.answer_names), validate_args=False)
         names = ["loss", "energy", "area", "hits"]

@@ -19,7 +19,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.files.atomic import new_file
 from selfsup_motion.tasks.actions.few_shot import FewShot
 from selfsup_motion.tasks.actions.videos import ActionSet, ClipViews
-from selfsup_motion.tasks.features.clip_encoder import ClipEncoder
+from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.scores import (
     LinearProbe,
     knn_scores,
@@ -104,7 +104,7 @@ class Actions:
         """Do all of it.
 
         Args:
-            encoder: see `ClipEncoder`.
+            encoder: see `ClipFeatures`.
             folder: gets `features_train.npz`, `features_test.npz` and `predictions.csv`, and of a
                 baseline the same in `baselines/<name>`.
             device: to compute features on.
@@ -122,10 +122,7 @@ class Actions:
         encoders = {"": encoder}
         if "untrained" in self.baselines and (copy := untrained_copy(encoder, self.seed)):
             encoders["untrained"] = copy
-        try:
-            made = {name: ClipEncoder(one).to(device) for name, one in encoders.items()}
-        except ValueError as error:
-            raise UserError(f"encoder: {error}.") from error
+        made = {name: ClipFeatures(one).to(device) for name, one in encoders.items()}
         folders = {name: folder / "baselines" / name if name else folder for name in made}
         total, done = len(self.train.names) + len(self.test.names), 0
         found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in made}

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from selfsup_motion.errors import UserError
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.rank_weight import gathered
 from selfsup_motion.methods.parts.schedules import every_step
+from selfsup_motion.models.encoder import declared, sees_clips
 from selfsup_motion.ops.color_jitter import color_jitter
 from selfsup_motion.ops.motion_pictures import captioned
-from selfsup_motion.tasks.features.clip_encoder import clip_features, input_levels, sees_clips
+from selfsup_motion.tasks.features.clip_encoder import clip_features, input_levels
 from selfsup_motion.tasks.features.scores import top_scores
 from selfsup_motion.text.names import register_handler
 
@@ -85,7 +85,7 @@ class ActionFinetuning(pl.LightningModule):
         """Assemble the classifier.
 
         Args:
-            encoder: see `ClipEncoder`; all of it is trained.
+            encoder: see `models.encoder.Encoder`; all of it is trained.
             classes: names of the actions, in the order of the labels.
             dropout: before the linear layer, probability.
             optimizer: makes an optimiser of parameter groups; its weight decay spares
@@ -96,20 +96,12 @@ class ActionFinetuning(pl.LightningModule):
             UserError: an encoder that does not say what it sees or gives.
         """
         super().__init__()
-        channels = getattr(encoder, "out_channels", None)
-        if not isinstance(channels, int):
-            name = type(encoder).__name__
-            raise UserError(f"{name} does not say how many out_channels it has: choose another.")
-        try:
-            levels = input_levels(encoder)
-        except ValueError as error:
-            raise UserError(f"encoder: {error}") from error
-        for name, level in zip(("mean", "std"), levels, strict=True):
+        for name, level in zip(("mean", "std"), input_levels(encoder), strict=True):
             self.register_buffer(name, level, persistent=False)
         # an encoder that was loaded for evaluation would keep its statistics as they are
         self.encoder = encoder.train().requires_grad_(True)
         self.classes = list(classes)
-        self.head = ActionHead(channels, len(self.classes), dropout)
+        self.head = ActionHead(declared(encoder, "out_channels"), len(self.classes), dropout)
         self.make_optimizer, self.make_schedule = optimizer, schedule
         clips = sees_clips(encoder)
         self.to(memory_format=torch.channels_last_3d if clips else torch.channels_last)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from selfsup_motion.models.encoder import input_statistics, sees_clips
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 
 
-class ClipEncoder(nn.Module):
+class ClipFeatures(nn.Module):
     """An encoder with its input normalisation, averaged over time and space; frozen.
 
     Encoders of images see every frame of a clip.
 
     Args:
-        encoder: of clips, (B, 3, T, H, W) -> (B, C, t, h, w), if it has a `time_stride`; else of
-            images, (B, 3, H, W) -> (B, C, h, w). Declares `input_mean` and `input_std`.
+        encoder: of clips, (B, 3, T, H, W) -> (B, C, t, h, w), or of images,
+            (B, 3, H, W) -> (B, C, h, w); see `models.encoder.Encoder`.
 
     Raises:
-        ValueError: the encoder declares no normalisation.
+        UserError: the encoder does not say what it sees, or by which normalisation.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -41,22 +42,13 @@ class ClipEncoder(nn.Module):
         return clip_features(self.encoder, clips.to(mean.device).float() / 255, mean, std)
 
 
-def sees_clips(encoder: nn.Module) -> bool:
-    """Whether it is an encoder of clips; else it is an encoder of images."""
-    return hasattr(encoder, "time_stride")
-
-
 def input_levels(encoder: nn.Module) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, (3, 1, 1) each, that the encoder's RGB in [0, 1] is brought to.
 
     Raises:
-        ValueError: the encoder declares none.
+        UserError: the encoder declares none.
     """
-    declared = [getattr(encoder, f"input_{name}", None) for name in ("mean", "std")]
-    if any(levels is None for levels in declared):
-        name = type(encoder).__name__
-        raise ValueError(f"{name} has no input_mean and input_std, which define its input.")
-    mean, std = (torch.tensor(levels, dtype=torch.float32).view(3, 1, 1) for levels in declared)
+    mean, std = input_statistics(encoder)
     return mean / 255, std / 255
 
 
@@ -64,7 +56,7 @@ def clip_features(encoder: nn.Module, clips: Tensor, mean: Tensor, std: Tensor) 
     """Average an encoder's output over space and time, or over the frames that it sees one by one.
 
     Args:
-        encoder: see `ClipEncoder`; gradients pass through it.
+        encoder: see `ClipFeatures`; gradients pass through it.
         clips: (N, T, 3, H, W) float RGB in [0, 1].
         mean: see `input_levels`.
         std: see `input_levels`.

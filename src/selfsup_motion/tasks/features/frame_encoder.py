@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsup_motion.errors import UserError
 from selfsup_motion.models.convolution import Conv3x3
+from selfsup_motion.models.encoder import check_sees, input_statistics
 
 Precision = Literal["32", "bf16", "16"]
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
@@ -73,21 +73,6 @@ class LayerOutput:
         return side // shape[2], shape[1]
 
 
-def input_statistics(encoder: nn.Module) -> tuple[Tensor, Tensor]:
-    """Mean and deviation, (3, 1, 1) float32 each, that an encoder wants its input normalised by.
-
-    Raises:
-        ValueError: it does not say.
-    """
-    statistics = [getattr(encoder, key, None) for key in ("input_mean", "input_std")]
-    if any(s is None for s in statistics):
-        raise ValueError(
-            f"{type(encoder).__name__} has no input_mean and input_std, which define its input."
-        )
-    mean, std = (torch.tensor(s, dtype=torch.float32).view(3, 1, 1) for s in statistics)
-    return mean, std
-
-
 def whole_cells(x: Tensor, stride: int) -> Tensor:
     """Extend (B, C, H, W) to a multiple of the stride by repeating the last row and column."""
     bottom, right = -x.shape[-2] % stride, -x.shape[-1] % stride
@@ -96,9 +81,6 @@ def whole_cells(x: Tensor, stride: int) -> Tensor:
 
 class FrameEncoder(nn.Module):
     """An encoder with its input normalisation, in evaluation mode.
-
-    An encoder declares `input_mean` and `input_std`, three numbers each for RGB in [0, 255], and
-    sees (frame − mean) / std.
 
     Args:
         encoder: (B, 3, H, W) float -> (B, C, h, w).
@@ -111,20 +93,16 @@ class FrameEncoder(nn.Module):
         out_channels: of the features.
 
     Raises:
-        UserError: an encoder of clips.
-        ValueError: the encoder declares no normalisation, has no such layer, or its output is no
-            feature map.
+        UserError: an encoder of clips, or one that does not say what it sees and by which
+            normalisation.
+        ValueError: the encoder has no such layer, or its output is no feature map.
     """
 
     def __init__(
         self, encoder: nn.Module, layer: str | None = None, precision: Precision = "32"
     ) -> None:
         super().__init__()
-        if hasattr(encoder, "time_stride"):
-            raise UserError(
-                "Frames are compared by an encoder of images (encoder=resnet18, …, or a run of "
-                f"CorrFlow or CMP); {type(encoder).__name__} is an encoder of clips."
-            )
+        check_sees(encoder, "image", "Comparing frames")
         mean, std = input_statistics(encoder)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)

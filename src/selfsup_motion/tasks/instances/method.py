@@ -17,8 +17,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.schedules import every_step
+from selfsup_motion.models.encoder import input_statistics
 from selfsup_motion.models.resnet import STAGES, ResNetEncoder
-from selfsup_motion.tasks.features.frame_encoder import input_statistics
 from selfsup_motion.tasks.instances.coco_scores import KINDS, SCORES, CocoScores
 from selfsup_motion.tasks.instances.detections import Detections, full_size, results
 from selfsup_motion.tasks.instances.figures import instance_panel

@@ -28,6 +28,7 @@ from selfsup_motion.data.reading.masks import write_mask
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.parts.rank_weight import rank_weight
 from selfsup_motion.methods.parts.schedules import every_step
+from selfsup_motion.models.encoder import check_sees, input_statistics
 from selfsup_motion.ops.confusion import (
     class_accuracy,
     class_iou,
@@ -36,7 +37,7 @@ from selfsup_motion.ops.confusion import (
     pixel_accuracy,
 )
 from selfsup_motion.ops.sliding_windows import cover
-from selfsup_motion.tasks.features.frame_encoder import LayerOutput, input_statistics, whole_cells
+from selfsup_motion.tasks.features.frame_encoder import LayerOutput, whole_cells
 from selfsup_motion.tasks.segmentation.figures import label_panel
 from selfsup_motion.weights.checkpoints import load_report
 
@@ -86,15 +87,11 @@ class Segmentation(pl.LightningModule):
             schedule: makes a per-step schedule of (optimizer, total_steps=…).
 
         Raises:
-            UserError: an encoder of another stride, or one of clips.
-            ValueError: an encoder without such a layer or without `input_mean`.
+            UserError: an encoder of another stride, one of clips, or one without `input_mean`.
+            ValueError: an encoder without such a layer.
         """
         super().__init__()
-        if hasattr(encoder, "time_stride"):
-            raise UserError(
-                f"Segmentation needs an encoder of images (encoder=resnet50, alexnet, …), "
-                f"{type(encoder).__name__} is an encoder of clips."
-            )
+        check_sees(encoder, "image", "Segmentation")
         self.encoder = encoder.eval().to(memory_format=torch.channels_last)
         for name, value in zip(("mean", "std"), input_statistics(encoder), strict=True):
             self.register_buffer(name, value, persistent=False)
