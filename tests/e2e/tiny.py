@@ -185,3 +185,20 @@ class TinyMethod(pl.LightningModule):
 
     def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
         return ["method", "EPE"], [["tiny", f"{metrics['val/epe']:.3f}"]]
+
+
+class PlainMethod(pl.LightningModule):
+    """Nothing but what Lightning itself asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        return nn.functional.mse_loss(self.layer(batch["x"]), batch["y"])
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        self.log("val/error", nn.functional.mse_loss(self.layer(batch["x"]), batch["y"]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)

@@ -230,9 +230,7 @@ def test_one_change_of_colour_is_that_of_the_whole_clip():
 
 
 def test_encoders_that_do_not_tell_what_they_give_are_refused():
-    with pytest.raises(
-        UserError, match="Identity has no input_mean, which is needed here"
-    ):
+    with pytest.raises(UserError, match="Identity has no input_mean, which is needed here"):
         network(nn.Identity())
     with pytest.raises(UserError, match="Conv3d has no input_mean"):
         network(nn.Conv3d(3, 4, 1))

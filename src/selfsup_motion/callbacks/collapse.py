@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.method import encoder_of
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class CollapseMonitor(pl.Callback):
             )
         self.warn_below = warn_below
         self._hooks: list[RemovableHandle] = []
+        self._told = False
         self._latest: Tensor | None = None
         self._count: Tensor | None = None
         self._sum: Tensor | None = None
@@ -49,8 +51,12 @@ class CollapseMonitor(pl.Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._count = self._sum = self._products = self._latest = None
-        encoder = pl_module.encoder
-        assert isinstance(encoder, nn.Module)
+        encoder = encoder_of(pl_module)
+        if encoder is None:
+            if not self._told:
+                log.info("No features are watched: %s has no encoder.", type(pl_module).__name__)
+            self._told = True
+            return
         # what ran last inside it is its output, whichever of its methods was called
         self._hooks = [m.register_forward_hook(self._keep_output) for m in encoder.modules()]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.method import figures_of
 
 _SHOWN = 8
 """Clips that a method is given to draw."""
@@ -62,10 +63,9 @@ class Figures(pl.Callback):
         if not last and self._validations % self.every_n_validations:
             return
         folder = Path(trainer.default_root_dir) / "figures"
-        folder.mkdir(exist_ok=True)
         self.written = []
-        images: dict[str, np.ndarray[Any, Any]] = pl_module.figures(batch)  # type: ignore[operator]
-        for name, image in images.items():
+        for name, image in figures_of(pl_module, batch).items():
+            folder.mkdir(exist_ok=True)
             path = folder / f"step_{trainer.global_step:06d}_{name}.png"
             save_picture(path, image)
             self.written.append(path)

@@ -8,6 +8,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from selfsup_motion.data.module import ClipDataModule
+
 
 class Meter(pl.Callback):
     """Samples and seconds of training, without validation, figures and start-up.
@@ -36,10 +38,10 @@ class Meter(pl.Callback):
 
         Of the first rank, whose steps wait for those of the others.
         """
-        waited = getattr(trainer.datamodule, "wait_seconds", None)  # type: ignore[attr-defined]
-        if waited is None or self.seconds <= 0:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, ClipDataModule) or self.seconds <= 0:
             return None
-        return float(min(waited / self.seconds, 1.0))
+        return float(min(data.wait_seconds / self.seconds, 1.0))
 
     @property
     def samples_per_second(self) -> float | None:
@@ -96,8 +98,10 @@ def batch_size(batch: Any) -> int:
 
 
 def _bad_files(trainer: pl.Trainer) -> set[tuple[str, str]]:
-    faults = getattr(trainer.datamodule, "bad_videos", ())  # type: ignore[attr-defined]
-    return {(fault.file, fault.reason) for fault in faults}
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if not isinstance(data, ClipDataModule):
+        return set()
+    return {(fault.file, fault.reason) for fault in data.bad_videos}
 
 
 def peak_memory_mb() -> float:

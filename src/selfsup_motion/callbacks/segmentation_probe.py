@@ -7,11 +7,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
 from selfsup_motion.data.reading.label_classes import LabelClasses
 from selfsup_motion.data.source import Source
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.method import encoder_of
 from selfsup_motion.methods.parts.validation import is_partial
 from selfsup_motion.models.encoder import check_sees
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
@@ -123,8 +123,12 @@ class SegmentationProbe(pl.Callback):
         return float(iou.nanmean())
 
     def _frames(self, pl_module: pl.LightningModule) -> FrameEncoder:
-        encoder = pl_module.encoder
-        assert isinstance(encoder, nn.Module)
+        encoder = encoder_of(pl_module)
+        if encoder is None:
+            raise UserError(
+                f"callbacks=probe needs a method with an attribute encoder, "
+                f"{type(pl_module).__name__} has none."
+            )
         check_sees(encoder, "image", "callbacks=probe")
         try:
             return FrameEncoder(copy.deepcopy(encoder), self.layer).to(pl_module.device)

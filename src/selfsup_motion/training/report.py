@@ -23,7 +23,9 @@ from selfsup_motion.callbacks.figures import Figures
 from selfsup_motion.callbacks.guards import NonFinite
 from selfsup_motion.callbacks.meter import Meter
 from selfsup_motion.callbacks.untrained import untrained_metrics
+from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.method import report_of
 from selfsup_motion.terminal.console import show
 from selfsup_motion.training.run import Run
 
@@ -174,7 +176,7 @@ def _table(method: pl.LightningModule, metrics: dict[str, float]) -> Table | str
     if not any(name.startswith("val/") for name in metrics):
         return "There was no validation, so there is nothing to compare."
     try:
-        names, rows = method.report(metrics)  # type: ignore[operator]
+        names, rows = report_of(method, metrics)
     except KeyError as error:
         return f"No table: the validation did not measure {error.args[0]}."
     table = Table(box=None, header_style="bold", padding=(0, 3, 0, 0))
@@ -231,7 +233,8 @@ def git_revision() -> str | None:
 
 def _left_out(trainer: pl.Trainer) -> int:
     """Clips that the last validation could not read."""
-    return getattr(trainer.datamodule, "val_left_out", 0)  # type: ignore[attr-defined]
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    return data.val_left_out if isinstance(data, ClipDataModule) else 0
 
 
 def _flat(node: DictConfig, prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmp.few_points import FewPointCurves
 from selfsup_motion.methods.cmp.figures import flow_name, motion_panel
 from selfsup_motion.methods.cmp.propagate import EncodedImages, Points, encode, propagate
+from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.rank_weight import rank_weight
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.methods.parts.validation import is_partial
@@ -45,7 +45,7 @@ BASELINES = {
 """What the network is measured against: the same pixels and guidance, no learning."""
 
 
-class CMP(pl.LightningModule):
+class CMP(Method):
     """Image and sparse motion → dense motion.
 
     Batches come from `CMPView`.

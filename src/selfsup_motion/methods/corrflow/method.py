@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.methods.corrflow.color_files import read_centroids
 from selfsup_motion.methods.corrflow.figures import clip_panel
 from selfsup_motion.methods.corrflow.following import Unlearned, copy_masks, region_similarities
+from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.channel_dropout import ChannelDropout
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.methods.parts.validation import is_partial
@@ -43,7 +43,7 @@ _SAMPLING_STREAM, _DROPOUT_STREAM = 0, 1
 _EPSILON = 1e-8
 
 
-class CorrFlow(pl.LightningModule):
+class CorrFlow(Method):
     """Clips without labels → an encoder whose features match across frames.
 
     Batches come from `CorrFlowView`.

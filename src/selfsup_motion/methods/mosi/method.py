@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
@@ -61,7 +61,7 @@ class MotionHead(nn.Module):
         return layer
 
 
-class MoSI(pl.LightningModule):
+class MoSI(Method):
     """Still images → clips of known motion → which motion?
 
     Batches come from `MoSIView`.
