@@ -8,17 +8,20 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.settings.constants import constant
 from selfsup_motion.settings.groups import config_dir, option_list
 from selfsup_motion.settings.unused import TRAINING, check_used, lacking
 from selfsup_motion.terminal import command_line as cli
 from selfsup_motion.terminal.output_folder import OutputFolder, claimed, configured_path, unused
+
+if TYPE_CHECKING:
+    from selfsup_motion.tasks.task import Needs, Task
 
 _TYPES = {
     "name": str,
@@ -39,8 +42,6 @@ _READ = (
 )  # fmt: skip
 # what may differ between a run and its continuation
 _FREE = ("resume", "paths", "device", "overlay", "trust")
-_LABELLED = ("sequences", "actions")
-"""What data sets have for tasks besides clips to train on."""
 _OVERLAY_FPS = 12.0
 _LOG = "evaluate.log"
 _SHOWN = {"raw_color": "raw colour"}
@@ -64,15 +65,21 @@ def evaluate(cfg: DictConfig) -> float | None:
         raise UserError(f"Which task? Add one of these:\n{option_list('task')}")
     if "method" in cfg:
         return _train(cfg)
-    if (needed := lacking(cfg, "task", "data")) is not None:
-        labelled = "labelled " if needed in _LABELLED else ""
+    needs = _needs(cfg, cfg.task)
+    if needs["labels"] in (None, *cfg.data):
+        missing = lacking(cfg, "task", "data")
+    else:
+        missing = f"labelled {needs['labels']}"
+    if missing is not None:
         raise UserError(
-            f"task={cfg.name}: this data set has no {labelled}{needed}; leave data=… out and set "
+            f"task={cfg.name}: this data set has no {missing}; leave data=… out and set "
             "data.root, or use data=toy."
         )
     _check_used(cfg, "task")  # behind the question whether these are the right data at all
     with open_dict(cfg.data):
         cfg.data.pop("module", None)  # of training
+    if cfg.overlay and not constant(cfg.task._target_, "draws"):
+        raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
     started = os.times()
 
     from selfsup_motion.apps.preflight import check_encoder, check_resume, open_sources
@@ -85,6 +92,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         unused(*configured_path(cfg), _advice)
     sources = open_sources(cfg, "task", ("source", "train", "test"))
 
+    from selfsup_motion.models.encoder import check_sees
     from selfsup_motion.settings.build import build
     from selfsup_motion.tasks.features.choice import choose_device, weights_line
     from selfsup_motion.tasks.propagation.choice import name_preset
@@ -97,9 +105,9 @@ def evaluate(cfg: DictConfig) -> float | None:
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     device = choose_device(cfg.device)
     encoder = _encoder(cfg)
-    task = build(cfg.task, "task", **sources)
-    if cfg.overlay and not (hasattr(task, "tracked") and hasattr(task, "pictures")):
-        raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
+    if needs["encoder"] != "any":
+        check_sees(encoder, needs["encoder"], f"task={cfg.name}")
+    task: Task = build(cfg.task, "task", **sources)
     name_preset(task)
     used = weights_used(encoder)
     if used is not None and cfg.checkpoint == "auto":
@@ -115,7 +123,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         _logging_to(folder, config),
     ):
         show(f"{weights_line(encoder)}\nWriting to {folder}", log)
-        with Bar() as bar:
+        with Bar(task.unit) as bar:
             metrics = finite(
                 task.run(encoder, folder, device=device, reuse=resumes, progress=bar.show)
             )
@@ -145,7 +153,7 @@ def _train(cfg: DictConfig) -> float | None:
         )
     if cfg.overlay:
         raise UserError(f"overlay=true: task={cfg.name} draws figures anyway, leave it out.")
-    if "module" not in cfg.data or _lacks_labels(cfg):
+    if not {"module", _needs(cfg, cfg.method)["labels"]} - {None} <= {*map(str, cfg.data)}:
         raise UserError(
             f"task={cfg.name} cannot learn from this data set: leave data=… out and set data.root."
         )
@@ -228,15 +236,19 @@ def _check_used(cfg: DictConfig, *roots: str) -> None:
     check_used(cfg, (*_READ, *auto, *roots), f"task={cfg.name}")
 
 
-def _lacks_labels(cfg: DictConfig) -> bool:
-    """Whether the task refers to something that the data set does not have."""
-    try:
-        OmegaConf.to_container(cfg, resolve=True)
-    except InterpolationKeyError as error:
-        return "'data." in str(error)
-    except OmegaConfBaseException:
-        pass  # a value is not set, for example; what checks the config says it better
-    return False
+def _needs(cfg: DictConfig, node: DictConfig) -> "Needs":
+    """What the class of a task says that it needs.
+
+    Raises:
+        UserError: there is no such class, or it does not say.
+    """
+    found: Needs | None = constant(node._target_, "needs")
+    if found is None:
+        raise UserError(
+            f"task={cfg.name}: {node._target_} does not say what it needs; derive it from "
+            "selfsup_motion.tasks.task.Task, or set needs as that class does."
+        )
+    return found
 
 
 def _choose_folder(cfg: DictConfig, config: dict[str, Any]) -> OutputFolder:
@@ -312,7 +324,7 @@ def _has_results(folder: Path) -> bool:
     )
 
 
-def _draw(task: Any, folder: Path) -> None:
+def _draw(task: "Task", folder: Path) -> None:
     """Write a film of each sequence that has a result."""
     from selfsup_motion.apps.film import film
 
@@ -348,15 +360,12 @@ def _costs(started: os.times_result) -> dict[str, Any]:
     }
 
 
-def _beside(task: Any) -> dict[str, Any]:
-    """What followed the labels, and what was scored beside the encoder, for `summary.json`."""
+def _beside(task: "Task") -> dict[str, Any]:
+    """What the task tells, and what was scored beside the encoder, for `summary.json`."""
     from selfsup_motion.training.report import finite
 
-    told: dict[str, Any] = {}
-    if (propagation := getattr(task, "propagation", None)) is not None:
-        told["propagator"] = propagation.summary()
-    told["baselines"] = {name: finite(values) for name, values in task.beside.items()}
-    return told
+    baselines = {name: finite(values) for name, values in task.beside.items()}
+    return {**task.summary(), "baselines": baselines}
 
 
 def _print_results(

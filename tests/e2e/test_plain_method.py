@@ -26,7 +26,7 @@ def test_it_trains_by_the_command_and_its_metrics_are_told(main, folder, capsys)
 
 
 def test_a_probe_asks_for_an_encoder(main, folder, capsys):
-    assert main("experiment=plain", "+callbacks=probe", "print_config=false") == 2
+    assert main("experiment=plain", "callbacks=probe") == 2
     assert "callbacks=probe needs a method with an attribute encoder, PlainMethod has none." in (
         capsys.readouterr().err
     )
@@ -39,7 +39,7 @@ def test_it_trains_with_a_plain_trainer(folder):
     )  # fmt: skip
     made = PlainMethod()
     before = made.layer.weight.detach().clone()
-    trainer.fit(made, TinyData())
+    trainer.fit(made, TinyData(batch_size=4))
     assert trainer.global_step == 2
     assert not torch.equal(before, made.layer.weight)
     assert model_line(made).startswith("PlainMethod")

@@ -18,6 +18,7 @@ from selfsup_motion.methods.cmp.figures import flow_name
 from selfsup_motion.methods.cmp.view import CMPView
 from selfsup_motion.methods.parts.schedules import cosine
 from selfsup_motion.models.alexnet import AlexNetEncoder
+from selfsup_motion.models.color_encoder import LabColor
 from selfsup_motion.models.motion_decoders.point_attention import PointAttentionDecoder
 from selfsup_motion.models.motion_decoders.sparse_image import SparsePropagation
 from selfsup_motion.models.resnet import ResNetEncoder
@@ -288,8 +289,9 @@ def test_a_world_that_does_not_move_has_no_error_of_moving_pixels():
 
 
 def test_an_encoder_without_early_features_is_refused():
-    with pytest.raises(UserError, match="needs an encoder with forward_features"):
-        method(encoder=torch.nn.Conv2d(3, 8, 3))
+    plain = LabColor()
+    with pytest.raises(UserError, match="LabColor has no feature_channels, which is needed here"):
+        method(encoder=plain)
     with pytest.raises(ValueError, match=r"needs an encoder with features at strides 2 and 4"):
         method(encoder=AlexNetEncoder(out_channels=8))
 

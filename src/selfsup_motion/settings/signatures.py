@@ -58,7 +58,7 @@ def signature(target: str) -> Signature:
     Raises:
         UserError: there is no such class or function.
     """
-    found = _target(target)
+    found = definition(target)
     read = _read(*found) if found is not None else None
     return _imported(target) if read is None else read
 
@@ -81,7 +81,7 @@ def _imported(target: str) -> Signature:
 
 
 @dataclass(frozen=True)
-class _Module:
+class Module:
     """The names at the top of a module, with the statements that define them."""
 
     name: str
@@ -99,7 +99,7 @@ class _Module:
 
 
 @cache
-def _module(name: str) -> _Module | None:
+def _module(name: str) -> Module | None:
     """None if it has no source."""
     file = _file(name)
     if file is None or file.suffix != ".py":
@@ -112,7 +112,7 @@ def _module(name: str) -> _Module | None:
     for statement in _flat(tree.body):
         for defined in _names(statement):
             statements[defined] = statement
-    return _Module(name, file.name == "__init__.py", statements)
+    return Module(name, file.name == "__init__.py", statements)
 
 
 def _file(name: str) -> Path | None:
@@ -156,7 +156,7 @@ def _names(statement: ast.stmt) -> Iterator[str]:
         yield statement.target.id
 
 
-def _target(target: str) -> tuple[_Module, ast.stmt] | None:
+def definition(target: str) -> tuple[Module, ast.stmt] | None:
     """The statement that defines a dotted name, and the module that it is in."""
     parts = target.split(".")
     for cut in range(len(parts) - 1, 0, -1):
@@ -172,7 +172,7 @@ def _target(target: str) -> tuple[_Module, ast.stmt] | None:
     return None
 
 
-def _definition(module: _Module, name: str, depth: int = _DEPTH) -> tuple[_Module, ast.stmt] | None:
+def _definition(module: Module, name: str, depth: int = _DEPTH) -> tuple[Module, ast.stmt] | None:
     """What defines a name of a module, through imports."""
     statement = module.statements.get(name)
     if depth == 0 or statement is None:
@@ -184,12 +184,12 @@ def _definition(module: _Module, name: str, depth: int = _DEPTH) -> tuple[_Modul
     return module, statement
 
 
-def _member(module: _Module, node: ast.ClassDef, name: str) -> tuple[_Module, ast.stmt] | None:
+def _member(module: Module, node: ast.ClassDef, name: str) -> tuple[Module, ast.stmt] | None:
     found = [s for s in _flat(node.body) if isinstance(s, ast.FunctionDef) and s.name == name]
     return (module, found[0]) if found else None
 
 
-def _read(module: _Module, node: ast.stmt, depth: int = _DEPTH) -> Signature | None:
+def _read(module: Module, node: ast.stmt, depth: int = _DEPTH) -> Signature | None:
     """The signature of a function or class; None if the source does not tell."""
     if isinstance(node, ast.FunctionDef):
         bound = any(isinstance(d, ast.Name) and d.id == "classmethod" for d in node.decorator_list)
@@ -208,12 +208,12 @@ def _read(module: _Module, node: ast.stmt, depth: int = _DEPTH) -> Signature | N
         name = ast.unparse(base)
         if name.rpartition(".")[2] in _NO_FIELDS:
             continue
-        found = _named(module, base)
+        found = named(module, base)
         return None if found is None else _read(*found, depth - 1)
     return Signature((), (), False, {})
 
 
-def _named(module: _Module, node: ast.expr) -> tuple[_Module, ast.stmt] | None:
+def named(module: Module, node: ast.expr) -> tuple[Module, ast.stmt] | None:
     """What `Name` or `package.Name` stands for in a module."""
     if isinstance(node, ast.Name):
         return _definition(module, node.id)
@@ -223,7 +223,7 @@ def _named(module: _Module, node: ast.expr) -> tuple[_Module, ast.stmt] | None:
     return None
 
 
-def _package(module: _Module, node: ast.expr) -> str:
+def _package(module: Module, node: ast.expr) -> str:
     """The module that an expression in a module names; empty if it names none."""
     if isinstance(node, ast.Attribute):
         parent = _package(module, node.value)
@@ -242,7 +242,7 @@ def _package(module: _Module, node: ast.expr) -> str:
     return ""
 
 
-def _of_function(module: _Module, node: ast.stmt, skip: int) -> Signature | None:
+def _of_function(module: Module, node: ast.stmt, skip: int) -> Signature | None:
     if not isinstance(node, ast.FunctionDef):
         return None
     arguments = node.args
@@ -258,11 +258,11 @@ def _of_function(module: _Module, node: ast.stmt, skip: int) -> Signature | None
     )
 
 
-def _of_dataclass(module: _Module, node: ast.ClassDef, depth: int) -> Signature | None:
+def _of_dataclass(module: Module, node: ast.ClassDef, depth: int) -> Signature | None:
     annotations: dict[str, Callable[[], Any]] = {}
     required: list[str] = []
     for base in node.bases:
-        found = _named(module, base)
+        found = named(module, base)
         inherited = _read(*found, depth - 1) if found is not None else None
         if inherited is not None:
             annotations.update(inherited._annotations)
@@ -284,7 +284,7 @@ class _Unknown(Exception):
     """The source does not tell what an annotation is."""
 
 
-def _annotation(module: _Module, node: ast.expr | None) -> Any:
+def _annotation(module: Module, node: ast.expr | None) -> Any:
     if node is None:
         return Any
     try:
@@ -293,7 +293,7 @@ def _annotation(module: _Module, node: ast.expr | None) -> Any:
         return Any
 
 
-def _type(module: _Module, node: ast.expr, depth: int) -> Any:
+def _type(module: Module, node: ast.expr, depth: int) -> Any:
     """The type that an expression in an annotation stands for."""
     if depth == 0:
         raise _Unknown
@@ -313,14 +313,14 @@ def _type(module: _Module, node: ast.expr, depth: int) -> Any:
     raise _Unknown
 
 
-def _or_any(module: _Module, node: ast.expr, depth: int) -> Any:
+def _or_any(module: Module, node: ast.expr, depth: int) -> Any:
     try:
         return _type(module, node, depth)
     except _Unknown:
         return Any
 
 
-def _subscript(module: _Module, node: ast.Subscript, depth: int) -> Any:
+def _subscript(module: Module, node: ast.Subscript, depth: int) -> Any:
     kind = _type(module, node.value, depth - 1)
     inner = node.slice
     parts = list(inner.elts) if isinstance(inner, ast.Tuple) else [inner]
@@ -342,7 +342,7 @@ def _subscript(module: _Module, node: ast.Subscript, depth: int) -> Any:
         raise _Unknown from error
 
 
-def _type_of_name(module: _Module, name: str, depth: int) -> Any:
+def _type_of_name(module: Module, name: str, depth: int) -> Any:
     statement = module.statements.get(name)
     if statement is None:
         found = getattr(builtins, name, None)

@@ -27,8 +27,8 @@ from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.rank_weight import rank_weight
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.methods.parts.validation import is_partial
-from selfsup_motion.models.motion_decoders.sparse_image import SparsePropagation
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
+from selfsup_motion.models.motion_decoders.sparse_image import SparsePropagation
 from selfsup_motion.models.resnet import published_init_
 from selfsup_motion.ops.dominant_motion import dominant_motion
 from selfsup_motion.ops.interpolate import edge_aware_interpolation, nearest_interpolation

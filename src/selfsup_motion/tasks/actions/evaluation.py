@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from selfsup_motion.tasks.features.scores import (
     top_k,
     top_scores,
 )
+from selfsup_motion.tasks.task import Needs, Task
 from selfsup_motion.text.names import register_handler
 from selfsup_motion.text.progress import OnProgress
 from selfsup_motion.weights.checkpoints import untrained_copy
@@ -35,7 +36,7 @@ from selfsup_motion.weights.checkpoints import untrained_copy
 log = logging.getLogger(__name__)
 
 
-class Actions:
+class Actions(Task):
     """Features of all clips of all videos, once; then everything that can be told of them.
 
     A video's feature is the mean over its clips and windows (all but the linear probe); its
@@ -58,6 +59,9 @@ class Actions:
     Attributes:
         beside: metrics of the baselines, after `run`.
     """
+
+    needs: ClassVar[Needs] = {"labels": "actions", "encoder": "any"}
+    unit: ClassVar[str] = "videos"
 
     def __init__(
         self,

@@ -10,10 +10,9 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.rank_weight import gathered
 from selfsup_motion.methods.parts.schedules import every_step
@@ -29,6 +29,7 @@ from selfsup_motion.ops.color_jitter import color_jitter
 from selfsup_motion.ops.motion_pictures import captioned
 from selfsup_motion.tasks.features.clip_encoder import clip_features, input_levels
 from selfsup_motion.tasks.features.scores import top_scores
+from selfsup_motion.tasks.task import Needs
 from selfsup_motion.text.names import register_handler
 
 
@@ -66,12 +67,14 @@ class _Answer:
     """Mean cross-entropy of the views."""
 
 
-class ActionFinetuning(pl.LightningModule):
+class ActionFinetuning(Method):
     """Clips → which action?
 
     Training batches come from `ActionView`, validation batches from `ActionTestView`: all views of
     a video are one sample, so that each video is counted once, whatever the number of devices.
     """
+
+    needs: ClassVar[Needs] = {"labels": "actions", "encoder": "any"}
 
     def __init__(
         self,

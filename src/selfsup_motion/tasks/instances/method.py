@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.models.encoder import input_statistics
@@ -22,19 +22,21 @@ from selfsup_motion.models.resnet import STAGES, ResNetEncoder
 from selfsup_motion.tasks.instances.coco_scores import KINDS, SCORES, CocoScores
 from selfsup_motion.tasks.instances.detections import Detections, full_size, results
 from selfsup_motion.tasks.instances.figures import instance_panel
+from selfsup_motion.tasks.task import Needs
 
 _COLUMNS = ("AP", "AP50", "AP75", "small", "medium", "large")
 
 
-class InstanceSegmentation(pl.LightningModule):
+class InstanceSegmentation(Method):
     """Image → objects: boxes, masks, categories.
 
     Batches come from `InstanceView`. Every validation writes what it detected:
     `results/bbox.json` and `results/segm.json`, in COCO's results format.
     """
 
+    needs: ClassVar[Needs] = {"labels": "categories", "encoder": "image"}
+    encoder: ResNetEncoder
     encoder_settings: ClassVar[Mapping[str, Any]] = {"output_stride": 32}
-    """What the task sets in its encoder, whatever that was made with."""
 
     def __init__(
         self,

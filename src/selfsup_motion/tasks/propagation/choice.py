@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -161,10 +161,19 @@ def fitted(
         raise UserError(f"{error}.") from error
 
 
-def name_preset(task: Any) -> None:
-    """Let the propagator of a task know which option of `propagator=` it was made from."""
-    propagator = getattr(task, "propagator", None)
-    if isinstance(propagator, LabelPropagator) and HydraConfig.initialized():
+@runtime_checkable
+class FollowsLabels(Protocol):
+    """A task or an application that follows labels."""
+
+    propagator: LabelPropagator | FittingPropagator
+
+
+def name_preset(job: object) -> None:
+    """Let the propagator of a job that follows labels know which option of `propagator=` it was
+    made from."""
+    if not isinstance(job, FollowsLabels) or not HydraConfig.initialized():
+        return
+    if isinstance(propagator := job.propagator, LabelPropagator):
         propagator.name = HydraConfig.get().runtime.choices.get("propagator")
 
 

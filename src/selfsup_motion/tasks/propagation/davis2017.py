@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,13 @@ from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.propagation.tracking import follow_masks
+from selfsup_motion.tasks.task import Needs, Task
 from selfsup_motion.text.progress import OnProgress
 
 log = logging.getLogger(__name__)
 
 
-class Davis2017:
+class Davis2017(Task):
     """Propagate, write indexed PNGs as the benchmark wants them, score J and F.
 
     Args:
@@ -51,6 +53,9 @@ class Davis2017:
         propagation: what `run` has followed with.
         beside: metrics of the baselines, after `run`.
     """
+
+    needs: ClassVar[Needs] = {"labels": "sequences", "encoder": "image"}
+    draws: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -127,6 +132,9 @@ class Davis2017:
         metrics = {name: evaluator.summary() for name, evaluator in scores.evaluators.items()}
         self.beside = {name: values for name, values in metrics.items() if name}
         return metrics.get("", {})
+
+    def summary(self) -> dict[str, Any]:
+        return {} if self.propagation is None else {"propagator": self.propagation.summary()}
 
     def tracked(self, folder: Path) -> list[str]:
         """Names of the sequences whose results `folder` has."""

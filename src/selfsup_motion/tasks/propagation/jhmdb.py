@@ -6,6 +6,7 @@ import csv
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from selfsup_motion.tasks.propagation.keypoints import Normaliser, Points, norma
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.propagation.tracking import follow_points
+from selfsup_motion.tasks.task import Needs, Task
 from selfsup_motion.text.names import register_handler
 from selfsup_motion.text.progress import OnProgress
 
@@ -31,7 +33,7 @@ THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 _NORMALISERS: tuple[Normaliser, ...] = ("instance", "max")
 
 
-class Jhmdb:
+class Jhmdb(Task):
     """Propagate Gaussian dots, read the joints out, score PCK.
 
     Args:
@@ -50,6 +52,9 @@ class Jhmdb:
         propagation: what `run` has followed with.
         beside: metrics of the baselines, after `run`.
     """
+
+    needs: ClassVar[Needs] = {"labels": "sequences", "encoder": "image"}
+    draws: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -136,6 +141,9 @@ class Jhmdb:
         metrics = {f.name: self._score(found[f.name], truth, f.folder) for f in followers}
         self.beside = {name: values for name, values in metrics.items() if name and values}
         return metrics[""]
+
+    def summary(self) -> dict[str, Any]:
+        return {} if self.propagation is None else {"propagator": self.propagation.summary()}
 
     def tracked(self, folder: Path) -> list[str]:
         """Names of the sequences whose results `folder` has."""

@@ -9,10 +9,9 @@ import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from selfsup_motion.data.reading.label_classes import VOID, LabelClasses
 from selfsup_motion.data.reading.masks import write_mask
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.rank_weight import rank_weight
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.models.encoder import check_sees, input_statistics
@@ -39,17 +39,20 @@ from selfsup_motion.ops.confusion import (
 from selfsup_motion.ops.sliding_windows import cover
 from selfsup_motion.tasks.features.frame_encoder import LayerOutput, whole_cells
 from selfsup_motion.tasks.segmentation.figures import label_panel
+from selfsup_motion.tasks.task import Needs
 from selfsup_motion.weights.checkpoints import load_report
 
 log = logging.getLogger(__name__)
 
 
-class Segmentation(pl.LightningModule):
+class Segmentation(Method):
     """Image → class of every pixel.
 
     Batches come from `SegmentationView`. The last validation of a run writes what it predicts:
     `results/<key>.png`, indexed PNGs with VOC's palette, and `results/per_class.csv`.
     """
+
+    needs: ClassVar[Needs] = {"labels": "classes", "encoder": "image"}
 
     def __init__(
         self,
