@@ -21,7 +21,7 @@ from selfsup_motion.terminal import command_line as cli
 from selfsup_motion.terminal.output_folder import OutputFolder, claimed, configured_path, unused
 
 if TYPE_CHECKING:
-    from selfsup_motion.tasks.task import Needs, Task
+    from selfsup_motion.tasks.task import Task
 
 _TYPES = {
     "name": str,
@@ -65,7 +65,9 @@ def evaluate(cfg: DictConfig) -> float | None:
         raise UserError(f"Which task? Add one of these:\n{option_list('task')}")
     if "method" in cfg:
         return _train(cfg)
-    needs = _needs(cfg, cfg.task)
+    from selfsup_motion.apps.preflight import task_needs
+
+    needs = task_needs(cfg, cfg.task)
     if needs["labels"] in (None, *cfg.data):
         missing = lacking(cfg, "task", "data")
     else:
@@ -153,7 +155,9 @@ def _train(cfg: DictConfig) -> float | None:
         )
     if cfg.overlay:
         raise UserError(f"overlay=true: task={cfg.name} draws figures anyway, leave it out.")
-    if not {"module", _needs(cfg, cfg.method)["labels"]} - {None} <= {*map(str, cfg.data)}:
+    from selfsup_motion.apps.preflight import task_needs
+
+    if not {"module", task_needs(cfg, cfg.method)["labels"]} - {None} <= {*map(str, cfg.data)}:
         raise UserError(
             f"task={cfg.name} cannot learn from this data set: leave data=… out and set data.root."
         )
@@ -234,21 +238,6 @@ def _check_used(cfg: DictConfig, *roots: str) -> None:
     """Refuse settings that are read by nothing of a task that reads `roots`."""
     auto = ("auto_method",) if cfg.checkpoint == "auto" else ()
     check_used(cfg, (*_READ, *auto, *roots), f"task={cfg.name}")
-
-
-def _needs(cfg: DictConfig, node: DictConfig) -> "Needs":
-    """What the class of a task says that it needs.
-
-    Raises:
-        UserError: there is no such class, or it does not say.
-    """
-    found: Needs | None = constant(node._target_, "needs")
-    if found is None:
-        raise UserError(
-            f"task={cfg.name}: {node._target_} does not say what it needs; derive it from "
-            "selfsup_motion.tasks.task.Task, or set needs as that class does."
-        )
-    return found
 
 
 def _choose_folder(cfg: DictConfig, config: dict[str, Any]) -> OutputFolder:

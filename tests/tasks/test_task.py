@@ -39,6 +39,10 @@ class OfMazes(Weights):
     needs = {"labels": "mazes", "encoder": "any"}
 
 
+class OfSound(Weights):
+    needs = {"labels": None, "encoder": "sound"}
+
+
 class Stranger:
     def run(self, *arguments, **options):
         return {}
@@ -89,6 +93,7 @@ def test_a_task_gets_the_kind_of_encoder_that_it_needs(own: Any, tmp_path: Path)
     [
         ("OfMazes", (), "task=mine: this data set has no labelled mazes"),
         ("Weights", ("overlay=true",), "overlay=true: task=mine has nothing to draw"),
+        ("OfSound", (), r"tasks_of_mine\.OfSound does not say what it needs; .*needs = {"),
         ("Stranger", (), r"tasks_of_mine\.Stranger does not say what it needs; derive it from"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -10,11 +10,15 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import FILE_OR_FOLDER, check_exists
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.check import check_root
+from selfsup_motion.settings.constants import constant
 from selfsup_motion.settings.groups import usable
 from selfsup_motion.settings.trust import packages
 from selfsup_motion.settings.unused import refuse_ineffective
 from selfsup_motion.weights.choice import RUNS, chosen_checkpoint
 from selfsup_motion.weights.run_folders import runs_below
+
+if TYPE_CHECKING:
+    from selfsup_motion.tasks.task import Needs
 
 
 def open_sources(cfg: DictConfig, path: str, names: Collection[str]) -> dict[str, Any]:
@@ -80,6 +84,33 @@ def check_module(cfg: DictConfig, command: str) -> None:
 
 def _is_node(part: Any) -> bool:
     return isinstance(part, DictConfig) and "_target_" in part
+
+
+def task_needs(cfg: DictConfig, node: DictConfig) -> "Needs":
+    """What the class of a task says that it needs.
+
+    Args:
+        cfg: the config.
+        node: of the task, or of the method that a task trains.
+
+    Raises:
+        UserError: there is no such class, or what it says is of another form.
+    """
+    said = constant(node._target_, "needs")
+    if said is None and "method" in cfg:  # trained by a LightningModule of somebody's own
+        said = {}
+    form: dict[str, Any] = {"labels": (str, type(None)), "encoder": str}
+    if (
+        not isinstance(said, dict)
+        or not all(name in form and isinstance(v, form[name]) for name, v in said.items())
+        or said.get("encoder", "any") not in ("image", "clip", "any")
+    ):
+        raise UserError(
+            f"task={cfg.name}: {node._target_} does not say what it needs; derive it from "
+            'selfsup_motion.tasks.task.Task, with needs = {"labels": None or a key of the data, '
+            '"encoder": "image", "clip" or "any"}.'
+        )
+    return {"labels": said.get("labels"), "encoder": said.get("encoder", "any")}
 
 
 def check_encoder(cfg: DictConfig, auto_method: str) -> None:
