@@ -105,8 +105,20 @@ def save_authors_weights(root: Path) -> None:
     """Files as CMP's authors and torchvision publish them, with random weights of ResNet-18."""
     import torchvision
 
-    cfg = compose(["experiment=paper/cmp_resnet50", "encoder=resnet18"])
-    method = build(cfg.method, "method")
+    encoder = _save_cmp(root / "ckpt_iter_42000.pth.tar", "paper/cmp_resnet50")
+    torch.save(encoder, root / "convert_iter_42000.pth.tar")
+    network = torchvision.models.resnet18(weights=None)
+    for name in ("resnet50-0676ba61.pth", "resnet18.pth"):
+        torch.save(network.state_dict(), root / name)
+    demo = root / "models/cmp/experiments/semiauto_annot/resnet50_vip+mpii_liteflow"
+    (demo / "checkpoints").mkdir(parents=True)
+    (demo / "config.yaml").write_text("model: {module: {nbins: 99, fmax: 50}}\n")
+    _save_cmp(demo / "checkpoints/ckpt_iter_42000.pth.tar", "paper/cmp_resnet50_annotation")
+
+
+def _save_cmp(path: Path, experiment: str) -> dict[str, torch.Tensor]:
+    """A checkpoint with the authors' names; returns the weights of its encoder with ours."""
+    method = build(compose([f"experiment={experiment}", "encoder=resnet18"]).method, "method")
     theirs = {
         "encoder.": "image_encoder.",
         "propagation.flow_encoder.": "flow_encoder.",
@@ -117,8 +129,5 @@ def save_authors_weights(root: Path) -> None:
         ours = next(prefix for prefix in theirs if name.startswith(prefix))
         if "num_batches" not in name:
             state[f"module.{theirs[ours]}{name.removeprefix(ours)}"] = value
-    torch.save({"step": 42000, "state_dict": state}, root / "ckpt_iter_42000.pth.tar")
-    torch.save(method.encoder.state_dict(), root / "convert_iter_42000.pth.tar")
-    network = torchvision.models.resnet18(weights=None)
-    for name in ("resnet50-0676ba61.pth", "resnet18.pth"):
-        torch.save(network.state_dict(), root / name)
+    torch.save({"step": 42000, "state_dict": state}, path)
+    return method.encoder.state_dict()
