@@ -7,13 +7,15 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from selfsup_motion.settings.groups import use_folders
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -105,3 +107,10 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
         return 0
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def no_own_folders() -> Iterator[None]:
+    """Config folders that a command of one test was given are not those of the next."""
+    yield
+    use_folders([])

@@ -16,7 +16,6 @@ import pytest
 import torch
 from av.stream import Disposition
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from patience import PATIENCE
 from torch import Tensor
 from video_files import damage, frame_numbers, truncate, write_video
@@ -27,6 +26,7 @@ from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.data.view import View
 from selfsup_motion.errors import ClipReadError, UserError
+from selfsup_motion.settings.compose import compose
 
 B_FRAMES = {"bf": "3", "g": "12"}
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:keyint=10:min-keyint=10:scenecut=0"}
@@ -302,15 +302,8 @@ def test_too_short_videos_are_refused_before_training(tmp_path: Path) -> None:
 def test_configuration_builds_what_it_says(tmp_path: Path) -> None:
     for index in range(4):
         write_video(tmp_path / f"{index}.mp4")
-    config = OmegaConf.create(
-        {
-            "data": OmegaConf.load(Path(__file__).parents[2] / "conf" / "data" / "videos.yaml"),
-            "seed": 0,
-            "view": {"_target_": "test_videos.Shrink"},
-            "val_view": {"_target_": "test_videos.Shrink"},
-        }
-    )
-    config.data.root = str(tmp_path)
+    config = compose(["experiment=cmp", "data=videos", f"data.root={tmp_path}", "data.flow=null"])
+    config.view = config.val_view = {"_target_": "test_videos.Shrink"}
     config.data.short_side = 32
     config.data.batch_size = 3
     config.data.num_workers = 0

@@ -21,7 +21,7 @@ def prepare(command: Callable[..., int]) -> Callable[..., int]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "Choose a job, one of these:\n  prepare=flow"),
+        ([], "Choose a job, one of these:\n  prepare=cutouts\n  prepare=flow"),
         (["prepare=indx"], "there is no such prepare, did you mean index?"),
         (["prepare=index", "prepare.rot=3"], "Unknown key prepare.rot: did you mean prepare.root?"),
         (["prepare=index"], "prepare.root is not set"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfsup_motion.data.reading.mask_reading import describe_objects, doubt
+from selfsup_motion.data.reading.mask_reading import describe_objects, mask_warning
 from selfsup_motion.data.reading.masks import MaskReader, read_ids, read_mask, write_mask
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.palette import palette
@@ -196,9 +196,9 @@ def test_palette_that_begins_with_a_white_background_goes_by_its_indices(tmp_pat
 
 
 def test_doubtful_masks_are_noticed():
-    assert doubt(ONE) is None
-    assert "object 1 covers 90% of the picture and most of its border" in str(doubt(1 - ONE))
-    assert "no pixel is background" in str(doubt(np.full(SIZE, 3, np.uint8)))
+    assert mask_warning(ONE) is None
+    assert "object 1 covers 90% of the picture and most of its border" in str(mask_warning(1 - ONE))
+    assert "no pixel is background" in str(mask_warning(np.full(SIZE, 3, np.uint8)))
 
 
 def test_objects_are_counted_and_named():

@@ -65,6 +65,8 @@ def make(command: list[str]) -> tuple[pl.LightningModule, dict[str, Any]]:
     torch.manual_seed(0)
     trains = command[0].startswith("task=")
     cfg = compose(command, config_name="evaluate" if trains else "train")
+    if trains and cfg.method.get("classes", ()) is None:  # which the videos tell
+        cfg.method.classes = ["left", "right", "up"]
     parts = {"encoder": build(cfg.encoder, "encoder")} if trains else {}
     module = build(cfg.method, "method", **parts)
     for layer in module.encoder.modules():
