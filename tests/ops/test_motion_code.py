@@ -144,3 +144,11 @@ def test_polar_flow_is_short_where_its_direction_is_in_doubt():
 def test_impossible_codes_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_longest_motion_is_told_by_every_code():
+    assert FlowRegression("l2").max_flow is None
+    for code in (
+        FlowBins(9, 12.0, "linear"), JointBins(9, 12.0, "linear"), PolarBins(8, 4, 12.0, "linear"),
+    ):  # fmt: skip
+        assert code.max_flow == 12

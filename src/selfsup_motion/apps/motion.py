@@ -17,10 +17,7 @@ Refinement = Literal["grabcut"]
 
 def length_warning(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
     """A sentence if the longest arrow is longer than any motion that the network can answer."""
-    code = weights.method.motion_code
-    limit = getattr(code, "max_flow", None) or getattr(
-        getattr(code, "axis", None), "max_flow", None
-    )
+    limit = weights.method.motion_code.max_flow
     scale = weights.short_side / min(image.shape[-2:])
     longest = float(torch.from_numpy(arrows.vectors).norm(dim=-1).max())
     if limit is None or longest * scale <= limit:

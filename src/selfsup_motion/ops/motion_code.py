@@ -29,6 +29,11 @@ class MotionCode(Protocol):
         """Channels of the scores."""
         ...
 
+    @property
+    def max_flow(self) -> float | None:
+        """The longest motion along an axis that can be predicted, in pixels; None: any."""
+        ...
+
     def loss(self, scores: Tensor, flow: Tensor, valid: Tensor | None = None) -> Tensor:
         """Compare (B, channels, h, w) scores, enlarged, with (B, 2, H, W) flow in pixels.
 
@@ -55,6 +60,10 @@ class JointBins:
 
     def __init__(self, num_bins: int, max_flow: float, spacing: Spacing) -> None:
         self.axis = FlowBins(num_bins, max_flow, spacing)
+
+    @property
+    def max_flow(self) -> float:
+        return self.axis.max_flow
 
     @property
     def channels(self) -> int:
@@ -167,6 +176,7 @@ class FlowRegression:
     """
 
     channels = 2
+    max_flow: float | None = None
 
     def __init__(self, norm: Literal["smooth_l1", "l2"]) -> None:
         if norm not in ("smooth_l1", "l2"):
