@@ -7,6 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
+from selfsup_motion.settings.completion import completing
 from selfsup_motion.settings.groups import config_dir
 from selfsup_motion.settings.resolvers import register_resolvers
 
@@ -19,7 +20,7 @@ def compose(overrides: Sequence[str] = (), *, config_name: str = "train") -> Dic
     """
     register_resolvers()
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+    with completing(), hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -43,6 +44,16 @@ class Signature:
     required: tuple[str, ...]
     takes_all: bool
     _annotations: Mapping[str, Callable[[], Any]]
+    _defaults: Mapping[str, Callable[[], Any]]
+
+    def defaults(self) -> dict[str, Any]:
+        """Those arguments that have one, as far as they are plain values: numbers, texts, None,
+        lists and the like."""
+        found = {}
+        for name, value in self._defaults.items():
+            with contextlib.suppress(ValueError):
+                found[name] = value()
+        return found
 
     def annotation(self, name: str) -> Any:
         """Type of an argument; `Any` where it cannot be told."""
@@ -77,7 +88,16 @@ def _imported(target: str) -> Signature:
         tuple(p.name for p in named if p.default is p.empty),
         any(p.kind is p.VAR_KEYWORD for p in parameters),
         {p.name: partial(hints.get, p.name, Any) for p in named},
+        {p.name: partial(_checked_plain, p.default) for p in named if p.default is not p.empty},
     )
+
+
+def _checked_plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_checked_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f"{value} is no plain value")
 
 
 @dataclass(frozen=True)
@@ -210,7 +230,7 @@ def _read(module: Module, node: ast.stmt, depth: int = _DEPTH) -> Signature | No
             continue
         found = named(module, base)
         return None if found is None else _read(*found, depth - 1)
-    return Signature((), (), False, {})
+    return Signature((), (), False, {}, {})
 
 
 def named(module: Module, node: ast.expr) -> tuple[Module, ast.stmt] | None:
@@ -255,17 +275,20 @@ def _of_function(module: Module, node: ast.stmt, skip: int) -> Signature | None:
         tuple(a.arg for a, default in pairs if default is None),
         arguments.kwarg is not None,
         {a.arg: partial(_annotation, module, a.annotation) for a, _ in pairs},
+        {a.arg: partial(_value, module, default) for a, default in pairs if default is not None},
     )
 
 
 def _of_dataclass(module: Module, node: ast.ClassDef, depth: int) -> Signature | None:
     annotations: dict[str, Callable[[], Any]] = {}
+    defaults: dict[str, Callable[[], Any]] = {}
     required: list[str] = []
     for base in node.bases:
         found = named(module, base)
         inherited = _read(*found, depth - 1) if found is not None else None
         if inherited is not None:
             annotations.update(inherited._annotations)
+            defaults.update(inherited._defaults)
             required += inherited.required
     for field in node.body:
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
@@ -277,7 +300,23 @@ def _of_dataclass(module: Module, node: ast.ClassDef, depth: int) -> Signature |
         calls_field = isinstance(value, ast.Call) and ast.unparse(value.func).endswith("field")
         if value is None or (calls_field and "default" not in ast.unparse(value)):
             required.append(field.target.id)
-    return Signature(tuple(annotations), tuple(dict.fromkeys(required)), False, annotations)
+        elif value is not None:
+            defaults[field.target.id] = partial(_value, module, value)
+    needed = tuple(dict.fromkeys(required))
+    return Signature(tuple(annotations), needed, False, annotations, defaults)
+
+
+def _value(module: _Module, node: ast.expr) -> Any:
+    """The plain value that an expression stands for.
+
+    Raises:
+        ValueError: it is none, or the source does not tell.
+    """
+    if isinstance(node, ast.Name) and (found := _definition(module, node.id)) is not None:
+        owner, statement = found
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+            return _value(owner, statement.value)
+    return _checked_plain(ast.literal_eval(node))
 
 
 class _Unknown(Exception):

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.arguments import folders, readable, split
+from selfsup_motion.settings.completion import completing
 from selfsup_motion.settings.groups import register_help, use_folders
 from selfsup_motion.settings.resolvers import register_resolvers
 from selfsup_motion.terminal.ranks import is_follower, lost_peer
@@ -69,12 +70,14 @@ def run(main: Callable[[], object], config_name: str = "train") -> None:
     except UserError as error:
         _leave(str(error), 2)
     if os.environ.get("HYDRA_FULL_ERROR", "0") == "1":
-        main()
+        with completing():
+            main()
         return
     # without this Hydra prints the exception itself and exits with status 1
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        main()
+        with completing():
+            main()
     except (HydraException, OmegaConfBaseException) as error:
         from selfsup_motion.settings.diagnose import explain
 

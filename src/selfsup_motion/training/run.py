@@ -344,7 +344,7 @@ def _advice(folder: Path) -> str:
 def _changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     before, after = OmegaConf.create(old), OmegaConf.create(new)
     result = []
-    for key in dict.fromkeys([*keys(before), *keys(after)]):
+    for key in keys(before):  # those that a later version adds have not changed
         was, now = OmegaConf.select(before, key), OmegaConf.select(after, key)
         skipped = (
             key.startswith(("paths.", "data.module.", "callbacks.", "logger")) or key == "resume"

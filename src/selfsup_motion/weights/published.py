@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from selfsup_motion.settings.completion import completing
 from selfsup_motion.settings.groups import config_dir
 from selfsup_motion.settings.resolvers import register_resolvers
 
@@ -68,7 +69,7 @@ def compose_parts(overrides: Sequence[str]) -> dict[str, Any]:
     application = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        with completing(), hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
             cfg = hydra.compose("train", overrides=list(overrides))
     finally:
         GlobalHydra.instance().hydra = application

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,17 @@ from selfsup_motion.methods.cmp.figures import flow_name, motion_panel
 from selfsup_motion.methods.cmp.propagate import EncodedImages, Points, encode, propagate
 from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.rank_weight import rank_weight
-from selfsup_motion.methods.parts.schedules import every_step
+from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.methods.parts.validation import is_partial
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
 from selfsup_motion.models.motion_decoders.sparse_image import SparsePropagation
+from selfsup_motion.models.precision import own_precision, wide
 from selfsup_motion.models.resnet import published_init_
 from selfsup_motion.ops.dominant_motion import dominant_motion
+from selfsup_motion.ops.flow import FlowBins
 from selfsup_motion.ops.interpolate import edge_aware_interpolation, nearest_interpolation
 from selfsup_motion.ops.motion_code import MotionCode
+from selfsup_motion.ops.pictures import Pictures
 
 MOVING = 1.0
 """Pixels: a pixel moves if its motion differs by more than this from the dominant motion."""
@@ -44,6 +48,7 @@ BASELINES = {
 }
 """What the network is measured against: the same pixels and guidance, no learning."""
 
+_FLOW_BINS = FlowBins()
 
 class CMP(Method):
     """Image and sparse motion → dense motion.
@@ -55,25 +60,26 @@ class CMP(Method):
         self,
         *,
         encoder: nn.Module,
-        propagation: Callable[..., nn.Module],
-        motion_code: MotionCode,
-        epe_weight: float,
-        published_init: bool,
-        use_guidance: bool,
-        optimizer: Callable[..., Optimizer],
-        schedule: Callable[..., LRScheduler],
+        propagation: Callable[..., nn.Module] | None = None,
+        motion_code: MotionCode = _FLOW_BINS,
+        epe_weight: float = 0.0,
+        published_init: bool = False,
+        use_guidance: bool = True,
+        optimizer: Callable[..., Optimizer] = torch.optim.AdamW,
+        schedule: Callable[..., LRScheduler] = cosine,
     ) -> None:
         """Assemble the method.
 
         Args:
             encoder: see `models.encoder.FeatureEncoder`; what transfers.
             propagation: makes the module that spreads the guidance over the image, given
-                `feature_channels` and `motion_code`.
+                `feature_channels` and `motion_code`. None: the published one, `SparsePropagation`,
+                at the encoder's stride.
             motion_code: what is predicted of the flow, with its loss (published: `FlowBins`).
             epe_weight: weight of the decoded flow's end-point error beside that loss (published:
                 0).
-            published_init: initialise all weights as the published code does, instead of as each
-                module does by itself.
+            published_init: initialise all weights as the published code does, also those that the
+                encoder brings, instead of as each module does by itself.
             use_guidance: False drops all guidance, so that motion is guessed from the still image
                 (the paper's baseline without conditions).
             optimizer: makes an optimiser of parameters.
@@ -83,6 +89,8 @@ class CMP(Method):
         self.encoder = encoder
         check_sees(encoder, "image", "CMP")
         feature_channels = declared(encoder, "feature_channels")
+        if propagation is None:
+            propagation = partial(SparsePropagation, stride=declared(encoder, "stride"))
         self.motion_code = motion_code
         self.propagation = propagation(feature_channels=feature_channels, motion_code=motion_code)
         self.epe_weight, self.use_guidance = epe_weight, use_guidance
@@ -134,7 +142,8 @@ class CMP(Method):
         """Features and guidance → scores, the finest first."""
         if not self.use_guidance:
             points, vectors, point_mask = map(torch.zeros_like, (points, vectors, point_mask))
-        scores = self.propagation(features, points, vectors, point_mask, size)
+        with own_precision(self):
+            scores = self.propagation(features, points, vectors, point_mask, size)
         return (scores,) if isinstance(scores, Tensor) else tuple(scores)
 
     def spread_image(self, features: Mapping[str, Tensor], guidance: Tensor) -> tuple[Tensor, ...]:
@@ -148,22 +157,26 @@ class CMP(Method):
             raise ValueError(f"{type(self.propagation).__name__} takes points, not an image")
         if not self.use_guidance:
             guidance = torch.zeros_like(guidance)
-        scores = self.propagation.spread(features, guidance)
+        with own_precision(self):
+            scores = self.propagation.spread(features, guidance)
         return (scores,) if isinstance(scores, Tensor) else tuple(scores)
 
     def prepare(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Do what of `spread` depends on the image alone, if there are several sets of guidance."""
         if isinstance(self.propagation, SparsePropagation):
-            return self.propagation.prepare(features)
+            with own_precision(self):
+                return self.propagation.prepare(features)
         return dict(features)
 
     def features(self, image: Tensor) -> dict[str, Tensor]:
         """What the propagation module sees of an image (B, 3, H, W), as in `forward`."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        normalised = (image.to(mean.dtype) - mean) / std
+        image = image.to(wide(mean.dtype))
+        normalised = (image - mean) / std
         normalised = normalised.contiguous(memory_format=torch.channels_last)
-        features: dict[str, Tensor] = self.encoder.forward_features(normalised)  # type: ignore[operator]
-        return {**features, "image": normalised, "rgb": image.to(mean.dtype) / 255}
+        with own_precision(self):
+            features: dict[str, Tensor] = self.encoder.forward_features(normalised)  # type: ignore[operator]
+        return {**features, "image": normalised, "rgb": image / 255}
 
     def decode(self, scores: Tensor, size: tuple[int, int]) -> Tensor:
         """Scores → (B, 2, H, W) flow in pixels: decoded where they are, then enlarged."""
@@ -172,7 +185,7 @@ class CMP(Method):
 
     def propagate(
         self,
-        image: Tensor,
+        image: Pictures,
         points: Points,
         vectors: Points,
         point_mask: Tensor | None = None,
@@ -189,10 +202,11 @@ class CMP(Method):
         guidance there are. Call it in evaluation mode, which `load_method` sets.
 
         Args:
-            image: (3, H, W) or (B, 3, H, W), RGB; uint8, or float in [0, 1].
+            image: RGB, uint8 or float in [0, 1]: a tensor (3, H, W) or (B, 3, H, W), an array
+                (H, W, 3) or (B, H, W, 3), a PIL image, or a list of these of equal size.
             points: where the motion is given, (x, y): (K, 2) for one image, (B, K, 2) for a batch,
                 each with T before the K if the points differ over time; or, where their number
-                differs, a list of tensors along the first of these dimensions.
+                differs, a list along the first of these dimensions. Tensors, arrays or lists.
             vectors: displacement of the points, alike. With T only here, the same points move
                 differently at each time.
             point_mask: bool, as `points` without the 2: rows to use. None: all.
@@ -202,8 +216,9 @@ class CMP(Method):
             differentiable: keep the graph (else gradients are off).
 
         Returns:
-            float32 flow in pixels, (2, H, W) for one image, (B, 2, H, W) for a batch, with T
-            before the 2 if the guidance has it. Zero points give the network's guess.
+            float32 flow in pixels on the network's device, (2, H, W) for one image, (B, 2, H, W)
+            for a batch, with T before the 2 if the guidance has it. Zero points give the network's
+            guess.
 
         Raises:
             ValueError: shapes that do not fit, a point outside the image, infinite values or NaN.
@@ -215,7 +230,7 @@ class CMP(Method):
 
     def encode(
         self,
-        image: Tensor,
+        image: Pictures,
         *,
         short_side: int | None = None,
         dtype: torch.dtype | None = None,

@@ -24,9 +24,10 @@ from selfsup_motion.methods.corrflow.figures import clip_panel
 from selfsup_motion.methods.corrflow.following import Unlearned, copy_masks, region_similarities
 from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.channel_dropout import ChannelDropout
-from selfsup_motion.methods.parts.schedules import every_step
+from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.methods.parts.validation import is_partial
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
+from selfsup_motion.models.precision import own_precision
 from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.color import KINETICS_CENTROIDS, LabQuantizer, rgb_to_lab
 from selfsup_motion.ops.color_jitter import color_jitter
@@ -41,6 +42,7 @@ BASELINES = {
 
 _SAMPLING_STREAM, _DROPOUT_STREAM = 0, 1
 _EPSILON = 1e-8
+_DROPOUT = ChannelDropout()
 
 
 class CorrFlow(Method):
@@ -53,15 +55,15 @@ class CorrFlow(Method):
         self,
         *,
         encoder: nn.Module,
-        radius: int | None,
-        centroids: ExistingFile | Sequence[Sequence[float]] | None,
-        blend_ids: bool,
-        dropout: ChannelDropout,
-        truth_probability: tuple[float, float],
-        cycle_weight: float,
-        seed: int,
-        optimizer: Callable[..., Optimizer],
-        schedule: Callable[..., LRScheduler],
+        radius: int | None = 6,
+        centroids: ExistingFile | Sequence[Sequence[float]] | None = None,
+        blend_ids: bool = False,
+        dropout: ChannelDropout = _DROPOUT,
+        truth_probability: tuple[float, float] = (0.9, 0.6),
+        cycle_weight: float = 0.1,
+        seed: int = 0,
+        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
+        schedule: Callable[..., LRScheduler] = cosine,
     ) -> None:
         """Assemble the method.
 
@@ -122,7 +124,8 @@ class CorrFlow(Method):
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float in [0, 1] → features (B, C, H / stride, W / stride)."""
         x = (images - self.get_buffer("mean")) / self.get_buffer("std")
-        features: Tensor = self.encoder(x.contiguous(memory_format=torch.channels_last))
+        with own_precision(self):
+            features: Tensor = self.encoder(x.contiguous(memory_format=torch.channels_last))
         return features
 
     def encode(self, frames: Tensor) -> Tensor:

@@ -36,17 +36,17 @@ class CorrFlowView(View):
     def __init__(
         self,
         *,
-        crop_size: tuple[int, int] | int,
-        short_side: int | None,
-        stretch: bool,
-        flip: bool,
-        jitter_probability: float,
-        jitter_per: Literal["clip", "frame"],
-        brightness: float,
-        contrast: float,
-        saturation: float,
-        hue: float,
-        train: bool,
+        crop_size: tuple[int, int] | int = 256,
+        short_side: int | None = None,
+        stretch: bool = True,
+        flip: bool = False,
+        jitter_probability: float = 0.1,
+        jitter_per: Literal["clip", "frame"] = "frame",
+        brightness: float = 0.1,
+        contrast: float = 0.1,
+        saturation: float = 0.1,
+        hue: float = 0.1,
+        train: bool = True,
     ) -> None:
         """Define the view.
 

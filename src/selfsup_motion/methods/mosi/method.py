@@ -23,8 +23,9 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.param_groups import decayed
-from selfsup_motion.methods.parts.schedules import every_step
+from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
+from selfsup_motion.models.precision import own_precision
 from selfsup_motion.ops.activation_map import located, motion_map
 from selfsup_motion.ops.motion_classes import MotionClasses
 from selfsup_motion.ops.motion_pictures import captioned, confusion_picture, overlay_heat
@@ -32,6 +33,8 @@ from selfsup_motion.ops.pseudo_motion import PseudoMotion
 
 Labels = Literal["joint", "x", "y", "separate"]
 """What is asked for: the class, its speed along one axis, or both speeds by a head each."""
+
+_MOTION = PseudoMotion()
 
 
 class MotionHead(nn.Module):
@@ -71,19 +74,19 @@ class MoSI(Method):
         self,
         *,
         encoder: nn.Module,
-        motion: PseudoMotion,
-        val_motion: PseudoMotion,
-        labels: Labels,
-        dropout: float,
-        optimizer: Callable[..., Optimizer],
-        schedule: Callable[..., LRScheduler],
+        motion: PseudoMotion = _MOTION,
+        val_motion: PseudoMotion | None = None,
+        labels: Labels = "joint",
+        dropout: float = 0.5,
+        optimizer: Callable[..., Optimizer] = torch.optim.Adam,
+        schedule: Callable[..., LRScheduler] = cosine,
     ) -> None:
         """Assemble the method.
 
         Args:
             encoder: of clips, see `models.encoder.Encoder`; what transfers.
             motion: makes the clips to train on.
-            val_motion: makes those to validate on, of the same classes.
+            val_motion: makes those to validate on, of the same classes; None: `motion`.
             labels: "joint" asks for the class (as published); "x" or "y" for its speed along that
                 axis; "separate" for both, by two heads whose losses are averaged.
             dropout: before the heads.
@@ -99,6 +102,7 @@ class MoSI(Method):
         if labels not in ("joint", "x", "y", "separate"):
             raise UserError(f"method.labels={labels}: choose joint, x, y or separate.")
         classes = motion.classes
+        val_motion = motion if val_motion is None else val_motion
         if val_motion.classes.table != classes.table:
             raise UserError("val_motion must have the classes of motion: leave its keys alone.")
         self.encoder, self.motion, self.val_motion = encoder, motion, val_motion
@@ -141,7 +145,8 @@ class MoSI(Method):
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
         """(N, 3, T, H, W) normalised clips -> scores of each question, by its name."""
-        return self.head(self.encoder(clips))  # type: ignore[no-any-return]
+        with own_precision(self):
+            return self.head(self.encoder(clips))  # type: ignore[no-any-return]
 
     def clips(
         self, batch: dict[str, Any], motion: PseudoMotion, out: Tensor | None = None

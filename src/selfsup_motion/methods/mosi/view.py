@@ -41,23 +41,23 @@ class MoSIView(View):
         self,
         *,
         motion: PseudoMotion,
-        field: int,
-        short_side: tuple[int, int] | None,
-        aspect: tuple[float, float],
-        published_resize: bool,
-        flip: Flip,
-        color: Literal["clip", "frame", "none"],
-        brightness: float,
-        contrast: float,
-        saturation: float,
-        hue: float,
-        grey: float,
-        train: bool,
+        field: int = 320,
+        short_side: tuple[int, int] | None = None,
+        aspect: tuple[float, float] = (1.0, 1.0),
+        published_resize: bool = False,
+        flip: Flip = "source",
+        color: Literal["clip", "frame", "none"] = "clip",
+        brightness: float = 0.5,
+        contrast: float = 0.5,
+        saturation: float = 0.5,
+        hue: float = 0.25,
+        grey: float = 0.3,
+        train: bool = True,
     ) -> None:
         """Define the view.
 
         Args:
-            motion: what clips are like.
+            motion: what clips are like; that of the method.
             field: side of the square area that windows move in, pixels.
             short_side: images are resized to a short side drawn from this range before the area is
                 cut out; None: `field`.

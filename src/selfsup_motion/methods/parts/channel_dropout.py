@@ -40,7 +40,9 @@ class ChannelDropout:
             clip, "frame" nothing.
     """
 
-    def __init__(self, probability: float, per: Literal["batch", "clip", "frame"]) -> None:
+    def __init__(
+        self, probability: float = 0.7, per: Literal["batch", "clip", "frame"] = "batch"
+    ) -> None:
         if not 0 <= probability <= 1:
             raise UserError(f"method.dropout.probability must be in [0, 1], got {probability}.")
         if per not in ("batch", "clip", "frame"):

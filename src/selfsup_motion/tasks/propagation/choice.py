@@ -16,6 +16,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor, NoMotion
 from selfsup_motion.ops.attention import Border
 from selfsup_motion.ops.attention.layout import Window
+from selfsup_motion.settings.completion import completing
 from selfsup_motion.settings.groups import config_dir, options
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelResize, Similarity
 from selfsup_motion.weights.checkpoints import weights_used
@@ -87,25 +88,25 @@ class FittingPropagator:
     def __init__(
         self,
         *,
-        colors: str,
-        corrflow: str,
-        learned: str,
-        long_term: Sequence[int] | Auto,
-        recent: int | Sequence[int] | Auto,
-        repeat_first: bool | Auto,
-        radius: int | Auto,
-        window: Window | Auto,
-        long_term_radius: int | Auto | None,
-        far_gap: int | Auto | None,
-        far_radius: int | Auto,
-        similarity: Similarity | Auto,
-        temperature: float | Auto,
-        top_k: int | Auto | None,
-        top_k_per: Literal["context", "frame"] | Auto,
-        border: Border | Auto,
-        hard: bool | Auto,
-        label_resize: LabelResize | Auto,
-        storage: Literal["32", "16"] | Auto,
+        colors: str = "color",
+        corrflow: str = "corrflow",
+        learned: str = "cosine",
+        long_term: Sequence[int] | Auto = "auto",
+        recent: int | Sequence[int] | Auto = "auto",
+        repeat_first: bool | Auto = "auto",
+        radius: int | Auto = "auto",
+        window: Window | Auto = "auto",
+        long_term_radius: int | Auto | None = "auto",
+        far_gap: int | Auto | None = "auto",
+        far_radius: int | Auto = "auto",
+        similarity: Similarity | Auto = "auto",
+        temperature: float | Auto = "auto",
+        top_k: int | Auto | None = "auto",
+        top_k_per: Literal["context", "frame"] | Auto = "auto",
+        border: Border | Auto = "auto",
+        hard: bool | Auto = "auto",
+        label_resize: LabelResize | Auto = "auto",
+        storage: Literal["32", "16"] | Auto = "auto",
     ) -> None:
         settings: dict[str, Any] = {
             "long_term": long_term, "recent": recent, "repeat_first": repeat_first,
@@ -187,7 +188,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     application = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        with completing(), hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
             return hydra.compose("evaluate", list(overrides))
     finally:
         GlobalHydra.instance().hydra = application

@@ -55,7 +55,8 @@ class _Reach:
 class LabelPropagator:
     """Follows labels through a video, frame by frame; keeps only the frames it will need.
 
-    Use: `start` with the first frame, then for each following one `step` and `store`.
+    Use: `start` with the first frame, then for each following one `step` and `store`. The defaults
+    are for learned features in general: the first and the last 5 frames, the 10 best by cosine.
 
     Args:
         long_term: numbers of the frames that are kept for good; 0 is the first.
@@ -94,22 +95,22 @@ class LabelPropagator:
     def __init__(
         self,
         *,
-        long_term: Sequence[int],
-        recent: int | Sequence[int],
-        repeat_first: bool,
-        radius: int,
-        window: Window,
-        long_term_radius: int | None,
-        far_gap: int | None,
-        far_radius: int,
-        similarity: Similarity,
-        temperature: float,
-        top_k: int | None,
-        top_k_per: Literal["context", "frame"],
-        border: Border,
-        hard: bool,
-        label_resize: LabelResize,
-        storage: Literal["32", "16"],
+        long_term: Sequence[int] = (0,),
+        recent: int | Sequence[int] = 5,
+        repeat_first: bool = False,
+        radius: int = 8,
+        window: Window = "square",
+        long_term_radius: int | None = 8,
+        far_gap: int | None = None,
+        far_radius: int = 12,
+        similarity: Similarity = "cosine",
+        temperature: float = 0.02,
+        top_k: int | None = 10,
+        top_k_per: Literal["context", "frame"] = "context",
+        border: Border = "exclude",
+        hard: bool = False,
+        label_resize: LabelResize = "mean",
+        storage: Literal["32", "16"] = "32",
     ) -> None:
         self.name: str | None = None
         self.settings: dict[str, Any] = {
