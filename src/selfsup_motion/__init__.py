@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from selfsup_motion.library import datasets
     from selfsup_motion.library.build import build
     from selfsup_motion.library.parts import encoder, propagator
+    from selfsup_motion.tasks.propagation.tracking import follow_masks, follow_points
     from selfsup_motion.weights.checkpoints import load_encoder, load_method
 
 __version__ = "0.1.0"
@@ -26,6 +27,8 @@ __all__ = [
     "build",
     "datasets",
     "encoder",
+    "follow_masks",
+    "follow_points",
     "load_encoder",
     "load_method",
     "methods",
@@ -41,6 +44,7 @@ __getattr__, __dir__ = lazy(
         "library": ["datasets"],
         "library.build": ["build"],
         "library.parts": ["encoder", "propagator"],
+        "tasks.propagation.tracking": ["follow_masks", "follow_points"],
         "weights.checkpoints": ["load_encoder", "load_method"],
     },
     ["methods", "models", "ops"],

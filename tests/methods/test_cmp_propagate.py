@@ -269,3 +269,20 @@ def test_cuda_agrees_with_the_cpu(dtype):
     here = made.propagate(image, points, vectors)
     there = made.cuda().propagate(image.cuda(), points, vectors, dtype=dtype).cpu()
     assert (here - there).norm(dim=0).mean() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["array", "pil", "float"])
+def test_any_kind_of_picture_and_of_points_gives_the_same_flow(kind):
+    from PIL import Image
+
+    made, tensor = method(), photo(64, 96)
+    points, vectors = torch.tensor([[10.0, 20.0]]), torch.tensor([[3.0, -1.0]])
+    wanted = made.propagate(tensor, points, vectors)
+    array = tensor.permute(1, 2, 0).numpy()
+    image = {"array": array, "pil": Image.fromarray(array), "float": tensor.float() / 255}[kind]
+    torch.testing.assert_close(made.propagate(image, points.numpy(), vectors.tolist()), wanted)
+    several = made.propagate([image, image], [[[10, 20]], [[10, 20], [5, 5]]],
+                             [vectors, torch.tensor([[3.0, -1.0], [0.0, 0.0]])])  # fmt: skip
+    torch.testing.assert_close(several[0], wanted, atol=1e-4, rtol=1e-4)
+    empty = made.propagate(image, [], [])
+    torch.testing.assert_close(empty, made.propagate(tensor, points[:0], vectors[:0]))

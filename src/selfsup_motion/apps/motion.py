@@ -10,6 +10,7 @@ from torch import Tensor
 from selfsup_motion.apps.arrows import ArrowSet
 from selfsup_motion.methods.cmp.steps import STEP, as_step
 from selfsup_motion.ops.motion_refinement import refine_motion
+from selfsup_motion.ops.pictures import Picture, as_tensor
 from selfsup_motion.weights.trained_cmp import Weights
 
 Refinement = Literal["grabcut"]
@@ -49,7 +50,7 @@ def overlap_warning(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | 
 
 
 def predict_motion(
-    weights: Weights, image: Tensor, arrows: ArrowSet, refine: Refinement | None = None
+    weights: Weights, image: Picture, arrows: ArrowSet, refine: Refinement | None = None
 ) -> Tensor:
     """Let CMP spread the arrows over a photo.
 
@@ -58,13 +59,14 @@ def predict_motion(
 
     Args:
         weights: the network.
-        image: (3, H, W) uint8.
+        image: a single picture, RGB uint8, see `ops.pictures.Picture`.
         arrows: in pixels of the image.
         refine: "grabcut": what moves ends at edges of the image, see `refine_motion`.
 
     Returns:
         (2, H, W) float32 on the network's device, in pixels, for the whole length of the arrows.
     """
+    image = as_tensor(image)
     device = weights.method.device
     points, vectors = (torch.from_numpy(a).to(device) for a in (arrows.points, arrows.vectors))
     step, factor = as_step(vectors, min(image.shape[-2:]))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from selfsup_motion.methods.cmp.clicks import click_score, zoom_square
 from selfsup_motion.ops.mask_refinement import refine_grabcut, refine_guided
+from selfsup_motion.ops.pictures import Picture, as_tensor
 from selfsup_motion.weights.trained_cmp import Weights
 
 __all__ = ["probe", "refine_grabcut", "refine_guided", "zoom_square"]
@@ -15,7 +16,7 @@ __all__ = ["probe", "refine_grabcut", "refine_guided", "zoom_square"]
 
 def probe(
     weights: Weights,
-    image: Tensor,
+    image: Picture,
     positive: NDArray[np.float32],
     negative: NDArray[np.float32],
     *,
@@ -25,7 +26,7 @@ def probe(
 
     Args:
         weights: the network.
-        image: (3, H, W) uint8.
+        image: RGB uint8, see `ops.pictures.Picture`.
         positive: (K, 2), x, y on the object; at least one.
         negative: (L, 2), x, y beside it.
         zoom: see `click_score`.
@@ -38,4 +39,4 @@ def probe(
         part = part.to(weights.method.device)
         return weights.method.propagate(part, points, vectors, short_side=weights.short_side)
 
-    return click_score(move, image, positive, negative, zoom=zoom)
+    return click_score(move, as_tensor(image), positive, negative, zoom=zoom)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Points = Tensor | Sequence[Tensor]
+from selfsup_motion.ops.pictures import Pictures, as_tensor, grey_levels
+
+Points = Tensor | NDArray[Any] | Sequence[Any]
+"""Coordinates as a tensor, an array or nested lists; where numbers of points differ, a list of
+these."""
 
 _CHUNK = 8
 """Sets of guidance that pass through the decoder at once."""
@@ -55,7 +61,7 @@ class GuidedNetwork(Protocol):
 
 def propagate(
     method: GuidedNetwork,
-    image: Tensor,
+    image: Pictures,
     points: Points,
     vectors: Points,
     point_mask: Tensor | None = None,
@@ -65,8 +71,7 @@ def propagate(
     differentiable: bool = False,
 ) -> Tensor:
     """See `CMP.propagate`."""
-    single = image.ndim == 3
-    images = _float_image(image[None] if single else image)
+    images, single = _images(method, image)
     # a mistake in the guidance is told before the network is at work
     guidance = _Guidance.of(points, vectors, point_mask, len(images), single, images)
     guidance.check((images.shape[-2], images.shape[-1]))
@@ -75,15 +80,14 @@ def propagate(
 
 def encode(
     method: GuidedNetwork,
-    image: Tensor,
+    image: Pictures,
     *,
     short_side: int | None = None,
     dtype: torch.dtype | None = None,
     differentiable: bool = False,
 ) -> EncodedImages:
     """See `CMP.encode`."""
-    single = image.ndim == 3
-    images = _float_image(image[None] if single else image)
+    images, single = _images(method, image)
     return _encode(method, images, single, short_side, dtype, differentiable)
 
 
@@ -273,22 +277,37 @@ def _shapes(given: Sequence[Sequence[int]], batch: int) -> str:
     )
 
 
-def _float_image(image: Tensor) -> Tensor:
-    """(B, 3, H, W) float32 in [0, 255]."""
-    if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
-        raise ValueError(f"image must be (3, H, W) or (B, 3, H, W), got {tuple(image.shape)}")
-    if image.dtype == torch.uint8:
-        return image.float()
-    if not image.is_floating_point():
-        raise ValueError(f"image must be uint8, or float in [0, 1], got {image.dtype}")
-    low, high = (float(value) for value in image.detach().aminmax())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise ValueError(f"a float image has values in [0, 1], got [{low:g}, {high:g}]")
-    return image.float() * 255
+def _images(method: GuidedNetwork, image: Pictures) -> tuple[Tensor, bool]:
+    """(B, 3, H, W) float32 in [0, 255] on the network's device, and whether it is a single one."""
+    images = as_tensor(image)
+    if images.ndim not in (3, 4) or images.shape[-3] != 3 or 0 in images.shape:
+        raise ValueError(f"image must be (3, H, W) or (B, 3, H, W), got {tuple(images.shape)}")
+    single = images.ndim == 3
+    device = next(method.encoder.parameters(), images).device
+    return grey_levels(images[None] if single else images).to(device), single
+
+
+def _as_tensors(rows: Points) -> Tensor | list[Tensor]:
+    if isinstance(rows, Tensor):
+        return rows
+    if isinstance(rows, np.ndarray) or not any(isinstance(r, (Tensor, np.ndarray)) for r in rows):
+        try:
+            array = np.array(rows, np.float32)
+        except ValueError:  # lists of different length
+            return [_single(row) for row in rows]
+        return torch.from_numpy(array if array.size else array.reshape(-1, 2))
+    return [_single(row) for row in rows]
+
+
+def _single(row: Any) -> Tensor:
+    """(…, K, 2)"""
+    tensor = row if isinstance(row, Tensor) else torch.from_numpy(np.array(row, np.float32))
+    return tensor if tensor.numel() or tensor.ndim > 1 else tensor.reshape(0, 2)
 
 
 def _padded(rows: Points, like: Tensor) -> tuple[Tensor, Tensor]:
     """Points of different number, as one tensor (..., K, 2), and which rows are no padding."""
+    rows = _as_tensors(rows)
     if isinstance(rows, Tensor):
         rows = rows.to(like)
         return rows, torch.ones(rows.shape[:-1], dtype=torch.bool, device=like.device)

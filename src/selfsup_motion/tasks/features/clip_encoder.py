@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsup_motion.models.encoder import input_statistics, sees_clips
+from selfsup_motion.models.precision import own_precision
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 
 
@@ -67,7 +68,9 @@ def clip_features(encoder: nn.Module, clips: Tensor, mean: Tensor, std: Tensor) 
     x = (clips - mean) / std
     out: Tensor
     if not sees_clips(encoder):
-        out = encoder(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        with own_precision(encoder):
+            out = encoder(x.flatten(0, 1).contiguous(memory_format=torch.channels_last))
         return out.float().mean((2, 3)).view(*clips.shape[:2], -1).mean(1)
-    out = encoder(x.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))
+    with own_precision(encoder):
+        out = encoder(x.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d))
     return out.float().mean((2, 3, 4))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from selfsup_motion.models.convolution import Conv3x3
 from selfsup_motion.models.encoder import check_sees, input_statistics
+from selfsup_motion.models.precision import own_precision
 
 Precision = Literal["32", "bf16", "16"]
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
@@ -63,7 +63,8 @@ class LayerOutput:
         """Stride and channels, from the output for a small image; in evaluation mode."""
         side = 96  # a multiple of 2, 3, 4, 6, 8, 12, 16, 32
         device = next((p.device for p in self.encoder.parameters()), torch.device("cpu"))
-        features = self(torch.zeros(1, 3, side, side, device=device))
+        with own_precision(self.encoder):
+            features = self(torch.zeros(1, 3, side, side, device=device))
         shape = tuple(features.shape)
         if len(shape) != 4 or shape[2] != shape[3] or side % shape[2]:
             raise ValueError(
@@ -139,7 +140,7 @@ class FrameEncoder(nn.Module):
         if x.device.type != "cpu" or not self._planar:  # where channels_last is faster
             x = x.contiguous(memory_format=torch.channels_last)
         dtype = _DTYPES.get(self.precision)
-        with torch.autocast(x.device.type, dtype) if dtype else nullcontext():
+        with torch.autocast(x.device.type, dtype) if dtype else own_precision(self.encoder):
             return self._output(x).float()
 
 

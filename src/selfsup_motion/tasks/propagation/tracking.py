@@ -8,30 +8,32 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfsup_motion.models.color_encoder import NoMotion
 from selfsup_motion.ops.label_cells import labels_to_cells
+from selfsup_motion.ops.pictures import Picture, as_tensor, grey_levels
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 from selfsup_motion.tasks.propagation.keypoints import Points, gaussian_maps, read_points
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelResize
-from selfsup_motion.tasks.propagation.sequences import Frame
 
 _BAND_BYTES = 32 << 20
 
 
 def follow_masks(
-    encoder: FrameEncoder,
+    encoder: nn.Module,
     propagator: LabelPropagator | None,
-    frames: Iterable[Frame],
+    frames: Iterable[Picture],
     mask: NDArray[np.uint8],
 ) -> Iterator[NDArray[np.uint8]]:
     """Follow the objects of the first frame.
 
     Args:
-        encoder: makes the features.
+        encoder: makes the features: a `FrameEncoder`, or what one is made of, for example a network
+            of `load_encoder`.
         propagator: copies the labels; not needed for `NoMotion`, whose labels stay in their place.
-        frames: (3, H, W) uint8 RGB, read one at a time.
+        frames: RGB, uint8 or float in [0, 1], read one at a time: tensors or arrays (3, H, W),
+            arrays (H, W, 3), or PIL images.
         mask: (H, W) uint8 of the first frame: any ids, 0 is the background.
 
     Yields:
@@ -43,22 +45,23 @@ def follow_masks(
     ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     ids = np.union1d([0], ids).astype(np.uint8)
     size = mask.shape[0], mask.shape[1]
-    count, stride = len(ids), encoder.stride
-    propagator = _needed(propagator, encoder)
-    for time, frame in enumerate(frames):
-        if frame.shape[1:] != size:
-            raise ValueError(f"frame {time} is {frame.shape[1:]}, the mask {size} pixels")
+    features_of = _frame_encoder(encoder)
+    count, stride = len(ids), features_of.stride
+    propagator = _needed(propagator, features_of)
+    for time, frame in enumerate(map(_pixels, frames)):
+        if tuple(frame.shape[1:]) != size:
+            raise ValueError(f"frame {time} is {tuple(frame.shape[1:])}, the mask {size} pixels")
         if time == 0:
             yield mask
             if propagator is None:
                 continue
-            index = torch.from_numpy(np.searchsorted(ids, mask)).to(encoder.device)
+            index = torch.from_numpy(np.searchsorted(ids, mask)).to(features_of.device)
             cells = reduce_labels(index, count, stride, propagator.label_resize)
-            propagator.start(encoder(_batch(frame))[0], cells)
+            propagator.start(features_of(frame[None])[0], cells)
         elif propagator is None:
             yield mask
         else:
-            soft = propagator.step(encoder(_batch(frame))[0])
+            soft = propagator.step(features_of(frame[None])[0])
             index = cells_to_labels(soft, stride)[: size[0], : size[1]]
             if propagator.hard:
                 soft = reduce_labels(index, count, stride, propagator.label_resize)
@@ -67,18 +70,18 @@ def follow_masks(
 
 
 def follow_points(
-    encoder: FrameEncoder,
+    encoder: nn.Module,
     propagator: LabelPropagator | None,
-    frames: Iterable[Frame],
+    frames: Iterable[Picture],
     points: Points,
     sigma: float,
 ) -> Iterator[Points]:
     """Follow points of the first frame.
 
     Args:
-        encoder: makes the features.
+        encoder: see `follow_masks`.
         propagator: as of `follow_masks`.
-        frames: (3, H, W) uint8 RGB, read one at a time.
+        frames: see `follow_masks`.
         points: (K, 2) x, y in pixels of the first frame; nan: not there.
         sigma: of the dots that stand for points, in cells of the features.
 
@@ -86,21 +89,22 @@ def follow_points(
         (K, 2) x, y in pixels for each frame, the first one's being `points`; -1, -1 for a point
         that is lost.
     """
-    stride = encoder.stride
+    features_of = _frame_encoder(encoder)
+    stride = features_of.stride
     given = np.where(np.isfinite(points), points, -1.0)
-    propagator = _needed(propagator, encoder)
-    for time, frame in enumerate(frames):
+    propagator = _needed(propagator, features_of)
+    for time, frame in enumerate(map(_pixels, frames)):
         if time == 0:
             yield given
             if propagator is None:
                 continue
-            features = encoder(_batch(frame))[0]
+            features = features_of(frame[None])[0]
             size = features.shape[1], features.shape[2]
             propagator.start(features, gaussian_maps(points / stride, size, sigma))
         elif propagator is None:
             yield given
         else:
-            soft = propagator.step(encoder(_batch(frame))[0])
+            soft = propagator.step(features_of(frame[None])[0])
             found = read_points(soft.cpu())
             if propagator.hard:
                 known = np.where(found[:, :1] < 0, np.nan, found)
@@ -171,5 +175,11 @@ def _needed(propagator: LabelPropagator | None, encoder: FrameEncoder) -> LabelP
     return propagator
 
 
-def _batch(frame: Frame) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frame))[None]
+def _frame_encoder(encoder: nn.Module) -> FrameEncoder:
+    return encoder if isinstance(encoder, FrameEncoder) else FrameEncoder(encoder)
+
+
+def _pixels(frame: Picture) -> Tensor:
+    """(3, H, W) in [0, 255]; uint8 stays, which is smaller to be copied to a device."""
+    pixels = as_tensor(frame)
+    return pixels if pixels.dtype == torch.uint8 else grey_levels(pixels)
