@@ -71,12 +71,8 @@ class PointAttentionDecoder(nn.Module):
         assert last.bias is not None
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        # log N(c; f, 1/λ) = (λ·f)·c - (λ/2)·c² + const: linear in (λ·f, λ/2), so one 1×1 product
-        bell = torch.zeros(2, bins.num_bins, 2, 2)
-        for axis in range(2):
-            bell[axis, :, 0, axis] = bins.centers
-            bell[axis, :, 1, axis] = -bins.centers.square()
-        self.register_buffer("bell", bell.view(bins.channels, 4, 1, 1), persistent=False)
+        self.motion_code = bins
+        self.register_buffer("bell", _bell(bins), persistent=False)
 
     def forward(
         self,
@@ -113,7 +109,10 @@ class PointAttentionDecoder(nn.Module):
         with torch.autocast(out.device.type, enabled=False):  # squares of bins need all digits
             precision = log_precision.float().clamp(-6, 3).exp()
             curve = torch.cat([precision * flow, precision / 2], 1)
-            scores: Tensor = residual.float() + F.conv2d(curve, self.get_buffer("bell"))
+            bell = self.get_buffer("bell")
+            if bell.dtype != curve.dtype:  # after `.half()`
+                bell = _bell(self.motion_code).to(curve)
+            scores: Tensor = residual.float() + F.conv2d(curve, bell)
         return scores
 
 
@@ -217,6 +216,16 @@ class PointAttention(nn.Module):
                 -1,
             )
         return evidence.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _bell(bins: FlowBins) -> Tensor:
+    """(channels, 4, 1, 1): log N(c; f, 1/λ) = (λ·f)·c - (λ/2)·c² + const at the bins' centres c is
+    linear in (λ·f, λ/2), so one 1×1 product."""
+    bell = torch.zeros(2, bins.num_bins, 2, 2)
+    for axis in range(2):
+        bell[axis, :, 0, axis] = bins.centers
+        bell[axis, :, 1, axis] = -bins.centers.square()
+    return bell.view(bins.channels, 4, 1, 1)
 
 
 class _Merge(nn.Module):
