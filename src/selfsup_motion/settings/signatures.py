@@ -306,7 +306,7 @@ def _of_dataclass(module: Module, node: ast.ClassDef, depth: int) -> Signature |
     return Signature(tuple(annotations), needed, False, annotations, defaults)
 
 
-def _value(module: _Module, node: ast.expr) -> Any:
+def _value(module: Module, node: ast.expr) -> Any:
     """The plain value that an expression stands for.
 
     Raises:

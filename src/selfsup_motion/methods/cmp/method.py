@@ -50,6 +50,7 @@ BASELINES = {
 
 _FLOW_BINS = FlowBins()
 
+
 class CMP(Method):
     """Image and sparse motion → dense motion.
 
