@@ -10,7 +10,7 @@ import torch
 
 import selfsup_motion as ssm
 from selfsup_motion.tasks.actions.videos import ToyActions
-from selfsup_motion.tasks.features.clip_encoder import ClipEncoder
+from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.scores import LinearProbe, neighbours, top_k
 
 # %%
@@ -37,7 +37,7 @@ def clips(split: str) -> tuple[torch.Tensor, torch.Tensor]:
 classes = int(train_labels.max()) + 1
 encoders = {"untrained": ssm.encoder("r3d8"), "MoSI": ssm.load_encoder("mosi.ckpt")}
 for name, encoder in encoders.items():
-    features = ClipEncoder(encoder)
+    features = ClipFeatures(encoder)
     known, asked = features(train), features(test)
     nearest, _ = neighbours(asked, known, 1)
     right = (train_labels[nearest[:, 0]] == labels).float().mean()

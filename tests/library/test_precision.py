@@ -7,7 +7,7 @@ import torch
 import selfsup_motion as ssm
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
-from selfsup_motion.tasks.features.clip_encoder import ClipEncoder
+from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 
 HALF = [torch.float16, torch.bfloat16]
@@ -67,8 +67,8 @@ def test_clips_are_encoded_nearly_alike_with_weights_of_16_bits(name, dtype):
     torch.manual_seed(0)
     encoder = ssm.encoder(name).eval()
     clips = photo()[None, None, :, :32, :32].repeat(1, 4, 1, 1, 1)
-    full = ClipEncoder(encoder)(clips)
-    low = ClipEncoder(encoder.to(dtype))(clips)
+    full = ClipFeatures(encoder)(clips)
+    low = ClipFeatures(encoder.to(dtype))(clips)
     assert close(low, full, dtype)
 
 
