@@ -44,7 +44,10 @@ _READ = (
 _FREE = ("resume", "paths", "device", "overlay", "trust")
 _OVERLAY_FPS = 12.0
 _LOG = "evaluate.log"
-_SHOWN = {"raw_color": "raw colour"}
+_SHOWN = {
+    "raw_color": "raw colour", "refined": "refined by GrabCut", "nearest": "nearest vector",
+    "edge_aware": "edge-aware", "grabcut": "GrabCut",
+}  # fmt: skip
 _MOST_COLUMNS, _COLUMNS = 7, 5
 """Metrics in a row of the closing table; of a longer list, in each of several rows."""
 
@@ -71,7 +74,7 @@ def evaluate(cfg: DictConfig) -> float | None:
     if needs["labels"] in (None, *cfg.data):
         missing = lacking(cfg, "task", "data")
     else:
-        missing = f"labelled {needs['labels']}"
+        missing = f"labelled {needs['labels'].replace('_', ' ')}"
     if missing is not None:
         raise UserError(
             f"task={cfg.name}: this data set has no {missing}; leave data=… out and set "
@@ -84,11 +87,19 @@ def evaluate(cfg: DictConfig) -> float | None:
         raise UserError(f"overlay=true: task={cfg.name} has nothing to draw, leave it out.")
     started = os.times()
 
-    from selfsup_motion.apps.preflight import check_encoder, check_resume, open_sources
+    from selfsup_motion.apps.preflight import (
+        check_encoder,
+        check_network,
+        check_resume,
+        open_sources,
+    )
     from selfsup_motion.settings.check import check_config
 
     check_config(cfg, _TYPES)
-    check_encoder(cfg, cfg.auto_method)
+    if needs["encoder"] == "cmp":
+        check_network(cfg)
+    else:
+        check_encoder(cfg, cfg.auto_method)
     check_resume(cfg.resume)
     if cfg.resume is None:
         unused(*configured_path(cfg), _advice)
@@ -106,8 +117,8 @@ def evaluate(cfg: DictConfig) -> float | None:
     quieten()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     device = choose_device(cfg.device)
-    encoder = _encoder(cfg)
-    if needs["encoder"] != "any":
+    encoder = _cmp(cfg) if needs["encoder"] == "cmp" else _encoder(cfg)
+    if needs["encoder"] in ("image", "clip"):
         check_sees(encoder, needs["encoder"], f"task={cfg.name}")
     task: Task = build(cfg.task, "task", **sources)
     name_preset(task)
@@ -143,7 +154,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         }
         text = json.dumps(summary, indent=2) + "\n"
         (folder / "summary.json").write_text(text, encoding="utf-8")
-    _print_results(metrics, folder, type(encoder).__name__, summary["baselines"])
+    _print_results(metrics, folder, type(encoder).__name__, summary)
     return metrics.get(cfg.headline)
 
 
@@ -232,6 +243,13 @@ def _encoder(cfg: DictConfig) -> Any:
         key=cfg.checkpoint_key,
         trust=cfg.trust,
     )
+
+
+def _cmp(cfg: DictConfig) -> Any:
+    """The whole CMP, for a task that asks for motion."""
+    from selfsup_motion.weights.trained_cmp import load_weights
+
+    return load_weights(cfg.checkpoint, key=cfg.checkpoint_key, trust=cfg.trust).method
 
 
 def _check_used(cfg: DictConfig, *roots: str) -> None:
@@ -361,26 +379,35 @@ def _print_results(
     metrics: dict[str, float],
     folder: Path,
     encoder: str,
-    baselines: dict[str, dict[str, float]],
+    summary: dict[str, Any],
 ) -> None:
+    """Print the closing table: a row for what was judged and for each baseline."""
     from rich.table import Table
 
     from selfsup_motion.terminal.console import console
 
-    rows = {encoder: metrics, **{_SHOWN.get(name, name): row for name, row in baselines.items()}}
+    baselines, errors = summary["baselines"], summary.get("standard_errors", {})
+    rows = {"": metrics, **baselines}
     names = list(metrics)
+
+    def cell(row: str, name: str) -> str:
+        if name not in rows[row]:
+            return ""
+        error = errors.get(row, {}).get(name)
+        return f"{rows[row][name]:.3f}" + ("" if error is None else f" ±{error:.3f}")
+
     if metrics and not baselines:
         table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
         for name in names:
-            table.add_row(name, f"{metrics[name]:.3f}")
+            table.add_row(name, cell("", name))
         console.print(table)
     elif metrics:
         columns = _COLUMNS if len(names) > _MOST_COLUMNS else _MOST_COLUMNS
         for start in range(0, len(names), columns):
             part = names[start : start + columns]
             table = Table(*["", *part], box=None, header_style="bold", padding=(0, 3, 0, 0))
-            for label, row in rows.items():
-                table.add_row(label, *[f"{row[name]:.3f}" if name in row else "" for name in part])
+            for row in rows:
+                table.add_row(_SHOWN.get(row, row or encoder), *[cell(row, n) for n in part])
             console.print(table)
     else:
         console.print("Nothing could be scored; the results are written.", markup=False)

@@ -103,12 +103,12 @@ def task_needs(cfg: DictConfig, node: DictConfig) -> "Needs":
     if (
         not isinstance(said, dict)
         or not all(name in form and isinstance(v, form[name]) for name, v in said.items())
-        or said.get("encoder", "any") not in ("image", "clip", "any")
+        or said.get("encoder", "any") not in ("image", "clip", "cmp", "any")
     ):
         raise UserError(
             f"task={cfg.name}: {node._target_} does not say what it needs; derive it from "
             'selfsup_motion.tasks.task.Task, with needs = {"labels": None or a key of the data, '
-            '"encoder": "image", "clip" or "any"}.'
+            '"encoder": "image", "clip", "cmp" or "any"}.'
         )
     return {"labels": said.get("labels"), "encoder": said.get("encoder", "any")}
 
@@ -140,6 +140,26 @@ def check_encoder(cfg: DictConfig, auto_method: str) -> None:
             f"checkpoint_key={cfg.checkpoint_key} names weights in a file: add checkpoint=<file>, "
             "or leave it out."
         )
+
+
+def check_network(cfg: DictConfig) -> None:
+    """Make sure that `checkpoint` is given for a task that asks a whole network.
+
+    Raises:
+        UserError: it is not, there is no such checkpoint, or an encoder is given.
+    """
+    packages(cfg.trust)
+    if cfg.get("encoder") is not None:
+        raise UserError(
+            f"encoder: task={cfg.name} asks a whole {cfg.auto_method}, not an encoder; give "
+            "checkpoint=<file or run folder> instead."
+        )
+    if cfg.checkpoint is None:
+        raise UserError(
+            f"Which network? Give checkpoint=<file or run folder> of a {cfg.auto_method}, or "
+            "checkpoint=auto for the newest run below outputs/."
+        )
+    check_checkpoint(cfg.checkpoint, cfg.auto_method)
 
 
 def check_resume(resume: str | None) -> None:

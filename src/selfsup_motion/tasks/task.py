@@ -18,8 +18,8 @@ class Needs(TypedDict):
 
     labels: str | None
     """The part of a data set's config that it reads: "sequences", "actions", …; None: none."""
-    encoder: Literal["image", "clip", "any"]
-    """What its encoder sees."""
+    encoder: Literal["image", "clip", "cmp", "any"]
+    """What its encoder sees; "cmp": `run` gets a whole trained CMP in its place."""
 
 
 class Task(ABC):

@@ -66,9 +66,14 @@ def load_weights(
             f"checkpoint={checkpoint}: it holds a {type(method).__name__}, and only CMP follows "
             "arrows; train one with python -m selfsup_motion.train experiment=cmp_animate."
         )
+    return weights_of(method)
+
+
+def weights_of(method: CMP) -> Weights:
+    """A CMP of `load_method`, with the size that it was trained at."""
     used = weights_used(method)
     assert used is not None
-    return Weights(method, _trained_side(path), used)
+    return Weights(method, _trained_side(used.path), used)
 
 
 def _trained_side(path: Path) -> int:

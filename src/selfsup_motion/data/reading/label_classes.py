@@ -53,3 +53,8 @@ class LabelClasses:
         """Labels (…, H, W) of the image mirrored left-right; twice gives them back."""
         flipped: NDArray[np.uint8] = self._other_side[labels[..., ::-1]]
         return flipped
+
+
+def object_ids() -> LabelClasses:
+    """Ids of objects in place of classes: 0 is the background, any other id an object."""
+    return LabelClasses(["background", *(f"object {i}" for i in range(1, VOID))], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
 STEP = 0.05
@@ -20,6 +21,7 @@ def as_step(vectors: Tensor, short_side: int) -> tuple[Tensor, float]:
         The vectors, and the factor that the flow has to be multiplied by. 1 if none is longer than
         zero.
     """
-    longest = float(vectors.norm(dim=-1).max()) / short_side
+    # NumPy rounds roots alike on every machine
+    longest = float(np.linalg.norm(vectors.cpu().numpy(), axis=-1).max()) / short_side
     factor = longest / STEP if longest > 0 else 1.0
     return vectors / factor, factor

@@ -109,6 +109,16 @@ class FrameFolderVideo:
                 )
             yield image.transpose(2, 0, 1)
 
+    def frame(self, index: int) -> Frame:
+        """One frame."""
+        path = self._files[index]
+        return decode_image(read_bytes(path, str(path)), str(path)).transpose(2, 0, 1)
+
+    @property
+    def annotated(self) -> list[int]:
+        """Numbers of the frames that have a mask."""
+        return [i for i, name in enumerate(self.frame_names) if name in self._mask_files]
+
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Object ids of a frame."""
         path = self._mask_files.get(self.frame_names[index])

@@ -49,7 +49,16 @@ class LabelledVideos(Protocol):
         ...
 
 
-def chosen(source: LabelledVideos, names: Sequence[str] | None) -> list[str]:
+class Named(Protocol):
+    """Anything that has its parts by name."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of all parts."""
+        ...
+
+
+def chosen(source: Named, names: Sequence[str] | None) -> list[str]:
     """The videos to work on: those named, or all.
 
     Raises:

@@ -71,6 +71,16 @@ class ToyVideo:
         """All frames in order."""
         yield from self._clip.frames
 
+    def frame(self, index: int) -> Frame:
+        """One frame."""
+        frame: Frame = self._clip.frames[index]
+        return frame
+
+    @property
+    def annotated(self) -> range:
+        """Numbers of the frames that have a mask: all."""
+        return range(len(self.frame_names))
+
     def mask(self, index: int) -> NDArray[np.uint8]:
         """Object ids of a frame."""
         mask: NDArray[np.uint8] = self._masks[index]
