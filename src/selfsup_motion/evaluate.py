@@ -71,10 +71,11 @@ def evaluate(cfg: DictConfig) -> float | None:
     from selfsup_motion.apps.preflight import task_needs
 
     needs = task_needs(cfg, cfg.task)
-    if needs["labels"] in (None, *cfg.data):
+    labels = needs["labels"]
+    if labels is None or labels in cfg.data:
         missing = lacking(cfg, "task", "data")
     else:
-        missing = f"labelled {needs['labels'].replace('_', ' ')}"
+        missing = f"labelled {labels.replace('_', ' ')}"
     if missing is not None:
         raise UserError(
             f"task={cfg.name}: this data set has no {missing}; leave data=… out and set "

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import nn
 
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.cmp import CMP
 from selfsup_motion.tasks.arrows.answers import AskedNetwork
 from selfsup_motion.tasks.arrows.baselines import Baseline, baseline_region
 from selfsup_motion.tasks.arrows.photos import MaskedPhotos, Photo
@@ -21,13 +26,12 @@ from selfsup_motion.tasks.arrows.records import (
     write_tables,
 )
 from selfsup_motion.tasks.propagation.sequences import chosen
+from selfsup_motion.tasks.task import Needs, Task
+from selfsup_motion.text.progress import OnProgress
 from selfsup_motion.text.wording import counted
-from selfsup_motion.weights.trained_cmp import Weights
+from selfsup_motion.weights.trained_cmp import Weights, weights_of
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called with (groups done, groups in all, what is being done)."""
 
 _TITLES = {
     "": "CMP", "refined": "refined", "nearest": "nearest", "edge_aware": "edge-aware",
@@ -35,7 +39,7 @@ _TITLES = {
 }  # fmt: skip
 
 
-class ArrowAnswers:
+class ArrowAnswers(Task):
     """Points on photos whose objects are known; the region of the answer is compared with the mask.
 
     Asked are an arrow with no pin, with 4 and with 15 pins, and one click and 3+3 clicks as
@@ -59,6 +63,9 @@ class ArrowAnswers:
         beside: metrics of the baselines, after `run`.
         standard_errors: of all metrics, by baseline; "" is the network.
     """
+
+    needs: ClassVar[Needs] = {"labels": "photos", "encoder": "cmp"}
+    unit: ClassVar[str] = "sequences"
 
     def __init__(
         self,
@@ -85,22 +92,22 @@ class ArrowAnswers:
         self.baselines = tuple(dict.fromkeys(baselines))
         self.short_side, self.zoom, self.threshold = short_side, zoom, threshold
         self.radius = radius
-        self.beside: dict[str, dict[str, float]] = {}
+        self.beside = {}
         self.standard_errors: dict[str, dict[str, float]] = {}
 
     def run(
         self,
-        network: Weights,
+        encoder: nn.Module,
         folder: Path,
         *,
         device: str = "cpu",
         reuse: bool = False,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
     ) -> dict[str, float]:
         """Do all of it.
 
         Args:
-            network: a trained CMP.
+            encoder: a whole CMP, of `load_method`.
             folder: gets `answers.jsonl`, `per_sequence.csv`, `per_question.csv`, the same tables in
                 `baselines/<name>`, and `pictures/<asked>.png`.
             device: to compute on.
@@ -114,7 +121,8 @@ class ArrowAnswers:
         Raises:
             UserError: a file is missing or wrong.
         """
-        network.method.to(device)
+        assert isinstance(encoder, CMP)
+        network = weights_of(encoder.to(device))
         if self.short_side is not None:
             network = network.at(self.short_side)
         records = Records(folder / "answers.jsonl", reuse=reuse)
@@ -145,6 +153,14 @@ class ArrowAnswers:
         if items:
             self._draw(network, groups, folder / "pictures")
         return means.get("", {})
+
+    def summary(self) -> dict[str, Any]:
+        """The standard errors."""
+        errors = {
+            who: {metric: e for metric, e in told.items() if math.isfinite(e)}
+            for who, told in self.standard_errors.items()
+        }
+        return {"standard_errors": errors}
 
     def _score(self, network: Weights, photo: Photo) -> Rows:
         question, looking = _question(photo), AskedNetwork(network, photo.image)

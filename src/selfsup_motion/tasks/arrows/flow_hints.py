@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.cmp import CMP
 from selfsup_motion.ops.draw import draw_arrows, panel
 from selfsup_motion.ops.flow_pictures import flow_picture
 from selfsup_motion.tasks.arrows.answers import AskedNetwork
@@ -28,24 +31,25 @@ from selfsup_motion.tasks.arrows.records import (
     write_tables,
 )
 from selfsup_motion.tasks.propagation.sequences import chosen
+from selfsup_motion.tasks.task import Needs, Task
+from selfsup_motion.text.progress import OnProgress
 from selfsup_motion.text.wording import counted
-from selfsup_motion.weights.trained_cmp import Weights
+from selfsup_motion.weights.trained_cmp import Weights, weights_of
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called with (pairs done, pairs in all, what is being done)."""
 
 COUNTS = (1, 8, 32)
 """Numbers of points."""
 DRAWS = 3
 """Sets of points drawn from each flow."""
+_LEAST = 1e-6
+"""Pixels: smaller errors count as this where errors are divided."""
 _SHOWN = 8
 """Points in the pictures."""
 _TITLES = {"": "CMP", "nearest": "nearest", "edge_aware": "edge-aware"}
 
 
-class FlowHints:
+class FlowHints(Task):
     """Points at random with their true motion; the end-point error of what is made of them.
 
     Args:
@@ -60,6 +64,9 @@ class FlowHints:
         standard_errors: of all metrics, by baseline; "" is the network.
     """
 
+    needs: ClassVar[Needs] = {"labels": "flow_pairs", "encoder": "cmp"}
+    unit: ClassVar[str] = "pairs"
+
     def __init__(
         self,
         *,
@@ -73,22 +80,22 @@ class FlowHints:
         self.source, self.names = source, chosen(source, sequences)
         self.baselines = tuple(dict.fromkeys(baselines))
         self.short_side = short_side
-        self.beside: dict[str, dict[str, float]] = {}
+        self.beside = {}
         self.standard_errors: dict[str, dict[str, float]] = {}
 
     def run(
         self,
-        network: Weights,
+        encoder: nn.Module,
         folder: Path,
         *,
         device: str = "cpu",
         reuse: bool = False,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
     ) -> dict[str, float]:
         """Do all of it.
 
         Args:
-            network: a trained CMP.
+            encoder: a whole CMP, of `load_method`.
             folder: gets `errors.jsonl`, `per_pair.csv`, the same table in `baselines/<name>`, and
                 `flow.png`, the best, the median and the worst answer to 8 points.
             device: to compute on.
@@ -103,7 +110,8 @@ class FlowHints:
         Raises:
             UserError: a file is missing or damaged.
         """
-        network.method.to(device)
+        assert isinstance(encoder, CMP)
+        network = weights_of(encoder.to(device))
         if self.short_side is not None:
             network = network.at(self.short_side)
         records = Records(folder / "errors.jsonl", reuse=reuse)
@@ -138,6 +146,14 @@ class FlowHints:
             self._draw(network, pairs, folder)
         return means.get("", {})
 
+    def summary(self) -> dict[str, Any]:
+        """The standard errors."""
+        errors = {
+            who: {metric: e for metric, e in told.items() if math.isfinite(e)}
+            for who, told in self.standard_errors.items()
+        }
+        return {"standard_errors": errors}
+
     def _measure(self, network: Weights, name: str) -> dict[str, Rows]:
         """Errors of everyone for one pair, by number of points; nothing if too little is known."""
         pair = self.source.open(name)
@@ -166,7 +182,7 @@ class FlowHints:
     def _draw(self, network: Weights, pairs: dict[str, Rows], folder: Path) -> None:
         """The best, the median and the worst pair, by the error relative to edge-aware."""
         metric = f"epe_{_SHOWN}"
-        gains = {n: -_ratio(r[""][metric], r["edge_aware"][metric]) for n, r in pairs.items()}
+        gains = {n: -_log_ratio(r[""][metric], r["edge_aware"][metric]) for n, r in pairs.items()}
         people = ["", *self.baselines]
         pictures, captions = [], []
         for rank, name in ranked(gains).items():
@@ -177,7 +193,7 @@ class FlowHints:
             looking = AskedNetwork(network, pair.image)
             flows = [self._flow(who, looking, pair, points, vectors) for who in people]
             image = np.ascontiguousarray(pair.image.transpose(1, 2, 0))
-            longest = float(np.hypot(*pair.flow)[pair.valid].max())
+            longest = max(1.0, float(np.hypot(*pair.flow)[pair.valid].max()))
             asked, scale, corner = fitted(image)
             places = np.asarray((points + 0.5) * scale - 0.5 + np.array(corner), np.float32)
             tiles = [draw_arrows(asked, places, np.asarray(vectors * scale, np.float32))]
@@ -210,9 +226,8 @@ def _error(flow: NDArray[np.float32], pair: TrueFlow) -> float:
     return float(np.hypot(*(flow - pair.flow))[pair.valid].mean())
 
 
-def _ratio(error: float, base: float) -> float:
-    """Of two errors; equal to 1 if both are zero."""
-    return 1.0 if error == base else error / base if base > 0 else math.inf
+def _log_ratio(error: float, base: float) -> float:
+    return math.log(max(error, _LEAST) / max(base, _LEAST))
 
 
 def _summary(
@@ -221,10 +236,7 @@ def _summary(
     """Mean and standard error of each metric, then of the ratios to edge-aware interpolation."""
     told = {metric: mean_and_error(values) for metric, values in own.items()}
     for metric, values in own.items():
-        logs = [
-            math.log(_ratio(value, other))
-            for value, other in zip(values, base[metric], strict=True)
-        ]
+        logs = [_log_ratio(one, other) for one, other in zip(values, base[metric], strict=True)]
         mean, error = mean_and_error(logs)
         # by the delta method
         told[metric.replace("epe", "ratio")] = math.exp(mean), math.exp(mean) * error

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.reading.label_classes import VOID
-from selfsup_motion.data.source import Source, video_name
+from selfsup_motion.data.source import Source
 from selfsup_motion.errors import UserError
 from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo
 
@@ -137,7 +137,7 @@ class StillPhotos:
     @cached_property
     def names(self) -> list[str]:
         """Names of the images without extension; where two are alike, with their folders."""
-        paths = [Path(video_name(self._source, i)) for i in range(len(self._source))]
+        paths = [Path(self._source.name(i)) for i in range(len(self._source))]
         stems = [path.stem for path in paths]
         if len(set(stems)) == len(stems):
             return stems
