@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "tasks"))
-from conftest import CONF
 from davis_like import write_davis
 from test_killed import write_videos
+from together import CONF
 
 from selfsup_motion.errors import UserError
 

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from patience import PATIENCE
 
 Rank = Any
 CONTEXT = get_context("fork")
+CONF = Path(__file__).parent / "conf"
+"""Config groups of these tests."""
 
 
 @functools.cache

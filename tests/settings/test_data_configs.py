@@ -98,7 +98,10 @@ def test_a_task_is_printed_without_its_data(
 def test_every_data_set_is_described_once() -> None:
     written = targets("data")
     assert len(SOURCES) > 10
-    assert [target for target in SOURCES if written[target] > 1] == []
+    # VOC has two kinds of label images; tasks wrap the sources of several data sets
+    twice = {"selfsup_motion.data.sources.label_folders.LabelFolder"}
+    ours = [t for t in SOURCES if not t.startswith("selfsup_motion.tasks.") and t not in twice]
+    assert [target for target in ours if written[target] > 1] == []
 
 
 @pytest.mark.parametrize("argument", ["index", "extensions", "flow_root", "val_list_split"])
