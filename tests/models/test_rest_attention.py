@@ -49,6 +49,16 @@ def test_padding_and_the_order_of_points_change_nothing() -> None:
     torch.testing.assert_close(shuffled, wanted, rtol=1e-3, atol=1e-3)
 
 
+def test_a_lone_arrow_answers_alike_beside_samples_with_more_points() -> None:
+    features, points, vectors = inputs()
+    net, mask = decoder(), torch.ones(2, 5, dtype=torch.bool)
+    mask[0, 1:] = False
+    together = net(features, points, vectors, mask, SIZE)[:1]
+    first = {name: value[:1] for name, value in features.items()}
+    alone = net(first, points[:1, :1], vectors[:1, :1], mask[:1, :1], SIZE)
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
+
+
 def test_the_answer_turns_with_the_arrows_length() -> None:
     features, points, vectors = inputs(1)
     net, mask = decoder(), torch.ones(2, 1, dtype=torch.bool)

@@ -104,9 +104,10 @@ class RestAttentionDecoder(nn.Module):
         Returns:
             (B, 3, H/2, W/2): flow in pixels, score of moving.
         """
-        used = point_mask.any(0).nonzero()[:, 0]  # padding costs as much as points do
-        if 0 < len(used) < len(point_mask[0]):
-            points, vectors, point_mask = points[:, used], vectors[:, used], point_mask[:, used]
+        if not torch.compiler.is_compiling():  # whose shapes do not depend on values
+            used = point_mask.any(0).nonzero()[:, 0]  # padding costs as much as points do
+            if 0 < len(used) < len(point_mask[0]):
+                points, vectors, point_mask = points[:, used], vectors[:, used], point_mask[:, used]
         scale = self.max_flow / 4  # brings vectors to about unit size
         guidance = points, vectors / scale, point_mask, size
         with torch.no_grad():
@@ -144,7 +145,7 @@ class RestAttentionDecoder(nn.Module):
         x, y = place[..., 0].clamp(0, columns - 1), place[..., 1].clamp(0, rows - 1)
         at = y * columns + x
         sets = torch.stack([moves, mask & ~moves], 1)
-        sources = torch.zeros(len(image), 3, rows * columns, device=image.device)
+        sources = torch.zeros(image.shape[0], 3, rows * columns, device=image.device)
         sources[:, :2].scatter_reduce_(2, at[:, None].expand(-1, 2, -1), sets.float(), "amax")
         sources = sources.view(-1, 3, rows, columns) > 0
         sources[:, 2, [0, -1]] = True
@@ -245,6 +246,8 @@ class RestAttention(nn.Module):
             )
             best = scores.topk(min(2, scores.shape[-1]), -1).values
             margin = best[..., 0] - best[..., -1]
+            # a point without a rival has none, however many rows of padding stand beside it
+            margin = margin * (point_mask.sum(1) > 1)[:, None, None]
             kept = keep[..., None] * fitted
             all_evidence = torch.cat(
                 [
@@ -298,7 +301,7 @@ def _nearest_colour(lab: Tensor, flat: Tensor, at: Tensor, chosen: Tensor) -> Te
     colours = flat.gather(2, at[:, None].expand(-1, 3, -1)).transpose(1, 2)  # (B, K, 3)
     apart = torch.cdist(flat.transpose(1, 2), colours)
     apart = apart.masked_fill(~chosen[:, None], 1e3).amin(-1)
-    return apart.view(len(lab), *lab.shape[-2:])
+    return apart.view(lab.shape[0], *lab.shape[-2:])
 
 
 class _Block(nn.Sequential):
