@@ -1,5 +1,6 @@
 """CMP behind the call of the private copies in video generators."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,34 @@ def config(theirs: TheirNetwork, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "config.yaml"
 
 
-@pytest.fixture
-def demo(config: Path) -> CMPDemo:
+@pytest.fixture(scope="module")
+def loaded(config: Path) -> CMPDemo:
     return CMPDemo(config, 7)
+
+
+@pytest.fixture
+def demo(loaded: CMPDemo) -> CMPDemo:
+    """Not to be changed."""
+    return loaded.to("cpu")  # which forgets the image
+
+
+@pytest.fixture
+def own_demo(loaded: CMPDemo) -> CMPDemo:
+    return copy.deepcopy(loaded)
+
+
+@pytest.fixture
+def encodings(monkeypatch):
+    """`encodings(demo)`: a list that grows by one whenever the encoder is at work."""
+
+    def count(demo: CMPDemo) -> list[int]:
+        calls: list[int] = []
+        encode = demo.method.encoder.forward_features
+        counted = lambda x: calls.append(1) or encode(x)  # noqa: E731
+        monkeypatch.setattr(demo.method.encoder, "forward_features", counted)
+        return calls
+
+    return count
 
 
 def inputs(batch: int, size: tuple[int, int] = (64, 96)) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,15 +93,6 @@ def inputs(batch: int, size: tuple[int, int] = (64, 96)) -> tuple[Tensor, Tensor
     image = torch.rand(batch, 3, *size, generator=generator)
     mask = (torch.rand(batch, 1, *size, generator=generator) > 0.99).float().repeat(1, 2, 1, 1)
     return image, mask * 9 * torch.randn(batch, 2, *size, generator=generator), mask
-
-
-def encodings(demo: CMPDemo) -> list[int]:
-    """A list that grows by one whenever the encoder is at work."""
-    calls: list[int] = []
-    encoder = demo.method.encoder
-    forward_features = encoder.forward_features
-    encoder.forward_features = lambda x: calls.append(1) or forward_features(x)
-    return calls
 
 
 def test_the_flow_is_theirs(demo, theirs):
@@ -92,7 +109,7 @@ def test_the_limit_of_the_motion_is_read_from_the_config(demo):
 
 
 @pytest.mark.parametrize("given", ["one", "expanded", "copies"])
-def test_one_image_for_many_maps_is_encoded_once(demo, theirs, given):
+def test_one_image_for_many_maps_is_encoded_once(demo, theirs, given, encodings):
     image, sparse, mask = inputs(5)
     same = image[:1] if given == "one" else image[:1].expand(5, -1, -1, -1)
     if given == "copies":
@@ -104,7 +121,7 @@ def test_one_image_for_many_maps_is_encoded_once(demo, theirs, given):
     torch.testing.assert_close(flow, wanted, atol=1e-3, rtol=1e-3)
 
 
-def test_videos_in_one_batch_are_encoded_once_each(demo, theirs):
+def test_videos_in_one_batch_are_encoded_once_each(demo, theirs, encodings):
     image, sparse, mask = inputs(6)
     image = image[:2].repeat_interleave(3, 0)
     calls = encodings(demo)
@@ -113,7 +130,7 @@ def test_videos_in_one_batch_are_encoded_once_each(demo, theirs):
     torch.testing.assert_close(flow, theirs.run(image, sparse, mask), atol=1e-3, rtol=1e-3)
 
 
-def test_a_loop_over_frames_encodes_their_image_once(demo, theirs):
+def test_a_loop_over_frames_encodes_their_image_once(demo, theirs, encodings):
     image, sparse, mask = inputs(4)
     calls = encodings(demo)
     for t in range(4):
@@ -123,17 +140,17 @@ def test_a_loop_over_frames_encodes_their_image_once(demo, theirs):
     assert len(calls) == 1
 
 
-def test_what_was_encoded_is_forgotten_when_image_or_weights_change(demo):
+def test_what_was_encoded_is_forgotten_when_image_or_weights_change(own_demo):
     image, sparse, mask = inputs(1)
-    flow = demo.run(image, sparse, mask)
+    flow = own_demo.run(image, sparse, mask)
     image[:, :, :9] = 0  # in place
-    other = demo.run(image, sparse, mask)
+    other = own_demo.run(image, sparse, mask)
     assert not torch.equal(flow, other)
     with torch.no_grad():
-        demo.method.encoder.conv1.weight.mul_(0.5)
-    changed = demo.run(image, sparse, mask)
+        own_demo.method.encoder.conv1.weight.mul_(0.5)
+    changed = own_demo.run(image, sparse, mask)
     assert not torch.equal(other, changed)
-    assert demo.double().run(image, sparse, mask).dtype == torch.float32
+    assert own_demo.double().run(image, sparse, mask).dtype == torch.float32
 
 
 @pytest.mark.parametrize("size", [(67, 101), (5, 3), (64, 1)])
@@ -153,14 +170,14 @@ def test_other_sizes_are_continued_beyond_their_border(demo, theirs):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_and_inputs_of_16_bits(demo, theirs, dtype):
+def test_weights_and_inputs_of_16_bits(own_demo, theirs, dtype):
     batch = inputs(2)
     wanted = theirs.run(*batch)
     image, sparse, mask = (t.to(dtype) for t in batch)
-    flow = demo.run(image, sparse, mask)  # their way: images of 16 bits, weights of 32
+    flow = own_demo.run(image, sparse, mask)  # their way: images of 16 bits, weights of 32
     assert flow.dtype == dtype
     assert (flow.float() - wanted).norm(dim=1).mean() < 0.05 * wanted.norm(dim=1).mean()
-    flow = demo.to(dtype).run(image, sparse, mask)
+    flow = own_demo.to(dtype).run(image, sparse, mask)
     assert flow.dtype == dtype
     assert (flow.float() - wanted).norm(dim=1).mean() < 0.15 * wanted.norm(dim=1).mean()
 
@@ -203,7 +220,7 @@ def test_the_normalisation_of_training_can_be_asked_for(config, theirs):
     torch.testing.assert_close(demo.run(image, sparse, mask), wanted, atol=1e-3, rtol=1e-3)
 
 
-def test_a_run_of_ours_takes_the_given_pixels_as_points(cmp_checkpoint):
+def test_a_run_of_ours_takes_the_given_pixels_as_points(cmp_checkpoint, encodings):
     demo = CMPDemo(cmp_checkpoint)
     assert demo.normalisation == "encoder"
     image = torch.rand(1, 3, 70, 110)

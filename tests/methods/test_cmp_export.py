@@ -40,7 +40,9 @@ def method(form: str) -> CMP:
     return made
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", ["skip", *(pytest.param(form, marks=pytest.mark.slow) for form in ("points", "rest"))]
+)
 def test_the_program_gives_the_flow_of_propagate(form, tmp_path):
     made = method(form)
     torch.export.save(export_flow(made, (64, 80)), tmp_path / "flow.pt2")
