@@ -16,14 +16,15 @@ trainer.fit(method, data)
 trainer.save_checkpoint("corrflow.ckpt")
 
 # %% [markdown]
-# A video of another world, of which the first mask is given. `ssm.propagator("corrflow")` has the
-# settings of the paper: each frame copies from the one before, 13 x 13 cells around.
+# A video of another world, of which the first mask is given. `ssm.propagator("cosine")` suits all
+# learned features; "corrflow" has the settings of the paper, for networks that are trained to the
+# end.
 
 # %%
 clip = ssm.datasets.ToyWorld(size=96, split="test").read(3, range(0, 16, 2))
 masks = clip.labels["masks"].astype(np.uint8)
 encoder = ssm.load_encoder("corrflow.ckpt")
-followed = list(ssm.follow_masks(encoder, ssm.propagator("corrflow"), clip.frames, masks[0]))
+followed = list(ssm.follow_masks(encoder, ssm.propagator("cosine"), clip.frames, masks[0]))
 
 # %%
 objects = range(1, int(masks[0].max()) + 1)

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Judge an encoder by frozen features
 # Features of clips, a nearest neighbour and a linear probe, on the toy world's actions; beside them
-# what an encoder scores that has learned nothing. On real data:
+# what an encoder scores that has learned nothing. Thirty steps of training make no difference yet;
+# take a run of `experiment=mosi` instead. On real data:
 # `python -m selfsup_motion.evaluate task=ucf101 …`.
 
 # %%

@@ -10,6 +10,7 @@ import selfsup_motion as ssm
 
 # %% [markdown]
 # Nine motions: two speeds left, right, up and down, and none. A rectangle moves, the rest is still.
+# Forty steps are not enough to learn them; `experiment=mosi` takes 600 and names 99 % right.
 
 # %%
 motion = ssm.ops.PseudoMotion(length=8, size=48, mask_size=(0.3, 1.0))

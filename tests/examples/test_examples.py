@@ -2,6 +2,7 @@
 
 import ast
 import runpy
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ def test_a_method_is_trained_saved_loaded_and_used_in_ten_lines(tmp_path, monkey
     assert names["flow"].shape == (2, 128, 128)
     assert (tmp_path / "cmp.ckpt").is_file()
     assert "flow (2, 128, 128), features of 128 channels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda f: f.stem)
+def test_what_an_example_imports_is_there(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            module = import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names)
 
 
 @pytest.mark.slow
