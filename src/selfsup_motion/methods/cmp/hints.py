@@ -137,14 +137,14 @@ def _spread_out(inside: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
     """(K, 2): x, y of pixels far from each other and from the border of a region."""
     depth = cv2.distanceTransform(np.pad(inside, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     y, x = np.nonzero(inside)
-    score = depth[y, x].astype(np.float64)  # the border counts as half as far
-    alone = 2 * score
+    score = depth[y, x].astype(np.float64)
+    free = 2 * score  # a point may be nearer to the border than to another point
     chosen: list[int] = []
     while len(chosen) < min(count, len(x)):
         best = int(score.argmax())
         chosen.append(best)
-        apart = np.hypot(x - x[best], y - y[best])
-        score = np.minimum(score if len(chosen) > 1 else alone, apart)
+        free = np.minimum(free, np.hypot(x - x[best], y - y[best]))
+        score = free
     return np.stack([x[chosen], y[chosen]], 1).astype(np.float32)
 
 
