@@ -7,6 +7,7 @@ import torch
 from selfsup_motion.apps.arrows import ArrowSet
 from selfsup_motion.apps.motion import predict_motion
 from selfsup_motion.apps.object_scores import probe, refine_grabcut
+from selfsup_motion.ops.motion_refinement import refine_motion
 from selfsup_motion.tasks.arrows.answers import AskedNetwork
 from selfsup_motion.tasks.arrows.baselines import baseline_region, disc, grabcut, interpolate
 from selfsup_motion.tasks.arrows.photos import Photo
@@ -69,6 +70,17 @@ def test_the_region_of_an_arrow_is_where_its_score_exceeds_a_half(photo, weights
     assert answer.score.max() <= 1
     assert (answer.score[answer.region] >= 0.5).all()
     assert (answer.score[~answer.region] <= 0.5).all()
+
+
+def test_an_arrows_answer_is_refined_as_animate_does(photo, weights):
+    question = question_of(photo.name, photo.mask)
+    looking = AskedNetwork(weights, photo.image)
+    points, vectors = question.arrow(4)
+    flow = torch.from_numpy(looking.flow(points, vectors))
+    image = torch.from_numpy(np.ascontiguousarray(photo.image))
+    wanted = refine_motion(flow, image, torch.from_numpy(points), torch.from_numpy(vectors))
+    answer = looking.answer(question, "arrow_4", zoom=4.0, threshold=0.9)
+    assert np.array_equal(looking.refined(answer, 0.9), moved(wanted.numpy()))
 
 
 def test_baselines_answer_what_they_can(photo):

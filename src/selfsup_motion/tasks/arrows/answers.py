@@ -14,6 +14,7 @@ from selfsup_motion.methods.cmp.clicks import click_score
 from selfsup_motion.methods.cmp.propagate import EncodedImages
 from selfsup_motion.methods.cmp.steps import as_step
 from selfsup_motion.ops.mask_refinement import refine_grabcut
+from selfsup_motion.ops.motion_refinement import refine_motion
 from selfsup_motion.tasks.arrows.questions import (
     LENGTH,
     Asked,
@@ -34,10 +35,12 @@ class Answer:
     Attributes:
         region: (H, W).
         score: (H, W) float32 in [0, 1], how much each pixel belongs to it.
+        motion: to arrows: flow (2, H, W) in pixels, and points and vectors (K, 2) of the arrows.
     """
 
     region: Mask
     score: NDArray[np.float32]
+    motion: tuple[NDArray[np.float32], Points, Points] | None = None
 
 
 class AskedNetwork:
@@ -74,7 +77,8 @@ class AskedNetwork:
         """What moves farther than half the arrow; the score is the share of the arrow's length."""
         flow = self.flow(points, vectors)
         length = LENGTH * min(flow.shape[1:])
-        return Answer(moved(flow), np.asarray((np.hypot(*flow) / length).clip(0, 1), np.float32))
+        score = np.asarray((np.hypot(*flow) / length).clip(0, 1), np.float32)
+        return Answer(moved(flow), score, (flow, points, vectors))
 
     def clicks(
         self, positive: Points, negative: Points, *, zoom: float | None, threshold: float
@@ -107,7 +111,10 @@ class AskedNetwork:
         return self.clicks(*given, zoom=zoom, threshold=threshold)
 
     def refined(self, answer: Answer, threshold: float) -> Mask:
-        """An answer cut along colours and edges, as `annotate refine=grabcut` does."""
+        """An answer cut along colours and edges, as `animate` and `annotate` do."""
+        if answer.motion is not None:
+            flow, points, vectors = (torch.from_numpy(part) for part in answer.motion)
+            return moved(refine_motion(flow, self._image, points, vectors).numpy())
         return np.asarray(refine_grabcut(answer.score, self._image) > threshold)
 
     def _encode(self, image: Tensor) -> EncodedImages:
