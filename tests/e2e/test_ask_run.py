@@ -40,6 +40,7 @@ def table(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_the_toy_world_is_asked_about_and_a_resumed_run_keeps_what_is_finished(
     evaluate, folder, capsys, cmp_checkpoint
 ):
@@ -114,6 +115,7 @@ def write_stills(root: Path) -> None:
     (root / "ImageSets/Segmentation/val.txt").write_text("0\n1\n")
 
 
+@pytest.mark.slow
 def test_photos_with_masks_in_the_layouts_of_voc_and_coco(evaluate, folder, cmp_checkpoint):
     write_stills(folder / "voc")
     run = ("task=arrow_answers", f"checkpoint={cmp_checkpoint}", "task.baselines=[grabcut]")
