@@ -22,7 +22,11 @@ RUN=$OUTPUT/cmp
   data.cutouts="$OUTPUT/cutouts" data.textures="$PHOTOS" data.num_workers=1 \
   callbacks.checkpoint.every_n_train_steps=250 ${STEPS:+trainer.max_steps=$STEPS} \
   paths.output_dir="$RUN" resume=auto
-"$PYTHON" -m selfsup_motion.weights pack "$RUN/checkpoints/last.ckpt" "$OUTPUT/cmp.safetensors"
+# what an earlier start packed is replaced once the run has gone on
+if [[ ! "$OUTPUT/cmp.safetensors" -nt "$RUN/checkpoints/last.ckpt" ]]; then
+  rm -f "$OUTPUT/cmp.safetensors"
+  "$PYTHON" -m selfsup_motion.weights pack "$RUN/checkpoints/last.ckpt" "$OUTPUT/cmp.safetensors"
+fi
 if [[ -n "${DAVIS:-}" ]]; then
   "$PYTHON" -m selfsup_motion.evaluate task=arrow_answers data.root="$DAVIS" \
     checkpoint="$OUTPUT/cmp.safetensors" paths.output_dir="$OUTPUT/arrow_answers"
