@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from selfsup_motion.data.flow.estimation import DISFlow
-from selfsup_motion.data.preparation.index import file_stamp
-from selfsup_motion.data.preparation.videos import decoded, folder_names, open_video
-from selfsup_motion.data.reading.listing import find_files
+from selfsup_motion.data.preparation.videos import FolderPerVideo, decoded, open_video
 from selfsup_motion.data.worlds.cutouts import LIST, Scene
 from selfsup_motion.errors import ClipReadError, UserError
 from selfsup_motion.files.atomic import folder_size, new_folder, write_text
@@ -47,7 +44,7 @@ _LEAST_AREA = 40
 """Pixels of a thing, where it is cut."""
 
 
-class CutOut:
+class CutOut(FolderPerVideo):
     """Writes `<video>/000000.png`, `000000_mask.png`, … and `cutouts.json`."""
 
     def __init__(
@@ -75,9 +72,8 @@ class CutOut:
             raise UserError(f"prepare.per_video must be at least 1, got {per_video}.")
         if not gaps or min(gaps) < 1:
             raise UserError(f"prepare.gaps must be a list of frames from 1, got {list(gaps)}.")
-        self.root, self.output = Path(root), Path(output)
+        super().__init__(root, output, extensions)
         self.per_video, self.gaps = per_video, list(gaps)
-        self.extensions = list(extensions)
 
     def settings(self) -> dict[str, Any]:
         """What the results depend on."""
@@ -88,20 +84,6 @@ class CutOut:
             "gaps": self.gaps,
         }
 
-    def units(self) -> list[str]:
-        """The videos."""
-        return list(self._folders)
-
-    @cached_property
-    def _folders(self) -> dict[str, str]:
-        return folder_names(
-            find_files(self.root, self.extensions, "videos", key="prepare.root", regular_only=False)
-        )
-
-    def stamp(self, unit: str) -> list[int]:
-        """Size and time of the video file."""
-        return file_stamp(self.root / unit)
-
     def process(self, unit: str, drafts: Path) -> dict[str, Any]:
         """Write the cut-outs of one video; raises `ClipReadError`."""
         video = open_video(self.root, unit)
@@ -109,7 +91,7 @@ class CutOut:
         if total <= max(self.gaps):
             raise ClipReadError(f"{unit} has {total} frames: too few.", file=unit)
         starts = np.unique(np.linspace(0, total - 1 - max(self.gaps), self.per_video).astype(int))
-        folder, motions = self._folders[unit], {}
+        folder, motions = self.folders[unit], {}
         flow = DISFlow("medium")
         with new_folder(self.output / folder, drafts) as draft:
             for place, start in enumerate(starts):

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selfsup_motion.data.preparation.index import file_stamp
 from selfsup_motion.data.preparation.videos import (
+    FolderPerVideo,
     check_pictures,
     chosen_frames,
     decoded,
-    folder_names,
     jpeg,
     open_video,
     picture_settings,
 )
-from selfsup_motion.data.reading.listing import find_files
 from selfsup_motion.files.atomic import folder_size, new_folder, write_text
 from selfsup_motion.text.names import shown
 from selfsup_motion.text.wording import counted
@@ -25,7 +22,7 @@ from selfsup_motion.text.wording import counted
 LIST = "frames.csv"
 
 
-class ExtractFrames:
+class ExtractFrames(FolderPerVideo):
     """Writes `<video without extension>/000000.jpg`, … and `frames.csv` (folder,number of frames).
 
     A folder appears when all its frames are written.
@@ -55,9 +52,8 @@ class ExtractFrames:
             UserError: an argument is out of range.
         """
         check_pictures(short_side, quality, fps)
-        self.root, self.output = Path(root), Path(output)
+        super().__init__(root, output, extensions)
         self.short_side, self.fps, self.quality = short_side, fps, quality
-        self.extensions = list(extensions)
 
     def settings(self) -> dict[str, Any]:
         """What the results depend on."""
@@ -67,25 +63,11 @@ class ExtractFrames:
             **picture_settings(self.short_side, self.quality, self.fps),
         }
 
-    def units(self) -> list[str]:
-        """The videos."""
-        return list(self._folders)
-
-    @cached_property
-    def _folders(self) -> dict[str, str]:
-        return folder_names(
-            find_files(self.root, self.extensions, "videos", key="prepare.root", regular_only=False)
-        )
-
-    def stamp(self, unit: str) -> list[int]:
-        """Size and time of the video file."""
-        return file_stamp(self.root / unit)
-
     def process(self, unit: str, drafts: Path) -> dict[str, Any]:
         """Write the frames of one video; raises `ClipReadError`."""
         video = open_video(self.root, unit)
         numbers = chosen_frames(video.table, self.fps, unit)
-        folder = self._folders[unit]
+        folder = self.folders[unit]
         with new_folder(self.output / folder, drafts) as draft:
             for place, image in enumerate(decoded(video, numbers, self.short_side)):
                 (draft / f"{place:06d}.jpg").write_bytes(jpeg(image, self.quality))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from selfsup_motion.data.preparation.videos import decoded, open_video
+from selfsup_motion.data.preparation.videos import decoded, file_stamp, open_video
 from selfsup_motion.data.reading.listing import find_files
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.sources.index import NAME, VideoIndex
@@ -104,9 +104,3 @@ class IndexVideos:
             f"{self.output / NAME}: {counted(len(index), 'video')}, {counted(frames, 'frame')}",
             f"use it with data=videos data.root={self.root} data.index={self.output}",
         ]
-
-
-def file_stamp(path: Path) -> list[int]:
-    """Size and time of modification."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]

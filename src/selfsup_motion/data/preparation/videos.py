@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,10 +17,46 @@ from numpy.typing import NDArray
 from selfsup_motion.data.geometry import check_short_side
 from selfsup_motion.data.reading.decoding import FrameTable, VideoFile
 from selfsup_motion.data.reading.frame_times import nearest
+from selfsup_motion.data.reading.listing import find_files
 from selfsup_motion.errors import ClipReadError, UserError
 
 _BYTES_AT_ONCE = 200_000_000
 _ROUNDING = 1e-6  # seconds
+
+
+class FolderPerVideo:
+    """What the jobs have in common that make a folder of pictures of each video.
+
+    Args:
+        root: folder of videos.
+        output: folder for the folders.
+        extensions: of the files that are videos.
+    """
+
+    def __init__(self, root: str | Path, output: str | Path, extensions: Sequence[str]) -> None:
+        self.root, self.output = Path(root), Path(output)
+        self.extensions = list(extensions)
+
+    def units(self) -> list[str]:
+        """The videos."""
+        return list(self.folders)
+
+    @cached_property
+    def folders(self) -> dict[str, str]:
+        """The folder of each video, relative to `output`."""
+        return folder_names(
+            find_files(self.root, self.extensions, "videos", key="prepare.root", regular_only=False)
+        )
+
+    def stamp(self, unit: str) -> list[int]:
+        """Size and time of the video file."""
+        return file_stamp(self.root / unit)
+
+
+def file_stamp(path: Path) -> list[int]:
+    """Size and time of modification."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def folder_names(videos: Sequence[str]) -> dict[str, str]:
