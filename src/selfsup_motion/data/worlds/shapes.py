@@ -25,7 +25,8 @@ def outline(rng: np.random.Generator) -> Points:
         radius += (roughness / waves * rng.normal(size=len(waves))) @ np.cos(phases)
         points = np.maximum(radius, 0.15)[:, None] * _unit(angle)
     elif kind < 0.7:  # a polygon
-        corners = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 9))))
+        count = int(rng.integers(3, 9))  # one in each sector, or all could be close together
+        corners = 2 * np.pi * (np.arange(count) + rng.uniform(0.1, 0.9, count)) / count
         points = rng.uniform(0.6, 1.4, (len(corners), 1)) * _unit(corners)
     elif kind < 0.9:  # a superellipse, from a diamond to a box
         power = np.exp(rng.uniform(np.log(0.8), np.log(5)))
