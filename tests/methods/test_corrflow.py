@@ -19,9 +19,9 @@ from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.corrflow import CorrFlow
 from selfsup_motion.methods.corrflow.color_files import read_centroids, write_centroids
-from selfsup_motion.methods.corrflow.following import Unlearned, copy_masks, region_similarities
 from selfsup_motion.methods.corrflow.view import CorrFlowView
 from selfsup_motion.methods.parts.channel_dropout import ChannelDropout
+from selfsup_motion.methods.parts.following import Unlearned, copy_masks, region_similarities
 from selfsup_motion.methods.parts.schedules import cosine
 from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
 from selfsup_motion.ops.attention import restricted_attention

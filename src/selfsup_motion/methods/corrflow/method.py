@@ -21,9 +21,9 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.methods.corrflow.color_files import read_centroids
 from selfsup_motion.methods.corrflow.figures import clip_panel
-from selfsup_motion.methods.corrflow.following import Unlearned, copy_masks, region_similarities
 from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.channel_dropout import ChannelDropout
+from selfsup_motion.methods.parts.following import BASELINES, FollowedObjects
 from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.methods.parts.validation import is_partial
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
@@ -32,13 +32,6 @@ from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.color import KINETICS_CENTROIDS, LabQuantizer, rgb_to_lab
 from selfsup_motion.ops.color_jitter import color_jitter
 from selfsup_motion.ops.label_cells import blur_cells, cells_to_pixels, labels_to_cells
-
-BASELINES = {
-    "identity": "nothing moves",
-    "color": "raw Lab colour",
-    "patches": "patches of Lab colours",
-}
-"""What the network is measured against: the same frames and masks, no learning."""
 
 _SAMPLING_STREAM, _DROPOUT_STREAM = 0, 1
 _EPSILON = 1e-8
@@ -114,12 +107,10 @@ class CorrFlow(Method):
         for name, levels in zip(("mean", "std"), input_statistics(encoder), strict=True):
             self.register_buffer(name, levels / 255, persistent=False)
 
-        self.unlearned = Unlearned(self.stride, radius)
+        self.objects = FollowedObjects(self.stride, radius)
         self.accuracy = nn.ModuleDict({name: MeanMetric() for name in ("network", "same_place")})
-        self.similarity = nn.ModuleDict({name: MeanMetric() for name in ("network", *BASELINES)})
         self.val_loss = MeanMetric()
-        self._baseline_values: dict[str, float] = {}
-        self._labelled = False
+        self._same_place: float | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float in [0, 1] → features (B, C, H / stride, W / stride)."""
@@ -213,8 +204,8 @@ class CorrFlow(Method):
 
     def setup(self, stage: str) -> None:
         """Forget the baselines: another call of the trainer may bring other data."""
-        self._baseline_values = {}
-        self._labelled = False
+        self.objects.restart()
+        self._same_place = None
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Measure how well each frame's colours are found in the frame before, and its objects."""
@@ -226,36 +217,23 @@ class CorrFlow(Method):
         self.val_loss.update(self._cross_entropy(predicted, later), len(later))
         hits = cells_to_pixels(predicted, self.stride).argmax(1) == later
         self._update(self.accuracy["network"], hits.float())
-        if not self._baseline_values:
+        if self._same_place is None:
             self._update(self.accuracy["same_place"], (classes[:, :-1] == classes[:, 1:]).float())
-        if "masks" not in batch:
-            return
-        masks = batch["masks"]
-        followed = {"network": copy_masks(features, masks[:, 0], self.radius, self.stride)}
-        if not self._baseline_values:
-            followed |= self.unlearned(images, masks[:, 0])
-        for name, ids in followed.items():
-            similarities = region_similarities(ids, masks)
-            self._labelled |= len(similarities) > 0
-            self._update(self.similarity[name], similarities)
+        if "masks" in batch:
+            self.objects.update(images, features, batch["masks"])
 
     def on_validation_epoch_end(self) -> None:
-        """Reduce over clips and ranks. Baselines do not learn: they are computed once."""
-        labelled = self.trainer.strategy.reduce_boolean_decision(self._labelled, all=False)
-        if not self._baseline_values:
-            values = {"val/accuracy_same_place": self.accuracy["same_place"].compute()}  # type: ignore[operator]
-            if labelled:
-                values |= {f"val/j_{name}": self.similarity[name].compute() for name in BASELINES}  # type: ignore[operator]
-            self._baseline_values = {name: float(value) for name, value in values.items()}
+        """Reduce over clips and ranks. What does not learn is computed once."""
+        if self._same_place is None:
+            self._same_place = float(self.accuracy["same_place"].compute())  # type: ignore[operator]
         self.log("val/loss", self.val_loss.compute())
         self.log("val/accuracy", self.accuracy["network"].compute(), prog_bar=True)  # type: ignore[operator]
-        if labelled:
-            self.log("val/j", self.similarity["network"].compute(), prog_bar=True)  # type: ignore[operator]
-        self.log_dict(self._baseline_values)
-        for metric in (self.val_loss, *self.accuracy.values(), *self.similarity.values()):
+        self.log("val/accuracy_same_place", self._same_place)
+        self.objects.log(self)
+        for metric in (self.val_loss, *self.accuracy.values()):
             metric.reset()  # type: ignore[operator]
         if is_partial(self.trainer):
-            self._baseline_values = {}
+            self._same_place = None
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameters())
@@ -271,7 +249,7 @@ class CorrFlow(Method):
         colors = self.colors.decode(cells_to_pixels(copied, self.stride))
         masks, followed = batch.get("masks"), None
         if masks is not None:
-            followed = copy_masks(features, masks[:, 0], self.radius, self.stride)
+            followed = self.objects.follow(features, masks[:, 0])
         return {"clips": clip_panel(frames, colors, masks, followed)}
 
     def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
