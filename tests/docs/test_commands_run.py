@@ -22,6 +22,7 @@ SMALL = {
         "task.views.clips=1",
         "task.few_shot=null",
     ),
+    "tapvid": ("data.sequences.source.num_videos=2", "data.sequences.length=4"),
     "davis2017": ("data.sequences.source.num_videos=2", "data.sequences.length=4"),
 }
 NOT_HERE = ("trainer=gpu", "trainer=ddp", "trainer.devices=", "--multirun", "compile=true")

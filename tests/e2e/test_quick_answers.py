@@ -59,6 +59,7 @@ CASES = [
     ("evaluate", f"{TOY} encoder=lab_color resume=no", "resume=no: there is no such"),
     ("evaluate", f"{TOY} encoder=lab_color task.attributes=no", "task.attributes=no: there is no"),
     ("evaluate", "task=jhmdb data.root=empty encoder=lab_color", "expected JHMDB's folder"),
+    ("evaluate", "task=tapvid data.root=empty encoder=lab_color", "expected TAP-Vid's pickles"),
     ("evaluate", "task=ucf101 data.root=empty encoder=r3d8", "classInd.txt"),
     ("evaluate", "task=ucf101_finetune data.root=no encoder=r3d8", "root=no: there is no such"),
     ("evaluate", "task=voc2012_seg data.root=no encoder=resnet18", "root=no: there is no such"),

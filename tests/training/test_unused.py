@@ -80,7 +80,8 @@ def test_setting_that_a_command_cannot_use_is_refused_by_name(command, capsys, l
 def test_everything_that_training_reads_can_be_set(experiment, data):
     """Every key of every source of data, through however many references."""
     cfg = compose([f"experiment={experiment}", f"data={data}"])
-    of_evaluation = ("data.sequences", "data.actions", "data.photos", "data.flow_pairs")
+    parts = ("sequences", "tracks", "actions", "photos", "flow_pairs")
+    of_evaluation = tuple(f"data.{part}" for part in parts)
     read = [key for key in keys(cfg) if not key.startswith(of_evaluation)]
     with read_write(HydraConfig.get()):  # as if all of them were typed
         HydraConfig.get().overrides.task = [f"{key}=1" for key in read]
