@@ -14,6 +14,7 @@ from selfsup_motion.settings.groups import config_dir
 from selfsup_motion.settings.unused import check_used, refuse_ineffective
 from selfsup_motion.terminal import command_line as cli
 from selfsup_motion.terminal.output_folder import configured_path, output_folder, unused
+from selfsup_motion.weights.shipped import CORRESPONDENCE, shipped
 
 _TYPES = {
     "name": str,
@@ -82,8 +83,14 @@ def propagate(cfg: DictConfig) -> None:
     device = choose_device(cfg.device)
     if cfg.checkpoint is None:
         console.print(
-            "No checkpoint is given, so no learned features are used; checkpoint=auto takes the "
-            "newest finished CorrFlow run.",
+            "No checkpoint is given, so no learned features are used, but colours; checkpoint=auto "
+            "takes the newest finished CorrFlow run.",
+            markup=False,
+        )
+    elif cfg.checkpoint == CORRESPONDENCE:
+        console.print(
+            f"Features are those of {CORRESPONDENCE}, a model that comes with the package; "
+            "encoder=color_patches compares colours.",
             markup=False,
         )
     encoder = choose_encoder(
@@ -126,7 +133,9 @@ def _main(cfg: DictConfig) -> None:
 def main() -> None:
     """The command line entry."""
     if not any(text.startswith(("checkpoint=", "encoder=")) for text in sys.argv[1:]):
-        sys.argv.append("encoder=lab_color")  # which brings its propagator with it
+        # an encoder brings its propagator with it
+        learned = CORRESPONDENCE in shipped()
+        sys.argv.append(f"checkpoint={CORRESPONDENCE}" if learned else "encoder=color_patches")
     cli.run(_main, config_name="propagate")
 
 

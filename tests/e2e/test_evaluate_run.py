@@ -174,6 +174,17 @@ def test_joints_are_followed_beside_baselines(evaluate, folder, capsys):
         assert found["baselines"][name] == metrics(name)
 
 
+def test_frames_are_resized_before_they_are_encoded_and_results_are_not(evaluate, folder):
+    write_davis(folder / "davis", ("cat",), count=5)
+    assert evaluate(*DAVIS, "task.short_side=60", "paths.output_dir=large") == 0
+    assert summary("large")["propagator"]["short_side"] == 60
+    assert metrics("large")["J&F"] > 0.8
+    assert read_mask(Path("large/results/cat/00003.png")).shape == (40, 56)
+    run = ("propagator.short_side=60", "propagator.enlarge=true", "paths.output_dir=same")
+    assert evaluate(*DAVIS, *run) == 0
+    assert metrics("same") == metrics("large")
+
+
 def test_resumed_run_keeps_what_is_finished(evaluate, folder, capsys):
     write_davis(folder / "davis")
     assert evaluate(*DAVIS, "paths.output_dir=run") == 0
@@ -362,6 +373,8 @@ def test_wrong_file_is_named_in_one_sentence(evaluate, folder, capsys, kind, exp
         (["task=davis2017", "data.root=davis", "checkpoint=auto"], "checkpoint=auto: there is no"),
         ([*DAVIS, "task.sequences=[cta]"], "no sequence cta, did you mean cat?"),
         ([*DAVIS, "propagator.temperature=0"], "temperature must be positive"),
+        ([*DAVIS, "task.short_side=0"], "short_side must be at least 8 pixels"),
+        (["task=jhmdb", "data=toy", *DAVIS[2:], "task.short_side=9"], "short_side=9: task.size"),
         ([*DAVIS, "propagator.radus=3"], "did you mean propagator.radius?"),
         ([*DAVIS, "task.layer=layer3"], "LabColor has no layer 'layer3'"),
         ([*DAVIS, "data=images"], "this data set has no labelled sequences"),

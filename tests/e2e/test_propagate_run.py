@@ -15,6 +15,7 @@ from davis_like import write_davis
 
 from selfsup_motion.apps.film import film
 from selfsup_motion.data.reading.masks import read_mask, write_mask
+from selfsup_motion.weights.shipped import Shipped
 
 MASK = "davis/Annotations/480p/cat/00000.png"
 FRAMES = "davis/JPEGImages/480p/cat"
@@ -39,8 +40,9 @@ def overlap(found: Path, truth: Path) -> float:
     return float(((a == b) & (b > 0)).sum() / ((a > 0) | (b > 0)).sum())
 
 
-def test_video_gives_masks_and_an_overlay(propagate, capsys):
+def test_video_gives_masks_and_an_overlay(propagate, capsys, monkeypatch):
     write_clip("in.mp4")
+    monkeypatch.setattr("selfsup_motion.propagate.shipped", dict)
     assert propagate("video=in.mp4", f"mask={MASK}", "paths.output_dir=out") == 0
     assert sorted(p.name for p in Path("out/masks").iterdir()) == [f"{t:05d}.png" for t in range(5)]
     last = Path("davis/Annotations/480p/cat/00004.png")
@@ -49,6 +51,31 @@ def test_video_gives_masks_and_an_overlay(propagate, capsys):
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert [frame.shape for frame in frames] == [(40, 56, 3)] * 5
     assert "No checkpoint" in capsys.readouterr().out
+
+
+def test_the_model_that_comes_with_the_package_is_used_if_it_is_there(
+    propagate, capsys, monkeypatch, cmp_checkpoint
+):
+    file = cmp_checkpoint / "checkpoints/best.ckpt"
+    models = {"correspondence": Shipped("correspondence", file, file)}
+    for place in ("propagate", "weights.run_folders"):
+        monkeypatch.setattr(f"selfsup_motion.{place}.shipped", lambda: models)
+    arguments = f"video={FRAMES}", f"mask={MASK}", "max_frames=2", "overlay=false"
+    assert propagate(*arguments, "paths.output_dir=out") == 0
+    told = capsys.readouterr().out
+    assert "Features are those of correspondence, a model that comes with the package" in told
+    assert f"weights  {file} (CMP," in told
+    assert propagate(*arguments, "encoder=lab_color", "paths.output_dir=colors") == 0
+    assert "correspondence" not in capsys.readouterr().out
+
+
+def test_frames_are_resized_on_request(propagate, capsys):
+    arguments = f"video={FRAMES}", f"mask={MASK}", "overlay=false"
+    assert propagate(*arguments, "encoder=lab_color", "short_side=60", "paths.output_dir=o") == 0
+    assert "hard labels; frames of short side 60)" in capsys.readouterr().out
+    found = Path("o/masks/00004.png")
+    assert read_mask(found).shape == (40, 56)
+    assert overlap(found, Path("davis/Annotations/480p/cat/00004.png")) > 0.8
 
 
 def test_a_colon_in_a_name_is_no_protocol(propagate):
@@ -113,7 +140,7 @@ def test_lossy_mask_is_one_object_and_the_number_is_told(propagate, capsys):
     told = capsys.readouterr().out
     assert "first.jpg: a lossy or soft mask" in told
     assert "Following 1 object (1)." in told
-    assert "Propagation: color (frame 0, the previous frame;" in told
+    assert "Propagation: patches (frame 0, the last 5 frames;" in told
     assert set(np.unique(read_mask(Path("out/masks/00001.png")))) == {0, 1}
 
 
@@ -147,6 +174,8 @@ def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
         ([f"video={FRAMES}", "points=bad.json"], "bad.json: expected points"),
         (["video=sizes", f"mask={MASK}"], "b.png: is 8x8 pixels, the first frame 40x56"),
         ([f"video={FRAMES}", f"mask={MASK}", "paths.output_dir=davis"], "already has files"),
+        ([f"video={FRAMES}", f"mask={MASK}", "short_side=4"], "short_side must be at least 8 pix"),
+        ([f"video={FRAMES}", f"mask={MASK}", "short_side=x"], "short_side=x: expected"),
         ([f"video={FRAMES}", f"mask={MASK}", "sigmaa=1"], "did you mean sigma?"),
     ],
 )  # fmt: skip

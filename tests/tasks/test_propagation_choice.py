@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor, NoMotion
+from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
@@ -46,13 +47,14 @@ def corrflow_run(tmp_path_factory):
     ("encoder", "expected"),
     [
         (LabColor(4), "color"),
-        (ColorPatches(4, 12, 6), "color"),
+        (ColorPatches(4, 12, 3), "patches"),
         (ResNetEncoder(10, width=8), "cosine"),
+        (CorrFlowResNet((8, 8, 8, 8), 1, 8), "learned"),
         (NoMotion(), "none"),
     ],
 )
 def test_propagation_fits_the_encoder(encoder, expected):
-    propagation = fitted(auto(), encoder, None)
+    propagation = fitted(auto(), encoder, None, encoder.stride)
     summary = propagation.summary()
     assert summary.pop("name") == expected
     assert summary == ({} if expected == "none" else preset(expected))
@@ -60,24 +62,38 @@ def test_propagation_fits_the_encoder(encoder, expected):
 
 def test_features_of_corrflow_are_compared_as_they_were_trained(corrflow_run, cmp_checkpoint):
     encoder = load_encoder(corrflow_run)
-    found = fitted(auto(), encoder, None)
+    found = fitted(auto(), encoder, None, 4)
     assert str(found).startswith("corrflow, which fits the encoder (the previous frame; radius 6;")
-    assert fitted(auto(), encoder, "layer1").summary()["name"] == "cosine"
-    assert fitted(auto(), load_encoder(cmp_checkpoint), None).summary()["name"] == "cosine"
+    assert fitted(auto(), encoder, "layer1", 2).summary()["name"] == "learned"
+    assert fitted(auto(), load_encoder(cmp_checkpoint), None, 8).summary()["name"] == "cosine"
     joints = auto("task=jhmdb", "data.root=x")
-    assert fitted(joints, encoder, None).summary()["name"] == "crw_jhmdb"
+    assert fitted(joints, encoder, None, 4).summary()["name"] == "crw_jhmdb"
 
 
 def test_given_settings_win():
     propagator = auto("propagator.recent=3", "propagator.top_k=null")
     assert isinstance(propagator, FittingPropagator)
-    found = fitted(propagator, LabColor(4), None)
+    found = fitted(propagator, LabColor(4), None, 4)
     changed = {"recent": 3, "top_k": None}
     assert found.summary() == {"name": "color", **preset("color"), **changed}
     assert str(found).startswith("color with recent, top_k as given, which fits the encoder (")
     named = auto("propagator=mast")
     assert isinstance(named, LabelPropagator)
-    assert fitted(named, LabColor(4), None).propagator is named
+    assert fitted(named, LabColor(4), None, 4).propagator is named
+
+
+def test_a_given_short_side_is_that_of_every_propagation():
+    for propagator in (auto(), auto("propagator=patches"), auto("propagator.short_side=200")):
+        found = fitted(propagator, LabColor(4), None, 4, 96).propagator
+        assert found.size.of((480, 854)) == (96, 171)
+        assert found.size.of((48, 60)) == (96, 120), "smaller frames, too"
+        own = fitted(propagator, LabColor(4), None, 4, None).propagator
+        assert own.size.of((480, 854)) == (480, 854)
+    assert preset("learned")["short_side"] == preset("patches")["short_side"] == 360
+    patches = fitted(auto(), ColorPatches(4, 12, 3), None, 4).propagator
+    assert patches.size.of((480, 854)) == (360, 640)
+    assert patches.size.of((854, 480)) == (640, 360)
+    assert patches.size.of((128, 128)) == (128, 128), "what is smaller keeps its size"
 
 
 @pytest.mark.parametrize(

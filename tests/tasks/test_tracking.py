@@ -5,15 +5,16 @@ import pytest
 import torch
 from test_propagation_engine import PLAIN
 
+import selfsup_motion as ssm
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor, NoMotion
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.propagation.propagator import LabelPropagator
-from selfsup_motion.tasks.propagation.tracking import (
+from selfsup_motion.tasks.propagation.label_cells import (
     cells_to_labels,
-    follow_masks,
-    follow_points,
+    pixel_labels,
     reduce_labels,
 )
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.tasks.propagation.tracking import follow_masks, follow_points
 
 COLOR = PLAIN | {"radius": 6, "similarity": "euclidean", "temperature": 1e-3, "hard": True}
 
@@ -60,6 +61,18 @@ def test_identity_repeats_the_first_frame_exactly():
         np.testing.assert_array_equal(found, masks[0])
 
 
+def test_without_an_encoder_patches_are_followed_as_the_command_follows_them(monkeypatch):
+    monkeypatch.setattr("selfsup_motion.tasks.propagation.default_encoder.shipped", dict)
+    frames, masks = video(4)
+    found = list(follow_masks(None, None, frames, masks[0]))
+    named = follow_masks(ssm.encoder("color_patches"), ssm.propagator("patches"), frames, masks[0])
+    for ours, expected in zip(found, named, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    with_colors = list(follow_masks(LabColor(4), None, frames, masks[0]))
+    named = follow_masks(LabColor(4), ssm.propagator("color"), frames, masks[0])
+    np.testing.assert_array_equal(with_colors, list(named))
+
+
 def test_video_is_read_as_it_is_followed():
     frames, masks = video(6)
     taken = []
@@ -101,7 +114,61 @@ def test_only_the_published_resize_makes_up_ids_between_objects():
 def test_bands_do_not_change_the_labels(monkeypatch):
     soft = torch.rand(3, 11, 13, generator=torch.Generator().manual_seed(0))
     whole = cells_to_labels(soft, 4)
-    monkeypatch.setattr("selfsup_motion.tasks.propagation.tracking._BAND_BYTES", 1)
+    monkeypatch.setattr("selfsup_motion.tasks.propagation.label_cells._BAND_BYTES", 1)
     torch.testing.assert_close(cells_to_labels(soft, 4), whole)
     expected = torch.nn.functional.interpolate(soft[None], scale_factor=4, mode="bilinear")[0]
     torch.testing.assert_close(whole, expected.argmax(0))
+    torch.testing.assert_close(pixel_labels(soft, 4, (43, 50), (43, 50)), whole[:43, :50])
+
+
+def test_labels_of_a_resized_frame_come_back_to_its_own_pixels(monkeypatch):
+    index = torch.zeros(60, 90, dtype=torch.int64)
+    index[20:41, 31:60] = 2
+    for seen in ((40, 60), (120, 180), (50, 61)):
+        for resize in ("mean", "subsample"):
+            cells = reduce_labels(index, 3, 4, resize, seen)
+            assert cells.shape[1:] == (-(-seen[0] // 4), -(-seen[1] // 4))
+            torch.testing.assert_close(cells.sum(0), torch.ones_like(cells[0]))
+            back = pixel_labels(cells, 4, seen, (60, 90))
+            assert back.shape == (60, 90)
+            assert (back != index).float().mean() < 0.06
+    # at the frame's own size, both ways of enlarging are one
+    soft = torch.rand(3, 11, 13, generator=torch.Generator().manual_seed(0))
+    small = pixel_labels(soft, 4, (22, 26), (44, 52))
+    double = torch.nn.functional.interpolate(soft[None], scale_factor=8, mode="bilinear")[0]
+    assert (small[:, :52] == double.argmax(0)[:44, :52]).all()
+    monkeypatch.setattr("selfsup_motion.tasks.propagation.label_cells._BAND_BYTES", 1)
+    torch.testing.assert_close(pixel_labels(soft, 4, (22, 26), (44, 52)), small)
+
+
+def test_frames_are_resized_and_what_is_found_is_not():
+    frames, masks = video(5, (100, 142))
+    settings = COLOR | {"short_side": 50}
+    start = np.array([[20.0, 23.0]])
+    seen = []
+    encoder = FrameEncoder(LabColor(2))
+    encoder.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[2:])))
+    found = list(follow_masks(encoder, LabelPropagator(**settings), frames, masks[0]))
+    assert set(seen) == {(50, 71)}
+    assert [mask.shape for mask in found] == [(100, 142)] * 5
+    overlap = ((found[-1] == 7) & (masks[-1] == 7)).sum() / ((found[-1] | masks[-1]) > 0).sum()
+    assert overlap > 0.8
+    patches = FrameEncoder(ColorPatches(2, 12, 6))
+    settings |= {"temperature": 1e-4}
+    points = list(follow_points(patches, LabelPropagator(**settings), frames, start, 0.5))
+    np.testing.assert_array_equal(points[0], start)
+    assert np.linalg.norm(points[-1][0] - (36, 23)) < 4
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({"short_side": 4}, "short_side must be at least 8"),
+        ({"frame_size": [64]}, r"frame_size is \[height, width\]"),
+        ({"frame_size": [64, 64], "short_side": 64}, "both give the size"),
+        ({"long_side_multiple": 0}, "long_side_multiple must be at least 1"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(sizes, expected):
+    with pytest.raises(ValueError, match=expected):
+        LabelPropagator(**sizes)

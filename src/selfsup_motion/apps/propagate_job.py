@@ -19,7 +19,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile, ExistingPath
 from selfsup_motion.ops.overlay import draw_masks, draw_points
 from selfsup_motion.tasks.features.frame_encoder import Precision
-from selfsup_motion.tasks.propagation.choice import FittingPropagator
+from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator
 from selfsup_motion.tasks.propagation.followers import Follower, evaluated_follower
 from selfsup_motion.tasks.propagation.point_files import PointWriter, read_point_list
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
@@ -44,6 +44,8 @@ class Propagate:
         overlay: write `overlay.mp4`.
         fps: of a folder of frames; None: 25, or the video's own.
         max_frames: end after so many; None: the whole video.
+        short_side: that frames are resized to before they are encoded; masks and points are of the
+            video's own size. None: they are not resized; "auto": as the propagator has it.
 
     Raises:
         UserError: a file cannot be read, or both or neither of mask and points are given.
@@ -62,6 +64,7 @@ class Propagate:
         overlay: bool,
         fps: float | None,
         max_frames: int | None,
+        short_side: int | Auto | None,
     ) -> None:
         if sigma <= 0 or (fps or 1) <= 0 or (max_frames or 1) < 1:
             raise UserError(
@@ -70,7 +73,7 @@ class Propagate:
         self.stream: FrameStream = open_inputs(video, mask, points, fps)
         self.mask, self.points = mask, points
         self.propagator, self.layer, self.precision = propagator, layer, precision
-        self.sigma, self.overlay = sigma, overlay
+        self.sigma, self.overlay, self.short_side = sigma, overlay, short_side
         self.names = self.stream.frame_names[:max_frames]
 
     def run(
@@ -90,6 +93,7 @@ class Propagate:
         follower = evaluated_follower(
             encoder, self.propagator,
             layer=self.layer, precision=self.precision, device=device, folder=folder, key="layer",
+            short_side=self.short_side,
         )  # fmt: skip
         log.info("Propagation: %s.", follower.propagation)
         with ExitStack() as stack:

@@ -90,6 +90,7 @@ class FrameEncoder(nn.Module):
         precision: of the encoder's computations, by autocast; the features are float32.
 
     Attributes:
+        layer: as given.
         stride: pixels per cell of the features.
         out_channels: of the features.
 
@@ -111,7 +112,7 @@ class FrameEncoder(nn.Module):
         self._planar = any(isinstance(module, Conv3x3) for module in encoder.modules())
         if not self._planar:
             self.encoder.to(memory_format=torch.channels_last)
-        self.precision = precision
+        self.precision, self.layer = precision, layer
         self._output = LayerOutput(self.encoder, layer)
         self.stride, self.out_channels = self._output.stride, self._output.channels
 

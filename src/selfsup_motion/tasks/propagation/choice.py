@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import hydra
@@ -22,6 +22,10 @@ from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelRe
 from selfsup_motion.weights.checkpoints import weights_used
 
 Auto = Literal["auto"]
+
+_FINE, _COARSE, _FINE_STRIDE = "learned", "cosine", 4
+"""For learned features in general: up to cells of so many pixels, a frame of 480p has more of them
+than matching gains from."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,13 @@ class Propagation:
         fits = ", which fits the encoder" if self.fits else ""
         return f"{name}{changed}{fits} ({self.propagator})"
 
+    def at(self, short_side: int | None) -> Propagation:
+        """The same with frames of this short side; None: of their own size."""
+        if self.propagator is None:
+            return self
+        resized = self.propagator.changed(short_side=short_side, enlarge=True, frame_size=None)
+        return replace(self, propagator=resized)
+
     def summary(self) -> dict[str, Any]:
         """Name and settings, for `summary.json`."""
         if self.propagator is None:
@@ -60,9 +71,11 @@ class FittingPropagator:
     trained with; those of other networks by their cosine.
 
     Args:
-        colors: preset (of `conf/propagator`) for colours.
+        colors: preset (of `conf/propagator`) for the colours of cells.
+        patches: preset for the colours of patches.
         corrflow: preset for the output of a network that CorrFlow has trained.
-        learned: preset for all other networks.
+        learned: preset for all other networks; None: "learned", which reduces large frames, if
+            their cells are at most 4 pixels large, else "cosine".
         long_term: this and all that follow: see `LabelPropagator`; "auto" leaves it to the preset.
         recent: see above.
         repeat_first: see above.
@@ -79,6 +92,10 @@ class FittingPropagator:
         hard: see above.
         label_resize: see above.
         storage: see above.
+        short_side: see above.
+        enlarge: see above.
+        long_side_multiple: see above.
+        frame_size: see above.
 
     Raises:
         UserError: there is no preset of that name.
@@ -89,8 +106,9 @@ class FittingPropagator:
         self,
         *,
         colors: str = "color",
+        patches: str = "patches",
         corrflow: str = "corrflow",
-        learned: str = "cosine",
+        learned: str | None = None,
         long_term: Sequence[int] | Auto = "auto",
         recent: int | Sequence[int] | Auto = "auto",
         repeat_first: bool | Auto = "auto",
@@ -107,6 +125,10 @@ class FittingPropagator:
         hard: bool | Auto = "auto",
         label_resize: LabelResize | Auto = "auto",
         storage: Literal["32", "16"] | Auto = "auto",
+        short_side: int | Auto | None = "auto",
+        enlarge: bool | Auto = "auto",
+        long_side_multiple: int | Auto = "auto",
+        frame_size: Sequence[int] | Auto | None = "auto",
     ) -> None:
         settings: dict[str, Any] = {
             "long_term": long_term, "recent": recent, "repeat_first": repeat_first,
@@ -114,26 +136,33 @@ class FittingPropagator:
             "far_gap": far_gap, "far_radius": far_radius, "similarity": similarity,
             "temperature": temperature, "top_k": top_k, "top_k_per": top_k_per, "border": border,
             "hard": hard, "label_resize": label_resize, "storage": storage,
+            "short_side": short_side, "enlarge": enlarge,
+            "long_side_multiple": long_side_multiple, "frame_size": frame_size,
         }  # fmt: skip
         self._given = {name: value for name, value in settings.items() if value != "auto"}
-        self._colors, self._corrflow, self._learned = colors, corrflow, learned
-        for key, name in (("colors", colors), ("corrflow", corrflow), ("learned", learned)):
-            known = [option for option in options("propagator") if not option.startswith("auto")]
-            if name not in known:
+        self._colors, self._patches = colors, patches
+        self._corrflow, self._learned = corrflow, learned
+        named = {"colors": colors, "patches": patches, "corrflow": corrflow, "learned": learned}
+        known = [option for option in options("propagator") if not option.startswith("auto")]
+        for key, name in named.items():
+            if name is not None and name not in known:
                 raise UserError(f"propagator.{key}={name}: expected one of {', '.join(known)}.")
         if self._given:
-            self._made(learned)  # refuses what is wrong before an encoder is read
+            self._made(learned or _FINE)  # refuses what is wrong before an encoder is read
 
-    def fit(self, encoder: nn.Module, layer: str | None) -> Propagation:
+    def fit(self, encoder: nn.Module, layer: str | None, stride: int) -> Propagation:
         """The propagator for an encoder.
 
         Args:
             encoder: as `load_encoder` gives it, or one without weights.
             layer: whose features are compared; None: the output.
+            stride: pixels per cell of the features.
         """
-        name = self._learned
-        if isinstance(encoder, (LabColor, ColorPatches)):
+        name = self._learned or (_FINE if stride <= _FINE_STRIDE else _COARSE)
+        if isinstance(encoder, LabColor):
             name = self._colors
+        elif isinstance(encoder, ColorPatches):
+            name = self._patches
         elif layer is None and (used := weights_used(encoder)) and used.kind.startswith("CorrFlow"):
             name = self._corrflow
         return Propagation(self._made(name), True, list(self._given))
@@ -145,19 +174,33 @@ class FittingPropagator:
 
 
 def fitted(
-    propagator: LabelPropagator | FittingPropagator, encoder: nn.Module, layer: str | None
+    propagator: LabelPropagator | FittingPropagator,
+    encoder: nn.Module,
+    layer: str | None,
+    stride: int,
+    short_side: int | Auto | None = "auto",
 ) -> Propagation:
     """What an encoder is followed with.
+
+    Args:
+        propagator: the given one, or what chooses one.
+        encoder: see `FittingPropagator.fit`.
+        layer: likewise.
+        stride: likewise.
+        short_side: that frames are resized to; None: they keep their size; "auto": as the
+            propagator has it.
 
     Raises:
         UserError: settings that do not go together.
     """
     if isinstance(encoder, NoMotion):
         return Propagation(None)
-    if isinstance(propagator, LabelPropagator):
-        return Propagation(propagator)
     try:
-        return propagator.fit(encoder, layer)
+        if isinstance(propagator, LabelPropagator):
+            found = Propagation(propagator)
+        else:
+            found = propagator.fit(encoder, layer, stride)
+        return found if short_side == "auto" else found.at(short_side)
     except ValueError as error:
         raise UserError(f"{error}.") from error
 

@@ -21,7 +21,7 @@ from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_masks
 from selfsup_motion.tasks.features.frame_encoder import Precision
-from selfsup_motion.tasks.propagation.choice import FittingPropagator, Propagation
+from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator, Propagation
 from selfsup_motion.tasks.propagation.davis_metrics import VOID
 from selfsup_motion.tasks.propagation.davis_scoring import DavisScores, Prediction
 from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
@@ -48,6 +48,9 @@ class Davis2017(Task):
         attributes: YAML file with the attributes of each sequence, a mapping
             `{dog: [FM, OCC], …}` or DAVIS-2016's `db_info.yaml`; adds `per_attribute.csv`.
         official_ids: count objects as the official toolkit, see `DavisScores`.
+        short_side: that frames are resized to before they are encoded, also those of the baselines;
+            results have the frames' own size. None: they are not resized; "auto": as the propagator
+            has it.
 
     Attributes:
         propagation: what `run` has followed with.
@@ -69,13 +72,14 @@ class Davis2017(Task):
         precision: Precision,
         attributes: ExistingFile | None,
         official_ids: bool,
+        short_side: int | Auto | None = "auto",
     ) -> None:
         self.source, self.propagator, self.baselines = source, propagator, baselines
         self.seed = seed
         self.propagation: Propagation | None = None
         self.beside: dict[str, dict[str, float]] = {}
         self.names = chosen(source, sequences)
-        self.layer, self.precision = layer, precision
+        self.layer, self.precision, self.short_side = layer, precision, short_side
         self.official_ids = official_ids
         self.attributes = None if attributes is None else read_attributes(Path(attributes))
 
@@ -107,7 +111,7 @@ class Davis2017(Task):
         followers = make_followers(
             encoder, self.propagator, self.baselines,
             layer=self.layer, precision=self.precision, device=device, folder=folder,
-            seed=self.seed,
+            seed=self.seed, short_side=self.short_side,
         )  # fmt: skip
         self.propagation = followers[0].propagation
         videos = [self.source.open(name) for name in self.names]

@@ -15,6 +15,7 @@ from selfsup_motion.models.color_encoder import LabColor, NoMotion
 from selfsup_motion.settings.build import build
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder, Precision
 from selfsup_motion.tasks.propagation.choice import (
+    Auto,
     FittingPropagator,
     Propagation,
     composed,
@@ -61,16 +62,21 @@ def make_followers(
     device: str,
     folder: Path,
     seed: int,
+    short_side: int | Auto | None = "auto",
 ) -> list[Follower]:
     """The follower that is evaluated, then what it has to beat; says which propagation was chosen.
 
     Arguments and errors as of `evaluated_follower` and `baselines`.
     """
     result = evaluated_follower(
-        encoder, propagator, layer=layer, precision=precision, device=device, folder=folder
-    )
+        encoder, propagator,
+        layer=layer, precision=precision, device=device, folder=folder, short_side=short_side,
+    )  # fmt: skip
     log.info("Propagation: %s.", result.propagation)
-    return [result, *baselines(wanted, result, layer=layer, precision=precision, seed=seed)]
+    beside = baselines(
+        wanted, result, layer=layer, precision=precision, seed=seed, short_side=short_side
+    )
+    return [result, *beside]
 
 
 def evaluated_follower(
@@ -82,6 +88,7 @@ def evaluated_follower(
     device: str,
     folder: Path,
     key: str = "task.layer",
+    short_side: int | Auto | None = "auto",
 ) -> Follower:
     """The follower that is evaluated.
 
@@ -93,6 +100,7 @@ def evaluated_follower(
         device: to compute on.
         folder: for its results.
         key: of the layer in the config, for messages.
+        short_side: see `fitted`.
 
     Raises:
         UserError: an encoder of clips, without such a layer, or without a normalisation.
@@ -101,7 +109,8 @@ def evaluated_follower(
         frames = FrameEncoder(encoder, layer, precision).to(device)
     except ValueError as error:
         raise UserError(f"{key}: {error}.") from error
-    return Follower("", frames, fitted(propagator, encoder, layer), folder)
+    propagation = fitted(propagator, encoder, layer, frames.stride, short_side)
+    return Follower("", frames, propagation, folder)
 
 
 def baselines(
@@ -111,6 +120,7 @@ def baselines(
     layer: str | None,
     precision: Precision,
     seed: int,
+    short_side: int | Auto | None = "auto",
 ) -> list[Follower]:
     """What a result has to beat, with `baselines/<name>` below its folder for theirs.
 
@@ -122,6 +132,7 @@ def baselines(
         layer: of the untrained encoder, see `FrameEncoder`.
         precision: likewise.
         seed: of the untrained encoder's weights.
+        short_side: of the frames for raw colours, see `fitted`.
     """
     found = []
     encoder, device = result.encoder.encoder, result.encoder.device
@@ -133,7 +144,8 @@ def baselines(
             cfg = composed(["encoder=lab_color"])
             colors = FrameEncoder(build(cfg.encoder, "encoder")).to(device)
             propagator = LabelPropagator(**settings_of(cfg.propagator))
-            found.append(Follower(name, colors, Propagation(propagator), folder))
+            plain = fitted(propagator, colors.encoder, None, colors.stride, short_side)
+            found.append(Follower(name, colors, plain, folder))
         elif name == "untrained" and (copy := untrained_copy(encoder, seed)) is not None:
             frames = FrameEncoder(copy, layer, precision).to(device)
             found.append(Follower(name, frames, result.propagation, folder))

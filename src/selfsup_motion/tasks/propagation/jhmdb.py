@@ -17,7 +17,7 @@ from selfsup_motion.files.atomic import new_file
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_points
 from selfsup_motion.tasks.features.frame_encoder import Precision
-from selfsup_motion.tasks.propagation.choice import FittingPropagator, Propagation
+from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator, Propagation
 from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
 from selfsup_motion.tasks.propagation.keypoints import Normaliser, Points, normalised_errors, pck
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
@@ -47,6 +47,8 @@ class Jhmdb(Task):
         size: (height, width) that frames are resized to, whatever their proportions; None: they
             keep their size.
         sigma: of the dots, in cells.
+        short_side: that frames are resized to in their own proportions, if `size` is None; None:
+            they are not resized; "auto": as the propagator has it.
 
     Attributes:
         propagation: what `run` has followed with.
@@ -68,7 +70,13 @@ class Jhmdb(Task):
         precision: Precision,
         size: tuple[int, int] | None,
         sigma: float,
+        short_side: int | Auto | None = "auto",
     ) -> None:
+        if size is not None and short_side != "auto":
+            raise UserError(
+                f"task.short_side={short_side}: task.size={list(size)} gives the size of frames "
+                "already; set task.size=null for frames in their own proportions."
+            )
         if sigma <= 0 or (size is not None and min(size) < 8):
             raise ValueError(f"sigma must be positive and size at least 8, got {sigma}, {size}")
         self.source, self.propagator, self.baselines = source, propagator, baselines
@@ -78,6 +86,7 @@ class Jhmdb(Task):
         self.names = chosen(source, sequences)
         self.layer, self.precision = layer, precision
         self.size, self.sigma = size, sigma
+        self.short_side = None if size is not None else short_side
 
     def run(
         self,
@@ -108,7 +117,7 @@ class Jhmdb(Task):
         followers = make_followers(
             encoder, self.propagator, self.baselines,
             layer=self.layer, precision=self.precision, device=device, folder=folder,
-            seed=self.seed,
+            seed=self.seed, short_side=self.short_side,
         )  # fmt: skip
         self.propagation = followers[0].propagation
         videos = [self.source.open(name) for name in self.names]

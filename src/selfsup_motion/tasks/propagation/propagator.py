@@ -28,6 +28,7 @@ from selfsup_motion.ops.attention.parts import (
     join_matches,
     join_parts,
 )
+from selfsup_motion.tasks.propagation.frame_size import FrameSize
 
 Similarity = Literal["dot", "cosine", "euclidean"]
 LabelResize = Literal["mean", "bilinear", "subsample", "blend_ids"]
@@ -83,9 +84,15 @@ class LabelPropagator:
             cell's centre; "subsample", its first pixel; "blend_ids", bilinear in the ids
             themselves, as CorrFlow's published code: between objects 1 and 3 lies object 2.
         storage: "32" or "16" bits for the features and labels that are kept.
+        short_side: this and the next three: the size at which frames are encoded, see `FrameSize`;
+            for who makes the features.
+        enlarge: see above.
+        long_side_multiple: see above.
+        frame_size: see above.
 
     Attributes:
         settings: the arguments by their names.
+        size: at which frames are encoded.
         name: of the preset that they are from, for messages.
 
     Raises:
@@ -111,6 +118,10 @@ class LabelPropagator:
         hard: bool = False,
         label_resize: LabelResize = "mean",
         storage: Literal["32", "16"] = "32",
+        short_side: int | None = None,
+        enlarge: bool = False,
+        long_side_multiple: int = 1,
+        frame_size: Sequence[int] | None = None,
     ) -> None:
         self.name: str | None = None
         self.settings: dict[str, Any] = {
@@ -120,8 +131,11 @@ class LabelPropagator:
             "long_term_radius": long_term_radius, "far_gap": far_gap, "far_radius": far_radius,
             "similarity": similarity, "temperature": temperature, "top_k": top_k,
             "top_k_per": top_k_per, "border": border, "hard": hard, "label_resize": label_resize,
-            "storage": storage,
+            "storage": storage, "short_side": short_side, "enlarge": enlarge,
+            "long_side_multiple": long_side_multiple,
+            "frame_size": None if frame_size is None else list(frame_size),
         }  # fmt: skip
+        self.size = FrameSize(short_side, enlarge, long_side_multiple, frame_size)
         offsets = range(1, recent + 1) if isinstance(recent, int) else recent
         self.long_term, self.recent = tuple(sorted(set(long_term))), tuple(sorted(set(offsets)))
         self.repeat_first = repeat_first
@@ -148,10 +162,17 @@ class LabelPropagator:
             frames += [f"t - {offset}" for offset in self.recent]
         best = "" if self.top_k is None else f", the {self.top_k} best"
         labels = "hard" if self.hard else "soft"
+        size = f"; {size}" if (size := str(self.size)) else ""
         return (
             f"{', '.join(frames)}; radius {self.radius}; {self.similarity}, temperature "
-            f"{self.temperature:g}{best}; {labels} labels"
+            f"{self.temperature:g}{best}; {labels} labels{size}"
         )
+
+    def changed(self, **settings: Any) -> LabelPropagator:
+        """Another one of these settings and, for the rest, of one's own."""
+        made = LabelPropagator(**{**self.settings, **settings})
+        made.name = self.name
+        return made
 
     def start(self, features: Tensor, labels: Tensor) -> None:
         """Begin a video, forgetting any other.

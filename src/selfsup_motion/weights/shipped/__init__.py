@@ -34,6 +34,10 @@ class Shipped:
         return " ".join(text.split()).partition(". ")[0].rstrip(".")
 
 
+CORRESPONDENCE = "correspondence"
+"""The model whose features are compared where labels are followed and no encoder is named."""
+
+
 @cache
 def shipped() -> dict[str, Shipped]:
     """All of them, by name."""

@@ -1,0 +1,125 @@
+"""Labels of pixels as shares of the cells that an encoder's features have, and back."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup_motion.ops.label_cells import labels_to_cells
+from selfsup_motion.tasks.propagation.propagator import LabelResize
+
+_BAND_BYTES = 32 << 20
+
+
+def reduce_labels(
+    index: Tensor,
+    count: int,
+    stride: int,
+    resize: LabelResize,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """A hard label per pixel → soft labels per cell.
+
+    Args:
+        index: (H, W) integer in [0, count).
+        count: number of labels D.
+        stride: pixels per cell; the last row and column are repeated up to whole cells.
+        resize: as of `LabelPropagator`.
+        size: (height, width) that the frames are resized to before they are encoded; None: (H, W).
+
+    Returns:
+        (D, ceil(height / stride), ceil(width / stride)) float32, summing to 1.
+    """
+    if size is not None and size != tuple(index.shape):
+        if resize == "mean":
+            return _mean_of_resized(index, count, stride, size)
+        index = F.interpolate(index[None, None].float(), size, mode="nearest-exact")[0, 0].long()
+    bottom, right = -index.shape[0] % stride, -index.shape[1] % stride
+    # in floating point: padding by repetition takes nothing else
+    padded = F.pad(index[None, None].float(), (0, right, 0, bottom), mode="replicate")[0]
+    labels = torch.arange(count, device=index.device).view(-1, 1, 1)
+    if resize == "mean":
+        # label by label: at full resolution there is room for one
+        return torch.cat([F.avg_pool2d((padded == label).float(), stride) for label in labels])
+    if resize == "subsample" or stride % 2:
+        start = 0 if resize == "subsample" else stride // 2  # an odd cell has a central pixel
+        return (padded[:, start::stride, start::stride] == labels).float()
+    blend = resize == "blend_ids"
+    return labels_to_cells(padded.long(), count, stride, blend_ids=blend)[0]
+
+
+def cells_to_labels(soft: Tensor, stride: int) -> Tensor:
+    """(D, h, w) soft labels per cell → (h·stride, w·stride) the best label of each pixel.
+
+    Bilinear; in bands of rows, so that all labels at full resolution need not fit into memory.
+    """
+    labels, height, width = soft.shape
+    band = max(1, _BAND_BYTES // (4 * labels * stride**2 * width))
+    parts = []
+    for top in range(0, height, band):
+        bottom = min(top + band, height)
+        first, last = max(top - 1, 0), min(bottom + 1, height)  # their neighbours have a say
+        large = F.interpolate(
+            soft[None, :, first:last], scale_factor=stride, mode="bilinear", align_corners=False
+        )
+        parts.append(_best(large[0, :, (top - first) * stride : (bottom - first) * stride]))
+    return torch.cat(parts)
+
+
+def pixel_labels(soft: Tensor, stride: int, seen: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """The best label of each pixel of a frame that was resized before it was encoded.
+
+    Args:
+        soft: (D, h, w) soft labels per cell.
+        stride: pixels per cell.
+        seen: (height, width) of the frame that was encoded.
+        size: (H, W) of the frame itself.
+
+    Returns:
+        (H, W) int64; between the centres of cells, labels are interpolated bilinearly.
+    """
+    if seen == size:
+        return cells_to_labels(soft, stride)[: size[0], : size[1]]
+    down, across = (
+        _interpolation(cells, stride * size[axis] / seen[axis], size[axis], soft)
+        for axis, cells in enumerate(soft.shape[1:])
+    )
+    band = max(1, _BAND_BYTES // (4 * len(soft) * size[1]))
+    wide = soft.float() @ across.T
+    return torch.cat([_best(rows @ wide) for rows in torch.split(down, band)])
+
+
+def _interpolation(cells: int, stride: float, pixels: int, like: Tensor) -> Tensor:
+    """(pixels, cells) weights of linear interpolation, for cells of a stride that is not whole."""
+    place = (torch.arange(pixels, device=like.device, dtype=torch.float64) + 0.5) / stride - 0.5
+    place = place.clamp(0, cells - 1)
+    before = place.floor().clamp(max=max(cells - 2, 0))
+    weights = torch.zeros(pixels, cells, device=like.device, dtype=torch.float64)
+    share = (place - before)[:, None]
+    weights.scatter_add_(1, before.long()[:, None], 1 - share)
+    weights.scatter_add_(1, (before.long()[:, None] + 1).clamp(max=cells - 1), share)
+    return weights.float()
+
+
+def _mean_of_resized(index: Tensor, count: int, stride: int, size: tuple[int, int]) -> Tensor:
+    """Shares of the labels in the cells of a resized frame, label by label."""
+    right, bottom = -size[1] % stride, -size[0] % stride
+    shares = []
+    for label in range(count):
+        own = (index == label).float()[None, None]
+        if size[0] < index.shape[0] or size[1] < index.shape[1]:
+            own = F.interpolate(own, size, mode="area")
+        else:
+            own = F.interpolate(own, size, mode="nearest-exact")
+        shares.append(F.avg_pool2d(F.pad(own, (0, right, 0, bottom), mode="replicate"), stride)[0])
+    return torch.cat(shares)
+
+
+def _best(soft: Tensor) -> Tensor:
+    """`soft.argmax(0)`, label by label: several times faster on a CPU."""
+    best, index = soft[0], torch.zeros_like(soft[0], dtype=torch.int64)
+    for label in range(1, len(soft)):
+        index.masked_fill_(soft[label] > best, label)
+        best = torch.maximum(best, soft[label])
+    return index
