@@ -18,7 +18,15 @@ from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets
 from selfsup_motion.apps.film import Format, film
 from selfsup_motion.apps.motion import Refinement, length_warning, overlap_warning, predict_motion
 from selfsup_motion.apps.photo import read_photo
-from selfsup_motion.apps.render import Easing, Loop, Warp, frame_count, render_frames, schedule
+from selfsup_motion.apps.render import (
+    Easing,
+    Loop,
+    Moment,
+    Warp,
+    frame_count,
+    render_frames,
+    schedule,
+)
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
@@ -124,13 +132,9 @@ class Animation:
             lines += _write_motion(own, whole, arrows, flow)
             lines += [f"note    {note}" for note in self._notes(weights, whole, arrows, flow)]
             paths = [own / f"film.{suffix}" for suffix in self.formats]
-            with contextlib.ExitStack() as stack:
-                films = [stack.enter_context(film(path, self.fps)) for path in paths]
-                for frame in render_frames(photo, _on(photo, flow), self.moments, self.warp):
-                    for each in films:
-                        each.add(frame)
-                    done += 1
-                    progress(done, total, "")
+            for _ in write_films(paths, self.fps, photo, flow, self.moments, self.warp):
+                done += 1
+                progress(done, total, "")
             lines += [f"film    {path}" for path in paths]
         return lines
 
@@ -139,20 +143,62 @@ class Animation:
     ) -> Iterator[str]:
         """What may look otherwise than meant, a sentence each."""
         yield from arrows.notes
-        for told in (
-            overlap_warning(weights, photo, arrows),
-            length_warning(weights, photo, arrows),
-        ):
-            if told is not None:
-                yield told
+        yield from arrow_notes(weights, photo, arrows)
         size = max(flow.shape[-2:])
         shown = 1.0 if self.max_side is None else min(1.0, self.max_side / size)
-        far = float(flow.norm(dim=0).max()) * shown
-        if self.loop == "seamless" and far > _FADE:
-            yield (
-                "loop=seamless blends the end of the motion with its beginning: things that move "
-                f"{far:.0f} px apart show double edges; loop=back goes there and back without them."
-            )
+        if self.loop == "seamless" and (told := fade_note(flow, shown)) is not None:
+            yield told
+
+
+def arrow_notes(weights: Weights, photo: Tensor, arrows: ArrowSet) -> list[str]:
+    """What the network may make of arrows otherwise than meant, a sentence each."""
+    told = overlap_warning(weights, photo, arrows), length_warning(weights, photo, arrows)
+    return [sentence for sentence in told if sentence is not None]
+
+
+def fade_note(flow: Tensor, shown: float) -> str | None:
+    """A sentence if a seamless loop of a motion shows double edges.
+
+    Args:
+        flow: (2, H, W) in pixels.
+        shown: pixels of the film for one of the flow.
+    """
+    far = float(flow.norm(dim=0).max()) * shown
+    if far <= _FADE:
+        return None
+    return (
+        "loop=seamless blends the end of the motion with its beginning: things that move "
+        f"{far:.0f} px apart show double edges; loop=back goes there and back without them."
+    )
+
+
+def write_films(
+    paths: Sequence[Path],
+    fps: float,
+    photo: Tensor,
+    flow: Tensor,
+    moments: Sequence[Moment],
+    warp: Warp,
+) -> Iterator[None]:
+    """Write films of a photo that moves, all of the same frames; yields after each frame.
+
+    Args:
+        paths: of the files, see `film`.
+        fps: frames per second.
+        photo: (3, H, W) uint8.
+        flow: (2, h, w): the whole motion, in pixels of its own size.
+        moments: see `schedule`.
+        warp: see `render_frames`.
+
+    Raises:
+        UserError: a format cannot hold frames of this size or rate.
+    """
+    with contextlib.ExitStack() as stack:
+        films = [stack.enter_context(film(path, fps)) for path in paths]
+        for frame in render_frames(photo, _on(photo, flow), moments, warp):
+            for each in films:
+                each.add(frame)
+            yield
 
 
 def _on(photo: Tensor, flow: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet
+from selfsup_motion.methods.cmp.propagate import EncodedImages
 from selfsup_motion.methods.cmp.steps import STEP, as_step
 from selfsup_motion.ops.motion_refinement import refine_motion
 from selfsup_motion.ops.pictures import Picture, as_tensor
@@ -49,8 +50,18 @@ def overlap_warning(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | 
     )
 
 
+def encode(weights: Weights, image: Tensor) -> EncodedImages:
+    """What the network sees of a picture (3, H, W) RGB uint8, at the size that it is used at."""
+    image = image.to(weights.method.device)
+    return weights.method.encode(image, short_side=weights.short_side)
+
+
 def predict_motion(
-    weights: Weights, image: Picture, arrows: ArrowSet, refine: Refinement | None = None
+    weights: Weights,
+    image: Picture,
+    arrows: ArrowSet,
+    refine: Refinement | None = None,
+    encoded: EncodedImages | None = None,
 ) -> Tensor:
     """Let CMP spread the arrows over a photo.
 
@@ -62,6 +73,7 @@ def predict_motion(
         image: a single picture, RGB uint8, see `ops.pictures.Picture`.
         arrows: in pixels of the image.
         refine: "grabcut": what moves ends at edges of the image, see `refine_motion`.
+        encoded: of `encode`, to ask about one image again and again; None: it is encoded here.
 
     Returns:
         (2, H, W) float32 on the network's device, in pixels, for the whole length of the arrows.
@@ -70,8 +82,9 @@ def predict_motion(
     device = weights.method.device
     points, vectors = (torch.from_numpy(a).to(device) for a in (arrows.points, arrows.vectors))
     step, factor = as_step(vectors, min(image.shape[-2:]))
-    flow = weights.method.propagate(image.to(device), points, step, short_side=weights.short_side)
-    flow = flow * factor
+    if encoded is None:
+        encoded = encode(weights, image)
+    flow = encoded.propagate(points, step) * factor
     if refine is None:
         return flow
     return refine_motion(flow, image, points, torch.from_numpy(arrows.vectors).to(device))

@@ -20,7 +20,7 @@ MAX_MEGAPIXELS = 50
 """Larger photos take more than the 10 GB of memory that most machines have to spare."""
 
 
-def read_photo(path: str | Path, max_side: int | None = None) -> Tensor:
+def read_photo(path: str | Path, max_side: int | None = None, name: str | None = None) -> Tensor:
     """A photo as RGB, turned upright as its EXIF data says.
 
     Grey and 16-bit pictures become 8-bit RGB, CMYK is converted, transparency is laid on white.
@@ -28,6 +28,7 @@ def read_photo(path: str | Path, max_side: int | None = None) -> Tensor:
     Args:
         path: an image file.
         max_side: shrink it if its longer side is longer than this, in pixels.
+        name: for messages; None: the path.
 
     Returns:
         (3, H, W) uint8.
@@ -35,7 +36,7 @@ def read_photo(path: str | Path, max_side: int | None = None) -> Tensor:
     Raises:
         UserError: no image, a damaged one, or one of more than 50 megapixels.
     """
-    name = str(path)
+    name = str(path) if name is None else name
     if max_side is not None and max_side < 1:
         raise UserError(f"max_side={max_side}: expected at least 1 pixel.")
     data = read_bytes(Path(path), name)
