@@ -11,7 +11,7 @@ ARGS    ?=
 PYTEST  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help train animate weights test test-all test-gpu lint bench bench-gpu docs docs-pictures lock clean
+.PHONY: help train animate studio weights test test-all test-gpu lint bench bench-gpu docs docs-pictures lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ train: $(READY)  ## train CMP on the built-in toy world; other runs: make train 
 
 animate: $(READY)  ## move a photo; your own: make animate ARGS="image=photo.jpg arrows=[[120,80,30,-10]]"
 	@$(PYTHON) -m selfsup_motion.animate $(ARGS)
+
+studio: $(READY)  ## the models in a browser, at http://127.0.0.1:7860
+	@$(PYTHON) -m selfsup_motion.studio $(ARGS)
 
 weights: $(READY)  ## train the models that come with the package again, hours; needs CLIPS=/folder PHOTOS=/folder
 	@PYTHON=$(PYTHON) scripts/make_weights.sh

@@ -33,6 +33,7 @@ def stopped(monkeypatch):
         "apps.animate.Animation.run",
         "apps.annotate.Annotation.run",
         "apps.activation.Activation.run",
+        "web.server.Server.run",
         "data.preparation.work.Work.run",
         "data.preparation.color_clusters.fit_colors",
     ):

@@ -38,7 +38,7 @@ def runs_here(command) -> bool:
         return "paper/" not in told and data in ([], ["data=videos"], ["data=images"])
     if command.verb == "evaluate":
         return "task=toy_" in told or "data=toy" in told
-    return bool(command.verb)
+    return bool(command.verb) and command.verb != "studio"  # which runs until it is stopped
 
 
 COMMANDS = [command for command in in_blocks() if runs_here(command)]

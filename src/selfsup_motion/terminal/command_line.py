@@ -30,6 +30,7 @@ _FIRST = {
     "propagate": "video",
     "activation": "video",
     "fit_colors": "data",
+    "studio": "checkpoint",
 }
 """The key that each command is told first."""
 

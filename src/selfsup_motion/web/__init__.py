@@ -1,0 +1,1 @@
+"""The studio: a server for one page, and what each of its tabs asks of it."""

@@ -1,0 +1,7 @@
+"""What the tab Annotate asks for."""
+
+from __future__ import annotations
+
+from selfsup_motion.web.calls import Declared
+
+ROUTES: list[Declared] = []

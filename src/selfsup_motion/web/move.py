@@ -1,0 +1,297 @@
+"""What the tab Move asks for: a photo, arrows → flow and films, as `animate` makes them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from selfsup_motion.apps.animate import arrow_notes, fade_note, write_films
+from selfsup_motion.apps.arrows import ArrowSet, arrow_sets
+from selfsup_motion.apps.film import Format
+from selfsup_motion.apps.motion import encode, predict_motion
+from selfsup_motion.apps.photo import read_photo
+from selfsup_motion.apps.render import Easing, Loop, Moment, Warp, frame_count, schedule
+from selfsup_motion.data.geometry import resize_image
+from selfsup_motion.methods.cmp.propagate import EncodedImages
+from selfsup_motion.ops.flow import write_flow
+from selfsup_motion.ops.flow_color import flow_to_color
+from selfsup_motion.web import fields
+from selfsup_motion.web.calls import Answer, Call, Events, answer, stream
+from selfsup_motion.web.models import Loaded, computing
+from selfsup_motion.web.sessions import Session
+from selfsup_motion.weights.trained_cmp import Weights
+
+_PREVIEW_SIDE = 640
+_PREVIEW_FPS = 16.0
+_PREVIEW_FRAMES = 32
+_PREVIEWS_KEPT = 3
+_COLOUR_SIDE = 512
+_GRID = 26
+"""Arrows of the drawn flow along the longer side."""
+_LEAST_SHOWN = 0.04
+"""Share of the longest motion below which no arrow of the grid is drawn."""
+_MOST_MARKS = 500
+_MOST_FILM_FRAMES = 1500
+_MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp"}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A photo of a session, as it was last looked at."""
+
+    photo: Tensor
+    encoded: EncodedImages
+    key: tuple[str, int]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a request asks for."""
+
+    weights: Loaded[Weights]
+    seen: _Seen
+    arrows: ArrowSet
+    refine: bool
+
+
+@dataclass(frozen=True)
+class _FilmSettings:
+    """How a film is to run."""
+
+    seconds: float
+    fps: float
+    moments: list[Moment]
+    loop: Loop
+    warp: Warp
+    max_side: int | None
+
+
+def preview(call: Call) -> Events:
+    """The flow at once, the flow that ends at edges, and a small film."""
+    wanted = _wanted(call)
+    flow = _flow(call.session, wanted, refine=False)
+    notes = [
+        *wanted.arrows.notes,
+        *arrow_notes(wanted.weights.value, wanted.seen.photo, wanted.arrows),
+    ]
+    yield {"flow": _picture(flow), "notes": notes}
+    if wanted.refine:
+        flow = _flow(call.session, wanted, refine=True)
+        yield {"flow": _picture(flow), "notes": notes}
+    settings = _settings(call.body, preview=True)
+    path = call.session.new_path(".mp4")
+    for done in _film(path, wanted, flow, settings):
+        if done % 8 == 0:
+            yield {"progress": [done, len(settings.moments)]}
+    kept = call.session.add(path, "preview.mp4", "preview", _MEDIA_TYPES["mp4"])
+    for old in call.session.files("preview")[:-_PREVIEWS_KEPT]:
+        call.session.remove(old.id)
+    yield {"film": kept.id, "notes": notes + _film_notes(wanted, flow, settings)}
+
+
+def film(call: Call) -> Events:
+    """A film to be saved, as `animate` writes it."""
+    wanted, settings = _wanted(call), _settings(call.body)
+    suffix = fields.choice(call.body, "format", get_args(Format))
+    flow = _flow(call.session, wanted, wanted.refine)
+    yield {"progress": [0, len(settings.moments)]}
+    path = call.session.new_path(f".{suffix}")
+    try:
+        for done in _film(path, wanted, flow, settings):
+            yield {"progress": [done, len(settings.moments)]}
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    name = f"{_stem(call)}.{suffix}"
+    for old in call.session.files("film"):
+        call.session.remove(old.id)
+    yield {"file": call.session.add(path, name, "film", _MEDIA_TYPES[suffix]).id}
+
+
+def flow_file(call: Call) -> Answer:
+    """The flow as a .flo file."""
+    wanted = _wanted(call)
+    flow = _flow(call.session, wanted, wanted.refine)
+    path = call.session.new_path(".flo")
+    write_flow(path, flow.cpu().numpy())
+    return _only(call, path, f"{_stem(call)}.flo", "flow", "application/octet-stream")
+
+
+def arrows_file(call: Call) -> Answer:
+    """What is drawn as the JSON file that `animate arrows=` takes, and the command."""
+    wanted, settings = _wanted(call), _settings(call.body)
+    path = call.session.new_path(".json")
+    path.write_text(json.dumps({"arrows": wanted.arrows.as_rows()}) + "\n")
+    name = f"{_stem(call)}_arrows.json"
+    command = (
+        f"python -m selfsup_motion.animate image={_photo_name(call)} arrows={name} "
+        f"checkpoint={call.studio.models.find(str(call.body['model']), 'move').checkpoint} "
+        f"seconds={settings.seconds:g} fps={settings.fps:g} loop={settings.loop}"
+    )
+    if settings.loop != "seamless":
+        command += f" easing={_easing(call.body)}"
+    if not wanted.refine:
+        command += " refine=null"
+    if settings.max_side is not None:
+        command += f" max_side={settings.max_side}"
+    return {**_only(call, path, name, "arrows", "application/json"), "command": command}
+
+
+ROUTES = [
+    stream("/preview", preview),
+    stream("/film", film),
+    answer("POST", "/flow-file", flow_file),
+    answer("POST", "/arrows-file", arrows_file),
+]
+
+
+def _wanted(call: Call) -> _Wanted:
+    weights = call.studio.models.cmp(fields.text(call.body, "model"), "move")
+    stored = call.session.file(call.body.get("photo"), "photo")
+    seen = _look(call.session, weights, stored.id, stored.path)
+    size = seen.photo.shape[-2], seen.photo.shape[-1]
+    arrows = fields.items(call.body, "arrows", _MOST_MARKS)
+    pins = fields.items(call.body, "pins", _MOST_MARKS, ())
+    (own,) = arrow_sets(list(arrows), list(pins), size)
+    return _Wanted(weights, seen, own, fields.flag(call.body, "refine", True))
+
+
+def _look(session: Session, weights: Loaded[Weights], photo: str, path: Path) -> _Seen:
+    """A photo, encoded once for a session and a model."""
+    key = photo, weights.serial
+    with session.lock:
+        seen = session.memory.get("move.seen")
+    if isinstance(seen, _Seen) and seen.key == key:
+        return seen
+    pixels = read_photo(path, name="The photo")
+    with computing(weights):
+        encoded = encode(weights.value, pixels)
+    seen = _Seen(pixels, encoded, key)
+    with session.lock:
+        session.memory["move.seen"] = seen
+    return seen
+
+
+def _flow(session: Session, wanted: _Wanted, refine: bool) -> Tensor:
+    """(2, H, W), computed once for the last arrows."""
+    rows = tuple(map(tuple, wanted.arrows.as_rows()))
+    key = wanted.seen.key, rows, refine
+    with session.lock:
+        known = session.memory.get("move.flow")
+    if known is not None and known[0] == key:
+        flow: Tensor = known[1]
+        return flow
+    seen = wanted.seen
+    with computing(wanted.weights):
+        flow = predict_motion(
+            wanted.weights.value,
+            seen.photo,
+            wanted.arrows,
+            "grabcut" if refine else None,
+            seen.encoded,
+        )
+    with session.lock:
+        session.memory["move.flow"] = key, flow
+    return flow
+
+
+def _film(path: Path, wanted: _Wanted, flow: Tensor, settings: _FilmSettings) -> Iterator[int]:
+    """Writes a film; yields how many frames are done."""
+    photo = _shrunk(wanted.seen.photo, settings.max_side)
+    frames = write_films([path], settings.fps, photo, flow, settings.moments, settings.warp)
+    for done, _ in enumerate(frames, 1):
+        yield done
+
+
+def _film_notes(wanted: _Wanted, flow: Tensor, settings: _FilmSettings) -> list[str]:
+    if settings.loop != "seamless":
+        return []
+    side = max(wanted.seen.photo.shape[-2:])
+    told = fade_note(flow, min(1.0, (settings.max_side or side) / side))
+    return [] if told is None else [told]
+
+
+def _settings(body: dict[str, Any], *, preview: bool = False) -> _FilmSettings:
+    seconds = fields.number(body, "seconds", 0.1, 60, 2)
+    fps = fields.number(body, "fps", 1, 60, 24)
+    loop: Loop = fields.choice(body, "loop", get_args(Loop), "back")  # type: ignore[assignment]
+    warp: Warp = fields.choice(body, "warp", get_args(Warp), "backward")  # type: ignore[assignment]
+    side = fields.whole(body, "max_side", 0, 20000, 0) or None
+    if preview:
+        side = min(side or _PREVIEW_SIDE, _PREVIEW_SIDE)
+        fps = min(fps, _PREVIEW_FPS, _PREVIEW_FRAMES / seconds)
+    moments = schedule(min(_MOST_FILM_FRAMES, frame_count(seconds, fps)), loop, _easing(body))
+    return _FilmSettings(seconds, fps, moments, loop, warp, side)
+
+
+def _easing(body: dict[str, Any]) -> Easing:
+    return fields.choice(body, "easing", get_args(Easing), "smooth")  # type: ignore[return-value]
+
+
+def _shrunk(photo: Tensor, max_side: int | None) -> Tensor:
+    """As `read_photo` shrinks it."""
+    height, width = photo.shape[-2:]
+    if max_side is None or max(height, width) <= max_side:
+        return photo
+    scale = max_side / max(height, width)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    smaller = resize_image(np.ascontiguousarray(photo.permute(1, 2, 0).numpy()), size)
+    return torch.from_numpy(np.ascontiguousarray(smaller.transpose(2, 0, 1)))
+
+
+def _picture(flow: Tensor) -> dict[str, Any]:
+    """A flow as the page draws it: colours, and arrows on a grid."""
+    field = flow.cpu().numpy()
+    height, width = field.shape[-2:]
+    scale = min(1.0, _COLOUR_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.stack([cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in field])
+    longest = float(np.hypot(*field).max())
+    colours = flow_to_color(small, max(longest, 1.0)).transpose(1, 2, 0)
+    _, png = cv2.imencode(".png", np.ascontiguousarray(colours[..., ::-1]))
+    return {
+        "colours": f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}",
+        "grid": _grid(field, longest),
+        "longest": round(longest, 2),
+    }
+
+
+def _grid(field: NDArray[np.float32], longest: float) -> list[list[float]]:
+    """[[x, y, dx, dy], …] of a (2, H, W) flow where it moves."""
+    height, width = field.shape[-2:]
+    step = max(height, width) / _GRID
+    rows = []
+    for y in np.arange(step / 2, height, step).astype(int):
+        for x in np.arange(step / 2, width, step).astype(int):
+            dx, dy = (float(value) for value in field[:, y, x])
+            if np.hypot(dx, dy) > _LEAST_SHOWN * max(longest, 1e-6):
+                rows.append([int(x), int(y), round(dx, 2), round(dy, 2)])
+    return rows
+
+
+def _only(call: Call, path: Path, name: str, kind: str, media_type: str) -> dict[str, Any]:
+    """Let the page have a file, instead of the one of its kind that was there before."""
+    for old in call.session.files(kind):
+        call.session.remove(old.id)
+    return {"file": call.session.add(path, name, kind, media_type).id}
+
+
+def _photo_name(call: Call) -> str:
+    return call.session.file(call.body.get("photo"), "photo").name
+
+
+def _stem(call: Call) -> str:
+    """What results are called: as the photo, of characters that any system takes."""
+    stem = _photo_name(call).rpartition(".")[0] or _photo_name(call)
+    return re.sub(r"[^\w-]+", "_", stem).strip("_") or "photo"
