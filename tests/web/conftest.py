@@ -18,7 +18,8 @@ import uvicorn
 from starlette.testclient import TestClient
 from studios import HOME, make_studio, visitor
 
-from selfsup_motion.web.app import Studio, make_app
+from selfsup_motion.web.app import make_app
+from selfsup_motion.web.shared import Studio
 from selfsup_motion.web.uploads import Limits
 
 PATIENCE = 60_000

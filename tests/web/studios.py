@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from selfsup_motion.web.app import Studio
 from selfsup_motion.web.sessions import Sessions
+from selfsup_motion.web.shared import Studio
 from selfsup_motion.web.uploads import Limits
 
 HOME = "http://127.0.0.1"

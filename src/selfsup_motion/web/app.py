@@ -8,10 +8,9 @@ import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
@@ -33,16 +32,11 @@ from selfsup_motion.web.calls import (
 )
 from selfsup_motion.web.guard import Guard
 from selfsup_motion.web.refusals import Refusal, status_of
-from selfsup_motion.web.sessions import Session, Sessions
-from selfsup_motion.web.uploads import Limits, add_photo
-
-if TYPE_CHECKING:
-    from selfsup_motion.web.models import Models
+from selfsup_motion.web.sessions import Sessions
+from selfsup_motion.web.shared import TABS, Studio
+from selfsup_motion.web.uploads import add_photo
 
 log = logging.getLogger(__name__)
-
-TABS = ("move", "annotate", "follow", "inspect")
-"""Each is a module of this package with `ROUTES`, and a file `static/<tab>.js`."""
 
 _STATIC = Path(__file__).parent / "static"
 _MEDIA_TYPES = {
@@ -51,89 +45,25 @@ _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_WORKERS = 4
 _SWEEP_SECONDS = 60.0
 _MOST_FORM = 4096
 _WAIT_AFTER_WRONG = 1.0
 """Seconds, so that nobody tries all passwords."""
 
 
-class Studio:
-    """What all requests share.
+class _Pages:
+    """The page, the login, files: what is not JSON."""
 
-    Attributes:
-        sessions: all of them.
-        limits: of what is uploaded.
-        workers: threads that compute.
-    """
-
-    def __init__(
-        self,
-        *,
-        checkpoint: str | None,
-        runs: Path,
-        trust: tuple[str, ...],
-        device: str,
-        limits: Limits,
-        sessions: Sessions,
-        password: str | None = None,
-        cookie: str = "selfsup_motion_studio",
-    ) -> None:
-        """Nothing that takes long happens before `load`.
-
-        Args:
-            checkpoint: see `Models`.
-            runs: likewise.
-            trust: likewise.
-            device: likewise.
-            limits: of what is uploaded.
-            sessions: of this server; closed with the application.
-            password: that the page asks for; None: it does not.
-            cookie: its name. Those of servers on other ports of the same machine are sent here too.
-        """
-        self.sessions, self.limits, self.password, self.cookie = sessions, limits, password, cookie
-        self.workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="studio")
-        self._models_of = checkpoint, runs, trust, device
-        self._models: Models | None = None
-        self._loading: Future[dict[str, Router]] | None = None
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
         self._wrong = asyncio.Lock()
-
-    @property
-    def models(self) -> Models:
-        """Those that can be chosen; in functions of tabs."""
-        assert self._models is not None, "load() comes before the first call of a tab"
-        return self._models
-
-    def load(self) -> Future[dict[str, Router]]:
-        """Import PyTorch and the tabs, in a thread, once; gives a router for each tab."""
-        if self._loading is None:
-            self._loading = self.workers.submit(self._load)
-        return self._loading
-
-    def session_of(self, request: Request) -> Session:
-        """The session of a request.
-
-        Raises:
-            Refusal: it has none, or one that is not there any more.
-        """
-        return self.sessions.get(request.cookies.get(self.cookie))
-
-    def _load(self) -> dict[str, Router]:
-        models = import_module("selfsup_motion.web.models")
-        self._models = models.Models(*self._models_of)
-        return {
-            tab: Router(routes(self, import_module(f"selfsup_motion.web.{tab}").ROUTES))
-            for tab in TABS
-        }
-
-    # --- pages ---------------------------------------------------------------------------------
 
     async def page(self, request: Request) -> Response:
         """The page; who comes for the first time gets a session."""
         try:
-            self.session_of(request)
+            self._studio.session_of(request)
         except Refusal:
-            if self.password is not None:
+            if self._studio.password is not None:
                 return RedirectResponse("/login", 303)
             return self._begun(_static("index.html", request))
         return _static("index.html", request)
@@ -151,8 +81,8 @@ class Studio:
                 return error_response("That is no password.", 413)
         given = parse_qs(data.decode("utf-8", "replace")).get("password", [""])[0]
         async with self._wrong:  # one try at a time, whoever tries
-            if self.password is None or not secrets.compare_digest(
-                given.encode(), self.password.encode()
+            if self._studio.password is None or not secrets.compare_digest(
+                given.encode(), self._studio.password.encode()
             ):
                 await asyncio.sleep(_WAIT_AFTER_WRONG)
                 return RedirectResponse("/login#wrong", 303)
@@ -160,16 +90,18 @@ class Studio:
 
     def _begun(self, response: Response) -> Response:
         try:
-            session = self.sessions.create()
+            session = self._studio.sessions.create()
         except Refusal as error:
             return error_response(str(error), status_of(error))
-        response.set_cookie(self.cookie, session.id, httponly=True, samesite="strict", path="/")
+        response.set_cookie(
+            self._studio.cookie, session.id, httponly=True, samesite="strict", path="/"
+        )
         return response
 
     async def file(self, request: Request) -> Response:
         """A file of the session, by its id; nothing of the URL becomes a path."""
         try:
-            stored = self.session_of(request).file(request.path_params["id"])
+            stored = self._studio.session_of(request).file(request.path_params["id"])
         except UserError as error:
             return error_response(str(error), status_of(error))
         download = stored.name if "download" in request.query_params else None
@@ -195,6 +127,7 @@ def make_app(studio: Studio, *, local: bool = True) -> Starlette:
             studio.workers.shutdown(wait=False, cancel_futures=True)
             studio.sessions.close()
 
+    pages = _Pages(studio)
     shared = [
         answer("GET", "/api/session", _session),
         answer("DELETE", "/api/session", _clear),
@@ -206,11 +139,11 @@ def make_app(studio: Studio, *, local: bool = True) -> Starlette:
     ]
     return Starlette(
         routes=[
-            Route("/", studio.page),
-            Route("/login", studio.login_page, methods=["GET"]),
-            Route("/login", studio.login, methods=["POST"]),
+            Route("/", pages.page),
+            Route("/login", pages.login_page, methods=["GET"]),
+            Route("/login", pages.login, methods=["POST"]),
             Route("/static/{name}", _static_file),
-            Route("/api/files/{id}", studio.file, methods=["GET"]),
+            Route("/api/files/{id}", pages.file, methods=["GET"]),
             *routes(studio, shared),
             *(Mount(f"/api/{tab}", _Tab(studio, tab)) for tab in TABS),
         ],
@@ -225,10 +158,14 @@ class _Tab:
 
     def __init__(self, studio: Studio, tab: str) -> None:
         self._studio, self._tab = studio, tab
+        self._router: Router | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        loaded = await asyncio.wrap_future(self._studio.load())
-        await loaded[self._tab](scope, receive, send)
+        if self._router is None:
+            await asyncio.wrap_future(self._studio.load())
+            declared = import_module(f"selfsup_motion.web.{self._tab}").ROUTES
+            self._router = Router(routes(self._studio, declared))
+        await self._router(scope, receive, send)
 
 
 async def _sweep(sessions: Sessions) -> None:

@@ -25,7 +25,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect, Request
@@ -36,10 +36,8 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.web.fields import parsed
 from selfsup_motion.web.refusals import Refusal, status_of
 from selfsup_motion.web.sessions import Session, Stored
+from selfsup_motion.web.shared import Studio
 from selfsup_motion.web.uploads import receive, too_large
-
-if TYPE_CHECKING:
-    from selfsup_motion.web.app import Studio
 
 log = logging.getLogger(__name__)
 

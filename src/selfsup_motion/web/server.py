@@ -12,9 +12,10 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.settings.trust import Trust, packages
 from selfsup_motion.terminal.console import console
 from selfsup_motion.terminal.output_folder import ending_on_sigterm
-from selfsup_motion.web.app import Studio, make_app
+from selfsup_motion.web.app import make_app
 from selfsup_motion.web.guard import is_loopback
 from selfsup_motion.web.sessions import Sessions
+from selfsup_motion.web.shared import Studio
 from selfsup_motion.web.uploads import Limits
 
 _BACKLOG = 128
