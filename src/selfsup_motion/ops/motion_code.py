@@ -155,16 +155,26 @@ class PolarBins:
         Where the direction is in doubt the flow is short, as an expectation should be.
         """
         angles, radii = scores[:, : self.angle_bins].float(), scores[:, self.angle_bins :].float()
-        index = torch.arange(self.angle_bins, device=scores.device) + 0.5
-        angle = index * (2 * math.pi / self.angle_bins) - math.pi / 2
-        directions = torch.stack([angle.cos(), angle.sin()])  # (2, angle_bins)
+        directions = self.directions.to(scores.device)
         direction = torch.einsum("da,bahw->bdhw", directions, angles.softmax(1))
-        share = (torch.arange(self.radius_bins, device=scores.device) + 0.5) / self.radius_bins
-        if self.spacing == "quadratic":
-            share = share.square()
-        lengths = (share * self.max_flow).view(-1, 1, 1)
+        lengths = self.lengths.to(scores.device).view(-1, 1, 1)
         expected: Tensor = direction * (radii.softmax(1) * lengths).sum(1, keepdim=True)
         return expected
+
+    @property
+    def directions(self) -> Tensor:
+        """(2, angle_bins) float32: unit vectors x, y in the middle of the directions' bins."""
+        index = torch.arange(self.angle_bins) + 0.5
+        angle = index * (2 * math.pi / self.angle_bins) - math.pi / 2
+        return torch.stack([angle.cos(), angle.sin()])
+
+    @property
+    def lengths(self) -> Tensor:
+        """(radius_bins,) float32: pixels in the middle of the lengths' bins."""
+        share = (torch.arange(self.radius_bins) + 0.5) / self.radius_bins
+        if self.spacing == "quadratic":
+            share = share.square()
+        return share * self.max_flow
 
 
 class FlowRegression:

@@ -1,5 +1,6 @@
 """CMP: Conditional Motion Propagation (Zhan et al., CVPR 2019)."""
 
+from selfsup_motion.methods.cmp.explore import Exploration, explore, moves_with
 from selfsup_motion.methods.cmp.export import export_flow
 from selfsup_motion.methods.cmp.hints import (
     Hints,
@@ -9,6 +10,7 @@ from selfsup_motion.methods.cmp.hints import (
     trajectory_hints,
 )
 from selfsup_motion.methods.cmp.method import BASELINES, CMP, MOVING
+from selfsup_motion.methods.cmp.uncertainty import uncertainty
 from selfsup_motion.methods.cmp.view import CMPView
 
 __all__ = [
@@ -16,10 +18,14 @@ __all__ = [
     "CMP",
     "MOVING",
     "CMPView",
+    "Exploration",
     "Hints",
     "borrowed_hints",
+    "explore",
     "export_flow",
     "join_hints",
+    "moves_with",
     "region_hints",
     "trajectory_hints",
+    "uncertainty",
 ]

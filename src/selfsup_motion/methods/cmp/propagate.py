@@ -131,13 +131,32 @@ class EncodedImages:
     differentiable: bool
 
     def propagate(
-        self, points: Points, vectors: Points, point_mask: Tensor | None = None
+        self,
+        points: Points,
+        vectors: Points,
+        point_mask: Tensor | None = None,
+        *,
+        full_size: bool = True,
     ) -> Tensor:
-        """Spread the motion of a few points over the images; see `CMP.propagate`."""
+        """Spread the motion of a few points over the images; see `CMP.propagate`.
+
+        Args:
+            points: see `CMP.propagate`.
+            vectors: see `CMP.propagate`.
+            point_mask: see `CMP.propagate`.
+            full_size: False leaves the flow at the resolution of the network's answer, which is a
+                half or a quarter of the working image's. It still is in pixels of the images given.
+        """
+        return self.answer(self.guidance(points, vectors, point_mask), full_size)
+
+    def guidance(
+        self, points: Points, vectors: Points, point_mask: Tensor | None = None
+    ) -> _Guidance:
+        """What `propagate` takes, checked and in one form."""
         given = points, vectors, point_mask
         guidance = _Guidance.of(*given, len(self.images), self.single, self.images)
         guidance.check(self.size)
-        return self.answer(guidance)
+        return guidance
 
     def rows(self, item: Tensor) -> dict[str, Tensor]:
         """The features of some images, (N,) indices. One alone is not copied."""
@@ -148,19 +167,44 @@ class EncodedImages:
             }
         return {name: value[item] for name, value in self.features.items()}
 
-    def answer(self, guidance: _Guidance) -> Tensor:
+    def answer(self, guidance: _Guidance, full_size: bool = True) -> Tensor:
         """As `propagate`, of guidance that was checked."""
-        with _modes(self.images.device, self.dtype, self.differentiable):
-            flow = self._flow(guidance)  # (B, T, 2, H, W)
+        with self.modes():
+            flow = self._flow(guidance, full_size)  # (B, T, 2, H, W)
         if not guidance.over_time:
             flow = flow[:, 0]
         return flow[0] if self.single else flow
 
-    def _flow(self, guidance: _Guidance) -> Tensor:
+    def modes(self) -> contextlib.AbstractContextManager[None]:
+        """Where the network computes with the precision and the gradients that were asked for."""
+        return _modes(self.images.device, self.dtype, self.differentiable)
+
+    @property
+    def scale(self) -> Tensor:
+        """(2,): by how much the working images are larger than those given, in x and y."""
+        work, (height, width) = self.images.shape[-2:], self.size
+        return self.images.new_tensor([work[1] / width, work[0] / height])
+
+    def _flow(self, guidance: _Guidance, full_size: bool) -> Tensor:
         """(B, T, 2, H, W) float32."""
-        height, width = self.size
         work = self.images.shape[-2], self.images.shape[-1]
-        scale = self.images.new_tensor([work[1] / width, work[0] / height])
+        scale = self.scale
+        flows = []
+        for given in self.asked(guidance):
+            scores = self.method.spread(*given, work)[0].float()
+            size = work if full_size else (scores.shape[-2], scores.shape[-1])
+            flow = self.method.decode(scores, size)
+            if full_size and work != self.size:
+                flow = F.interpolate(flow, self.size, mode="bilinear", antialias=True)
+            flows.append(flow / scale.view(2, 1, 1))
+        flow = torch.cat(flows)
+        return flow.view(*guidance.points.shape[:2], *flow.shape[1:])
+
+    def asked(
+        self, guidance: _Guidance
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor, Tensor]]:
+        """Features, points, vectors and mask for the network, a few sets of guidance at a time."""
+        scale = self.scale
         # pixel centres are whole numbers, so the image begins at -0.5
         points = (guidance.points + 0.5) * scale - 0.5
         # unused rows may hold anything, NaN too
@@ -168,23 +212,14 @@ class EncodedImages:
         vectors = torch.where(guidance.used[..., None], guidance.vectors * scale, 0)
 
         batch, steps = points.shape[:2]
-        flows = []
         for start in range(0, batch * steps, _CHUNK):
-            end = min(start + _CHUNK, batch * steps)
-            rows = torch.arange(start, end, device=points.device)
-            item = rows // steps
-            scores = self.method.spread(
-                self.rows(item),
+            rows = torch.arange(start, min(start + _CHUNK, batch * steps), device=points.device)
+            yield (
+                self.rows(rows // steps),
                 points.flatten(0, 1)[rows],
                 vectors.flatten(0, 1)[rows],
                 guidance.used.flatten(0, 1)[rows],
-                work,
             )
-            flow = self.method.decode(scores[0].float(), work)
-            if work != self.size:
-                flow = F.interpolate(flow, self.size, mode="bilinear", antialias=True)
-            flows.append(flow / scale.view(2, 1, 1))
-        return torch.cat(flows).view(batch, steps, 2, height, width)
 
 
 @contextlib.contextmanager

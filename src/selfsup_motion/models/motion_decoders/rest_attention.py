@@ -104,12 +104,60 @@ class RestAttentionDecoder(nn.Module):
         Returns:
             (B, 3, H/2, W/2): flow in pixels, score of moving.
         """
+        gates, motions, remainder = self._answer(features, points, vectors, point_mask, size)
+        scale, share = self._scale, gates.softmax(1)
+        moved = share[:, 1, None] * motions[:, 0] + share[:, 2, None] * motions[:, 1]
+        flow = scale * (moved + (1 - share[:, :1]) * remainder)
+        flow = flow.clamp(-2 * self.max_flow, 2 * self.max_flow)
+        moving = torch.logsumexp(gates[:, 1:], 1, keepdim=True) - gates[:, :1]
+        return torch.cat([flow, moving], 1)
+
+    def mixture(
+        self,
+        features: Mapping[str, Tensor],
+        points: Tensor,
+        vectors: Tensor,
+        point_mask: Tensor,
+        size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """What the flow of `forward` is the mean of: resting and two motions.
+
+        Args:
+            features: see `forward`.
+            points: see `forward`.
+            vectors: see `forward`.
+            point_mask: see `forward`.
+            size: see `forward`.
+
+        Returns:
+            (B, 3, H/2, W/2) shares, which sum up to 1, and (B, 3, 2, H/2, W/2) motions in pixels,
+            the first of them zero.
+        """
+        gates, motions, remainder = self._answer(features, points, vectors, point_mask, size)
+        motions = self._scale * (motions[:, :2] + remainder[:, None])
+        motions = motions.clamp(-2 * self.max_flow, 2 * self.max_flow)
+        return gates.softmax(1), torch.cat([torch.zeros_like(motions[:, :1]), motions], 1)
+
+    @property
+    def _scale(self) -> float:
+        """Brings vectors to about unit size."""
+        return self.max_flow / 4
+
+    def _answer(
+        self,
+        features: Mapping[str, Tensor],
+        points: Tensor,
+        vectors: Tensor,
+        point_mask: Tensor,
+        size: tuple[int, int],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of rest and two motions (B, 3, h, w), fitted motions (B, heads, 2, h, w) and what
+        is added to those (B, 2, h, w), in units of `_scale`."""
         if not torch.compiler.is_compiling():  # whose shapes do not depend on values
             used = point_mask.any(0).nonzero()[:, 0]  # padding costs as much as points do
             if 0 < len(used) < len(point_mask[0]):
                 points, vectors, point_mask = points[:, used], vectors[:, used], point_mask[:, used]
-        scale = self.max_flow / 4  # brings vectors to about unit size
-        guidance = points, vectors / scale, point_mask, size
+        guidance = points, vectors / self._scale, point_mask, size
         with torch.no_grad():
             paths = self._paths(features["rgb"], points, vectors, point_mask)
 
@@ -126,12 +174,7 @@ class RestAttentionDecoder(nn.Module):
         # the heads' own decisions, which the convolutions correct
         odds = torch.logit(keep.amax(1).clamp(1e-3, 1 - 1e-3))
         gates = torch.stack([out[:, 0], out[:, 1] + odds, out[:, 2] + odds], 1)
-        share = gates.softmax(1)
-        moved = share[:, 1, None] * motions[:, 0] + share[:, 2, None] * motions[:, 1]
-        flow = scale * (moved + 0.25 * (1 - share[:, :1]) * out[:, 3:5])
-        flow = flow.clamp(-2 * self.max_flow, 2 * self.max_flow)
-        moving = torch.logsumexp(gates[:, 1:], 1, keepdim=True) - gates[:, :1]
-        return torch.cat([flow, moving], 1)
+        return gates, motions, 0.25 * out[:, 3:5]
 
     def _paths(self, image: Tensor, points: Tensor, vectors: Tensor, mask: Tensor) -> Tensor:
         """(B, 9, H/2, W/2): nearness along colours to what moves, what is pinned, the border."""
