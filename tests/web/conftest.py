@@ -83,6 +83,11 @@ def open_page(served: str, chromium: Any) -> Iterator[Callable[..., Any]]:
     """`open_page("follow")`: the page of a new visitor at a tab; fails if anything of it failed."""
     contexts, failures = [], []
 
+    def heard(kind: str, text: str) -> None:
+        # a refusal of the server is an error to the browser, whatever the page makes of it
+        if kind in ("error", "warning") and not text.startswith("Failed to load resource"):
+            failures.append(text)
+
     def opened(tab: str = "move", **options: Any) -> Any:
         context = chromium.new_context(
             viewport={"width": 1280, "height": 800}, accept_downloads=True, **options
@@ -91,10 +96,7 @@ def open_page(served: str, chromium: Any) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: failures.append(str(error)))
-        page.on(
-            "console",
-            lambda said: failures.append(said.text) if said.type in ("error", "warning") else None,
-        )
+        page.on("console", lambda said: heard(said.type, said.text))
         page.on(
             "request",
             lambda asked: (

@@ -16,7 +16,13 @@ from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets
 from selfsup_motion.apps.film import Format, film
-from selfsup_motion.apps.motion import Refinement, length_warning, overlap_warning, predict_motion
+from selfsup_motion.apps.motion import (
+    Refinement,
+    farthest,
+    length_warning,
+    overlap_warning,
+    predict_motion,
+)
 from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.render import (
     Easing,
@@ -129,7 +135,7 @@ class Animation:
             own = folder / arrows.name
             own.mkdir(exist_ok=True)
             flow = predict_motion(weights, whole, arrows, self.refine)
-            lines += _write_motion(own, whole, arrows, flow)
+            lines += _write_motion(own, whole, arrows, farthest(flow))
             lines += [f"note    {note}" for note in self._notes(weights, whole, arrows, flow)]
             paths = [own / f"film.{suffix}" for suffix in self.formats]
             for _ in write_films(paths, self.fps, photo, flow, self.moments, self.warp):
@@ -146,12 +152,13 @@ class Animation:
         yield from arrow_notes(weights, photo, arrows)
         size = max(flow.shape[-2:])
         shown = 1.0 if self.max_side is None else min(1.0, self.max_side / size)
-        if self.loop == "seamless" and (told := fade_note(flow, shown)) is not None:
+        if self.loop == "seamless" and (told := fade_note(farthest(flow), shown)) is not None:
             yield told
 
 
 def arrow_notes(weights: Weights, photo: Tensor, arrows: ArrowSet) -> list[str]:
     """What the network may make of arrows otherwise than meant, a sentence each."""
+    arrows = arrows.at(1.0) if arrows.paths else arrows
     told = overlap_warning(weights, photo, arrows), length_warning(weights, photo, arrows)
     return [sentence for sentence in told if sentence is not None]
 
@@ -186,7 +193,7 @@ def write_films(
         paths: of the files, see `film`.
         fps: frames per second.
         photo: (3, H, W) uint8.
-        flow: (2, h, w): the whole motion, in pixels of its own size.
+        flow: (2, h, w) or (T, 2, h, w), see `render_frames`, in pixels of its own size.
         moments: see `schedule`.
         warp: see `render_frames`.
 
@@ -207,8 +214,9 @@ def _on(photo: Tensor, flow: Tensor) -> Tensor:
     if flow.shape[-2:] == size:
         return flow
     scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]]).view(2, 1, 1)
-    resized = torch.nn.functional.interpolate(flow[None], size, mode="bilinear", antialias=True)
-    return resized[0] * scale
+    batch = flow if flow.ndim == 4 else flow[None]
+    resized = torch.nn.functional.interpolate(batch, size, mode="bilinear", antialias=True) * scale
+    return resized if flow.ndim == 4 else resized[0]
 
 
 def _write_motion(folder: Path, photo: Tensor, arrows: ArrowSet, flow: Tensor) -> list[str]:
@@ -219,7 +227,7 @@ def _write_motion(folder: Path, photo: Tensor, arrows: ArrowSet, flow: Tensor) -
     legend = flow_legend([f"full colour: {longest:.0f} px"])
     save_picture(folder / "flow.png", below(colours, legend))
     save_picture(folder / "arrows.png", _drawing(photo, arrows))
-    (folder / "arrows.json").write_text(json.dumps({"arrows": arrows.as_rows()}) + "\n")
+    (folder / "arrows.json").write_text(json.dumps(arrows.as_json()) + "\n")
     return [
         f"flow    {folder / 'flow.flo'}, in colours {folder / 'flow.png'}",
         f"arrows  {folder / 'arrows.png'}",
@@ -232,4 +240,5 @@ def _drawing(photo: Tensor, arrows: ArrowSet) -> NDArray[np.uint8]:
     scale = min(1.0, _DRAWING_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    arrows = arrows.at(1.0) if arrows.paths else arrows
     return draw_arrows(small, arrows.points * scale, arrows.vectors * scale)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from selfsup_motion.errors import UserError
 
 Rows = Sequence[Sequence[float]]
 
+_KINDS = {"arrows", "pins", "paths"}
 _MOST = 1e6
 """Pixels: no photo is so large."""
 
@@ -30,17 +31,43 @@ class ArrowSet:
         points: (K, 2) float32, x, y.
         vectors: (K, 2) float32: where the points go in all; zero for those that stay.
         notes: what a person may not have meant, a sentence each.
+        paths: (N, 2) float32 each, x, y: ways of further points, from where each begins.
     """
 
     name: str
     points: NDArray[np.float32]
     vectors: NDArray[np.float32]
     notes: tuple[str, ...] = ()
+    paths: tuple[NDArray[np.float32], ...] = ()
 
     def as_rows(self) -> list[list[float]]:
-        """[[x, y, dx, dy], ...]."""
+        """[[x, y, dx, dy], ...] of the arrows and pins."""
         rows: list[list[float]] = np.concatenate([self.points, self.vectors], 1).tolist()
         return rows
+
+    def as_json(self) -> dict[str, Any]:
+        """What a file that `arrow_sets` reads holds."""
+        paths = [path.tolist() for path in self.paths]
+        return {"arrows": self.as_rows(), **({"paths": paths} if paths else {})}
+
+    def at(self, share: float) -> ArrowSet:
+        """Arrows alone, to where everything is after a share of the time: along paths, points move
+        at an even speed."""
+        places = [_along(path, share) for path in self.paths]
+        starts = [path[0] for path in self.paths]
+        points = np.concatenate([self.points, np.reshape(starts, (-1, 2))])
+        moved = np.reshape(places, (-1, 2)) - np.reshape(starts, (-1, 2))
+        vectors = np.concatenate([self.vectors * share, moved])
+        return replace(
+            self, points=points.astype(np.float32), vectors=vectors.astype(np.float32), paths=()
+        )
+
+
+def _along(path: NDArray[np.float32], share: float) -> NDArray[np.float64]:
+    """(2,): the place on a path (N, 2) after a share of its length."""
+    lengths = np.hypot(*np.diff(path.astype(np.float64), axis=0).T)
+    passed = np.concatenate([[0.0], np.cumsum(lengths)])
+    return np.array([np.interp(share * passed[-1], passed, part) for part in path.T])
 
 
 def arrow_sets(arrows: str | Rows, pins: Rows, size: tuple[int, int]) -> list[ArrowSet]:
@@ -49,7 +76,8 @@ def arrow_sets(arrows: str | Rows, pins: Rows, size: tuple[int, int]) -> list[Ar
     An arrow is [x, y, dx, dy]: the point (x, y) moves by (dx, dy); one of length zero is a pin. A
     pin is [x, y]: the point stays. Pixel centres are whole numbers. A file holds a list of arrows,
     or {"arrows": [...], "pins": [...]}, or several of those by name: {"wave": {...}, "nod": {...}}.
-    No pixel may be told to move in two ways.
+    Beside arrows there may be "paths": [[[x, y], [x, y], ...], ...], ways that points go, each from
+    its first place on. No pixel may be told to move in two ways.
 
     Args:
         arrows: a list, or the path of a JSON file.
@@ -64,22 +92,47 @@ def arrow_sets(arrows: str | Rows, pins: Rows, size: tuple[int, int]) -> list[Ar
         where, content = arrows, read_json(arrows, "arrows", "[[x,y,dx,dy]]")
     else:
         where, content = "arrows", arrows
+    return sets_of(content, where, size, common)
+
+
+def sets_of(
+    content: Any, where: str, size: tuple[int, int], common: NDArray[np.float64] | None = None
+) -> list[ArrowSet]:
+    """What a file that `arrow_sets` reads holds.
+
+    Args:
+        content: of the file.
+        where: to call it.
+        size: (height, width) of the photo.
+        common: (K, 2): pins of each set.
+
+    Raises:
+        UserError: naming the entry.
+    """
+    if common is None:
+        common = np.zeros((0, 2))
     sets = []
-    for name, place, own_arrows, own_pins in _parts(content, where):
+    for name, place, part in _parts(content, where):
+        own_arrows, own_pins = part.get("arrows", []), part.get("pins", [])
+        paths = _paths(part.get("paths", []), f"{place} (paths)", size)
         moving = parse_rows(own_arrows, place, 4, "x, y, dx, dy")
         still = np.concatenate([common, parse_rows(own_pins, f"{place} (pins)", 2, "x, y")])
         check_inside(moving, place, size, "arrow")
         check_inside(still, f"{place} (pins)", size, "pin")
-        if not moving[:, 2:].any():
+        if not moving[:, 2:].any() and not paths:
             raise UserError(f"{place}: all arrows have length zero, so nothing would move.")
         still = np.concatenate([still, np.zeros_like(still)], 1)
         rows = np.concatenate([moving, still]).astype(np.float32)
         names = [f"arrow {n + 1}" for n in range(len(moving))]
         names += [f"pin {n + 1}" for n in range(len(still))]
-        _check_agreement(rows, names, place, size)
+        ends = [[*path[0], *(path[-1] - path[0])] for path in paths]
+        together = np.concatenate([rows, np.array(ends, np.float32).reshape(-1, 4)])
+        names += [f"path {n + 1}" for n in range(len(paths))]
+        _check_agreement(together, names, place, size)
         pins_too = [who for who, row in zip(names, moving, strict=False) if not row[2:].any()]
         note = f"{place}: {', '.join(pins_too)} has length zero and is used as a pin."
-        sets.append(ArrowSet(name, rows[:, :2], rows[:, 2:], (note,) if pins_too else ()))
+        notes = (note,) if pins_too else ()
+        sets.append(ArrowSet(name, rows[:, :2], rows[:, 2:], notes, paths))
     return sets
 
 
@@ -113,26 +166,41 @@ def read_json(path: str, key: str, example: str) -> Any:
         ) from error
 
 
-def _parts(content: Any, where: str) -> list[tuple[str, str, Any, Any]]:
-    """(name, what to call it, arrows, pins) of each set."""
-    if isinstance(content, dict) and content.keys() & {"arrows", "pins"}:
+def _paths(rows: Any, place: str, size: tuple[int, int]) -> tuple[NDArray[np.float32], ...]:
+    """(N, 2) each, N at least 2; the first place of each is in the photo, and they go somewhere."""
+    if not isinstance(rows, Sequence) or isinstance(rows, str):
+        raise UserError(f"{place}: expected a list of [[x, y], [x, y], ...], got {short(rows)}.")
+    found = []
+    for number, path in enumerate(rows, start=1):
+        steps = parse_rows(path, f"{place}, path {number}", 2, "x, y")
+        if len(steps) < 2 or not (steps[1:] != steps[0]).any():
+            raise UserError(f"{place}: path {number} stays where it begins; leave it out.")
+        check_inside(steps[:1], f"{place}, path {number}", size, "place")
+        found.append(steps.astype(np.float32))
+    return tuple(found)
+
+
+def _parts(content: Any, where: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """(name, what to call it, what it holds by kind) of each set."""
+    if isinstance(content, dict) and content.keys() & _KINDS:
         return [_part("", content, where)]
     if isinstance(content, dict) and content:
         return [_part(name, part, f"{where}, {name}") for name, part in content.items()]
-    return [("", where, content, [])]
+    return [("", where, {"arrows": content})]
 
 
-def _part(name: str, part: Any, place: str) -> tuple[str, str, Any, Any]:
+def _part(name: str, part: Any, place: str) -> tuple[str, str, dict[str, Any]]:
     if isinstance(part, list):
         part = {"arrows": part}
-    if not isinstance(part, dict) or not part.keys() <= {"arrows", "pins"} or "arrows" not in part:
+    moves = isinstance(part, dict) and part.keys() & {"arrows", "paths"}
+    if not moves or not part.keys() <= _KINDS:
         raise UserError(
             f'{place}: expected {{"arrows": [[x, y, dx, dy], ...], "pins": [[x, y], ...]}}, got '
             f"{short(part)}."
         )
     if name and not re.fullmatch(r"[\w-]+", name):
         raise UserError(f"{place}: names of sets may only have letters, digits, - and _.")
-    return name, place, part["arrows"], part.get("pins", [])
+    return name, place, part
 
 
 def parse_rows(rows: Any, place: str, length: int, meaning: str) -> NDArray[np.float64]:

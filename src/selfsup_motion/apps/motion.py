@@ -16,6 +16,9 @@ from selfsup_motion.weights.trained_cmp import Weights
 
 Refinement = Literal["grabcut"]
 
+TIMES = 8
+"""At which paths are looked at; between them, motion is even."""
+
 
 def length_warning(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:
     """A sentence if the longest arrow is longer than any motion that the network can answer."""
@@ -77,14 +80,32 @@ def predict_motion(
 
     Returns:
         (2, H, W) float32 on the network's device, in pixels, for the whole length of the arrows.
+        With paths (T, 2, H, W): the motion from the beginning to T evenly spaced times, the last
+        of which is the end.
     """
     image = as_tensor(image)
-    device = weights.method.device
-    points, vectors = (torch.from_numpy(a).to(device) for a in (arrows.points, arrows.vectors))
-    step, factor = as_step(vectors, min(image.shape[-2:]))
     if encoded is None:
         encoded = encode(weights, image)
-    flow = encoded.propagate(points, step) * factor
+    if not arrows.paths:
+        flow, points, vectors = _answer(encoded, arrows)
+        return flow if refine is None else refine_motion(flow, image, points, vectors)
+    answers = [_answer(encoded, arrows.at(step / TIMES)) for step in range(1, TIMES + 1)]
+    flows = torch.stack([flow for flow, _, _ in answers])
     if refine is None:
-        return flow
-    return refine_motion(flow, image, points, torch.from_numpy(arrows.vectors).to(device))
+        return flows
+    # what moves is seen best where it is farthest away
+    flow, points, vectors = max(answers, key=lambda answer: float(answer[2].norm()))
+    return refine_motion(flow, image, points, vectors, flows)
+
+
+def farthest(flow: Tensor) -> Tensor:
+    """(2, H, W) of what `predict_motion` returns: with paths, when things are farthest away."""
+    return flow if flow.ndim == 3 else flow[int(flow.norm(dim=1).mean((1, 2)).argmax())]
+
+
+def _answer(encoded: EncodedImages, arrows: ArrowSet) -> tuple[Tensor, Tensor, Tensor]:
+    """The flow, and the points and vectors that were asked about, on its device."""
+    device = encoded.images.device
+    points, vectors = (torch.from_numpy(a).to(device) for a in (arrows.points, arrows.vectors))
+    step, factor = as_step(vectors, min(encoded.size))
+    return encoded.propagate(points, step) * factor, points, vectors

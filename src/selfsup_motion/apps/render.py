@@ -79,7 +79,8 @@ def render_frames(
 
     Args:
         image: (3, H, W) uint8.
-        flow: (2, H, W) float32: the whole motion, on the device to work on.
+        flow: (2, H, W) float32: the whole motion, on the device to work on; or (T, 2, H, W): the
+            motion to each of T evenly spaced times, the last of which is 1.
         moments: see `schedule`.
         warp: "backward" looks every pixel up where it comes from and stretches the image where the
             motion parts. "forward" pushes the pixels and keeps them together. Both continue the
@@ -97,7 +98,7 @@ def render_frames(
         repeated = set()
     kept: dict[Moment, NDArray[np.uint8]] = {}
     asked = list(dict.fromkeys(moments)) if repeated else moments
-    parts = _rendered(image[:, *box], flow[:, *box], asked, warp)
+    parts = _rendered(image[:, *box], flow[..., *box], asked, warp)
     for moment in moments:
         part = kept[moment] if moment in kept else next(parts)
         if moment in repeated:
@@ -114,9 +115,10 @@ def _rendered(
     height, width = image.shape[-2:]
     scale = min(1.0, _FIELD_SIDE / min(height, width))
     field_size = max(1, round(height * scale)), max(1, round(width * scale))
-    field = _resized(flow[None], field_size)
+    field = _resized(flow if flow.ndim == 4 else flow[None], field_size)
     times = sorted({time for moment in moments for time, _ in moment})
-    displacements = dict(zip(times, follow(field, times), strict=True))
+    followed = follow(field, times) if flow.ndim == 3 else _between(field, times)
+    displacements = dict(zip(times, followed, strict=True))
     picture = image[None].to(flow.device, torch.float32)
     ground = background(image, _moving(flow))
     behind = None if ground is None else ground[None].to(flow.device)
@@ -135,17 +137,36 @@ def frame_count(seconds: float, fps: float) -> int:
     return max(2, math.floor(seconds * fps + 0.5))
 
 
+def _between(flows: Tensor, times: Sequence[float]) -> list[Tensor]:
+    """Displacements (1, 2, H, W) at some times, of motions (T, 2, H, W) to T evenly spaced ones.
+
+    A negative time is that much before the motion begins as it would then go on: shifted by the
+    whole of it.
+    """
+    steps = torch.cat([torch.zeros_like(flows[:1]), flows])
+
+    def at(time: float) -> Tensor:
+        place = min(time, 1.0) * len(flows)
+        first = min(int(place), len(flows) - 1)
+        share = place - first
+        return (1 - share) * steps[first, None] + share * steps[first + 1, None]
+
+    return [at(time) if time >= 0 else at(1 + time) - flows[-1:] for time in times]
+
+
 def _moving_box(flow: Tensor, longest: float) -> tuple[slice, slice]:
     """The part of the image outside of which nothing changes; all of it if nothing is at rest.
 
     Args:
-        flow: (2, H, W).
+        flow: (2, H, W) or (T, 2, H, W).
         longest: time that it is followed for, forwards or backwards.
     """
-    speed = flow.norm(dim=0)
+    speed = flow.norm(dim=-3)
+    if flow.ndim == 4:  # backwards, a path may lie on the other side of its end
+        speed, longest = speed.amax(0), 2 * longest
     reach = math.ceil(longest * float(speed.max())) + _AROUND
     box = []
-    for axis, size in ((1, flow.shape[1]), (0, flow.shape[2])):
+    for axis, size in ((1, flow.shape[-2]), (0, flow.shape[-1])):
         where = torch.nonzero(speed.amax(axis))
         first, last = (int(where.min()), int(where.max())) if len(where) else (0, 0)
         box.append(slice(max(0, first - reach), min(size, last + reach + 1)))
@@ -154,7 +175,8 @@ def _moving_box(flow: Tensor, longest: float) -> tuple[slice, slice]:
 
 def _moving(flow: Tensor) -> Tensor:
     """(H, W) bool: pixels whose leaving would uncover something."""
-    speed = flow.norm(dim=0)
+    speed = flow.norm(dim=-3)
+    speed = speed.amax(0) if flow.ndim == 4 else speed
     moves: Tensor = speed > _UNCOVERS * speed.max().clamp(min=1e-6)
     return moves
 

@@ -20,7 +20,13 @@ _MOVES = 0.5
 """Share of the nearest arrow's length from which a pixel moves with it."""
 
 
-def refine_motion(flow: Tensor, image: Tensor, points: Tensor, vectors: Tensor) -> Tensor:
+def refine_motion(
+    flow: Tensor,
+    image: Tensor,
+    points: Tensor,
+    vectors: Tensor,
+    others: Tensor | None = None,
+) -> Tensor:
     """Let what moves end at edges of the image, and the rest stand still.
 
     A network predicts motion at a fraction of the image's resolution, so it fades over several
@@ -32,30 +38,34 @@ def refine_motion(flow: Tensor, image: Tensor, points: Tensor, vectors: Tensor) 
         image: (3, H, W) uint8.
         points: (K, 2) x, y of the arrows and pins.
         vectors: (K, 2) in pixels; zero for pins.
+        others: (T, 2, H, W): motions of the same things at other times, to be refined instead.
 
     Returns:
-        (2, H, W) on the device of `flow`, exactly zero where nothing moves. `flow` itself if
-        nothing or everything moves, or all arrows are zero.
+        (2, H, W) on the device of `flow`, exactly zero where nothing moves, or as `others`. The
+        motion itself if nothing or everything moves, or all arrows are zero.
     """
+    given = flow if others is None else others
     lengths = vectors.float().norm(dim=-1)
     arrows = lengths > 0
     if not arrows.any():
-        return flow
+        return given
     field = flow.detach().float().cpu()
     reference = _nearest_length(field.shape[-2:], points[arrows].cpu(), lengths[arrows].cpu())
     score = (field.norm(dim=0) / reference).clamp(0, 1)
     moves = score > _MOVES
     if moves.all() or not moves.any():
-        return flow
+        return given
     cut = refine_grabcut(np.asarray(score, np.float32), image.cpu(), side=_SIDE, sure=_SURE)
     region = torch.from_numpy(_moving_parts(cut, score.numpy(), points[arrows].cpu().numpy()))
     if not (region > 0.5).any():
-        return flow
+        return given
     known = (moves & (region > 0.5)).float()
     if not known.any():
-        return flow
-    whole = fill_holes(field[None], known[None, None])[0]
-    return (whole * region).to(flow)
+        return given
+    fields = field[None] if others is None else others.detach().float().cpu()
+    whole = fill_holes(fields, known.expand(len(fields), 1, *known.shape))
+    refined = (whole * region).to(flow)
+    return refined[0] if others is None else refined
 
 
 def _moving_parts(

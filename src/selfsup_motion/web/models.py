@@ -90,6 +90,7 @@ class Models:
             device: to put models on.
         """
         self._checkpoint, self._runs, self._trust, self._device = checkpoint, runs, trust, device
+        self._last: dict[str, Offered] = {}
         self._kinds: dict[tuple[Path, int], tuple[str, Mapping[str, str]]] = {}
         self._loaded: OrderedDict[tuple[str, str], Loaded[Any]] = OrderedDict()
         self._lock = threading.RLock()
@@ -111,6 +112,7 @@ class Models:
         for run in runs[:_MOST_RUNS]:
             name = run.relative_to(self._runs).as_posix()
             found.append(self._described(f"run:{name}", name, str(run)))
+        self._last = {model.name: model for model in found}
         return found
 
     def find(self, name: str, tab: str) -> Offered:
@@ -119,7 +121,9 @@ class Models:
         Raises:
             Refusal: there is none, or it does not fit the tab.
         """
-        model = next((model for model in self.offered() if model.name == name), None)
+        if name not in self._last:  # nobody has looked yet, or the run is new
+            self.offered()
+        model = self._last.get(name)
         if model is None:
             raise Refusal("There is no such model any more; reload the page.", 404)
         if tab in model.unfit:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.apps.animate import arrow_notes, fade_note, write_films
-from selfsup_motion.apps.arrows import ArrowSet, arrow_sets
+from selfsup_motion.apps.arrows import ArrowSet, sets_of
 from selfsup_motion.apps.film import Format
-from selfsup_motion.apps.motion import encode, predict_motion
+from selfsup_motion.apps.motion import encode, farthest, predict_motion
 from selfsup_motion.apps.photo import read_photo
+from selfsup_motion.apps.regions import border_pins, spread_over_regions
 from selfsup_motion.apps.render import Easing, Loop, Moment, Warp, frame_count, schedule
 from selfsup_motion.data.geometry import resize_image
 from selfsup_motion.methods.cmp.propagate import EncodedImages
@@ -28,6 +29,7 @@ from selfsup_motion.ops.flow import write_flow
 from selfsup_motion.ops.flow_color import flow_to_color
 from selfsup_motion.web import fields
 from selfsup_motion.web.calls import Answer, Call, Events, answer, stream
+from selfsup_motion.web.marks import label_map
 from selfsup_motion.web.models import Loaded, computing
 from selfsup_motion.web.sessions import Session
 from selfsup_motion.weights.trained_cmp import Weights
@@ -43,6 +45,7 @@ _LEAST_SHOWN = 0.04
 """Share of the longest motion below which no arrow of the grid is drawn."""
 _MOST_MARKS = 500
 _MOST_FILM_FRAMES = 1500
+_CAMERAS = ("free", "still")
 _MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp"}
 
 
@@ -79,7 +82,7 @@ class _FilmSettings:
 
 def preview(call: Call) -> Events:
     """The flow at once, the flow that ends at edges, and a small film."""
-    wanted = _wanted(call)
+    wanted, settings = _wanted(call), _settings(call.body, preview=True)
     flow = _flow(call.session, wanted, refine=False)
     notes = [
         *wanted.arrows.notes,
@@ -89,7 +92,6 @@ def preview(call: Call) -> Events:
     if wanted.refine:
         flow = _flow(call.session, wanted, refine=True)
         yield {"flow": _picture(flow), "notes": notes}
-    settings = _settings(call.body, preview=True)
     path = call.session.new_path(".mp4")
     for done in _film(path, wanted, flow, settings):
         if done % 8 == 0:
@@ -124,7 +126,7 @@ def flow_file(call: Call) -> Answer:
     wanted = _wanted(call)
     flow = _flow(call.session, wanted, wanted.refine)
     path = call.session.new_path(".flo")
-    write_flow(path, flow.cpu().numpy())
+    write_flow(path, farthest(flow).cpu().numpy())
     return _only(call, path, f"{_stem(call)}.flo", "flow", "application/octet-stream")
 
 
@@ -132,7 +134,7 @@ def arrows_file(call: Call) -> Answer:
     """What is drawn as the JSON file that `animate arrows=` takes, and the command."""
     wanted, settings = _wanted(call), _settings(call.body)
     path = call.session.new_path(".json")
-    path.write_text(json.dumps({"arrows": wanted.arrows.as_rows()}) + "\n")
+    path.write_text(json.dumps(wanted.arrows.as_json()) + "\n")
     name = f"{_stem(call)}_arrows.json"
     command = (
         f"python -m selfsup_motion.animate image={_photo_name(call)} arrows={name} "
@@ -161,10 +163,27 @@ def _wanted(call: Call) -> _Wanted:
     stored = call.session.file(call.body.get("photo"), "photo")
     seen = _look(call.session, weights, stored.id, stored.path)
     size = seen.photo.shape[-2], seen.photo.shape[-1]
-    arrows = fields.items(call.body, "arrows", _MOST_MARKS)
-    pins = fields.items(call.body, "pins", _MOST_MARKS, ())
-    (own,) = arrow_sets(list(arrows), list(pins), size)
-    return _Wanted(weights, seen, own, fields.flag(call.body, "refine", True))
+    return _Wanted(weights, seen, _arrows(call, size), fields.flag(call.body, "refine", True))
+
+
+def _arrows(call: Call, size: tuple[int, int]) -> ArrowSet:
+    """What is drawn; regions become points, a still camera pins."""
+    arrows, pins, paths = (
+        list(fields.items(call.body, name, _MOST_MARKS, ())) for name in ("arrows", "pins", "paths")
+    )
+    drawn = {"arrows": arrows, "pins": pins, "paths": paths}
+    (own,) = sets_of(drawn, "drawing", size)  # as drawn, so that messages are about that
+    regions = label_map(call.body, size)
+    still = fields.choice(call.body, "camera", _CAMERAS, "free") == "still"
+    if regions is None and not still:
+        return own
+    if regions is not None:
+        arrows, stay, paths = spread_over_regions(arrows, paths, regions)
+        pins += stay
+    if still:
+        pins += border_pins(size, [*arrows, *(path[0] for path in paths)])
+    (own,) = sets_of({"arrows": arrows, "pins": pins, "paths": paths}, "drawing", size)
+    return own
 
 
 def _look(session: Session, weights: Loaded[Weights], photo: str, path: Path) -> _Seen:
@@ -184,9 +203,8 @@ def _look(session: Session, weights: Loaded[Weights], photo: str, path: Path) ->
 
 
 def _flow(session: Session, wanted: _Wanted, refine: bool) -> Tensor:
-    """(2, H, W), computed once for the last arrows."""
-    rows = tuple(map(tuple, wanted.arrows.as_rows()))
-    key = wanted.seen.key, rows, refine
+    """See `predict_motion`; computed once for the last arrows."""
+    key = wanted.seen.key, json.dumps(wanted.arrows.as_json()), refine
     with session.lock:
         known = session.memory.get("move.flow")
     if known is not None and known[0] == key:
@@ -218,7 +236,7 @@ def _film_notes(wanted: _Wanted, flow: Tensor, settings: _FilmSettings) -> list[
     if settings.loop != "seamless":
         return []
     side = max(wanted.seen.photo.shape[-2:])
-    told = fade_note(flow, min(1.0, (settings.max_side or side) / side))
+    told = fade_note(farthest(flow), min(1.0, (settings.max_side or side) / side))
     return [] if told is None else [told]
 
 
@@ -252,7 +270,7 @@ def _shrunk(photo: Tensor, max_side: int | None) -> Tensor:
 
 def _picture(flow: Tensor) -> dict[str, Any]:
     """A flow as the page draws it: colours, and arrows on a grid."""
-    field = flow.cpu().numpy()
+    field = farthest(flow).cpu().numpy()
     height, width = field.shape[-2:]
     scale = min(1.0, _COLOUR_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,13 +1,15 @@
 // The tab Move: arrows on a photo, the motion that follows from them, the photo moving.
 
 import { downloadUrl, events, fileUrl, latest, request } from "./api.js";
-import { h, select, slider } from "./dom.js";
+import { h, select, slider, toggle } from "./dom.js";
 import { photoChooser, showPhoto } from "./photos.js";
+import { drawFlow } from "./flow.js";
 import { EMPTY, Surface } from "./surface.js";
 import { toolBar } from "./tools.js";
 
 const TAB = "move";
-const SETTINGS = { strength: 1, seconds: 2, loop: "back", easing: "smooth", refine: true, max_side: 0, show: "film" };
+const SETTINGS = { strength: 1, seconds: 2, loop: "back", easing: "smooth", refine: true, camera: "free", max_side: 0, show: "photo" };
+const MOST_REGIONS = 40;
 const HINT = "Drag from a point to where it should go";
 
 export default function create(panel, studio) {
@@ -23,6 +25,8 @@ export default function create(panel, studio) {
 
   const film = h("video", { class: "result", muted: true, loop: true, autoplay: true, playsinline: true, "aria-label": "The photo, moving" });
   film.muted = true;
+  const large = h("video", { loop: true, autoplay: true, playsinline: true, "aria-label": "The photo, moving, large" });
+  large.muted = true;
   const flow = h("img", { class: "result", alt: "The motion in colours: the hue is the direction, the strength the length" });
   const legend = h("p", { class: "quiet" });
   const notes = h("ul", { class: "notes" });
@@ -36,7 +40,8 @@ export default function create(panel, studio) {
     slider("Length", { min: 0.5, max: 8, step: 0.5, value: settings.seconds, told: (v) => `${v} s`, onchange: changeFilm("seconds") }),
     select("Loop", [["back", "there and back"], ["seamless", "seamless, for small motions"], ["none", "there, then again"]], settings.loop, changeFilm("loop")),
     select("Easing", [["smooth", "smooth"], ["linear", "even"], ["in", "slow at first"], ["out", "slow at the end"]], settings.easing, changeFilm("easing")),
-    select("Edges", [["yes", "end at edges of the photo"], ["no", "as the network predicts"]], settings.refine ? "yes" : "no", (value) => changeFilm("refine")(value === "yes")),
+    select("Camera", [["free", "free"], ["still", "still: the border stays"]], settings.camera, changeFilm("camera")),
+    select("Edges", [["yes", "those of the photo"], ["no", "as predicted"]], settings.refine ? "yes" : "no", (value) => changeFilm("refine")(value === "yes")),
     select("Size", [["0", "as the photo"], ["1280", "at most 1280 pixels"], ["640", "at most 640 pixels"]], `${settings.max_side}`, (value) => { settings.max_side = Number(value); keep(); }));
   const saving = h("div", { class: "row" },
     ...["mp4", "gif", "webp"].map((format) => h("button", { type: "button", onclick: () => saveFilm(format) }, { mp4: "MP4", gif: "GIF", webp: "WebP" }[format])),
@@ -48,14 +53,37 @@ export default function create(panel, studio) {
   const savePart = h("div", {}, h("h2", {}, "Save"), saving, busy, cancel, command);
 
   const other = h("button", { type: "button", class: "push", onclick: () => open(null) }, "Another photo");
-  const tools = toolBar(surface, ["arrow", "pin", "pan"], [other]);
+  const shows = { photo: "Drawing", flow: "Motion", film: "Film" };
+  const views = Object.entries(shows).map(([name, text]) => toggle(text, null, () => show(name), { "data-show": name }));
+  const tools = toolBar(surface, ["arrow", "path", "pin", "brush", "eraser", "pan"],
+    [h("span", { class: "gap" }), views, other]);
   const side = h("aside", { class: "side" }, results, controls, savePart);
   panel.append(h("div", { class: "work" }, tools, root), side);
 
   function keep() { studio.keep(TAB, { photo, doc: surface.doc, settings }); }
 
+  /** Show what is drawn alone, the motion over the photo, or the film in place of it. */
+  function show(name) {
+    settings.show = name;
+    for (const view of views) view.setAttribute("aria-pressed", view.dataset.show === name);
+    surface.layer("flow").hidden = name !== "flow";
+    surface.cover(name === "film" && film.src ? large : null);
+  }
+
+  /** What the brush paints: the region it begins in, or a new one. */
+  function chooseLabel(x, y) {
+    const found = surface.labelAt(x, y), used = surface.map?.labels() ?? [];
+    const free = Array.from({ length: MOST_REGIONS }, (_, i) => i + 1).find((i) => !used.includes(i));
+    surface.label = found || free || 1;
+  }
+  surface.beforeStroke = chooseLabel;
+
+  root.addEventListener("pointerdown", () => { if (settings.show === "film" && surface.tool !== "pan") show("photo"); });
+
   async function open(taken, doc = EMPTY) {
     photo = taken;
+    film.removeAttribute("src");
+    large.removeAttribute("src");
     chooser.element.hidden = Boolean(photo);
     tools.hidden = side.hidden = !photo;
     if (!photo) surface.clear();
@@ -67,6 +95,7 @@ export default function create(panel, studio) {
       }
       surface.load(doc);
       surface.tool = "arrow";
+      show("photo");
       root.focus({ preventScroll: true });
     }
     keep();
@@ -74,13 +103,17 @@ export default function create(panel, studio) {
 
   /** What the server is asked: the marks, lengths as the slider has it. */
   function asked() {
-    const { shapes } = surface.doc;
+    const { shapes, labels } = surface.doc;
     const k = settings.strength;
     return {
       photo: photo.id,
       model: studio.model(TAB),
       arrows: shapes.filter((s) => s.type === "arrow").map((s) => [s.x, s.y, s.dx * k, s.dy * k]),
       pins: shapes.filter((s) => s.type === "pin").map((s) => [s.x, s.y]),
+      paths: shapes.filter((s) => s.type === "path").map(({ points: [[x, y], ...rest] }) =>
+        [[x, y], ...rest.map(([px, py]) => [x + (px - x) * k, y + (py - y) * k])]),
+      labels,
+      camera: settings.camera,
       refine: settings.refine,
       seconds: settings.seconds,
       loop: settings.loop,
@@ -93,16 +126,24 @@ export default function create(panel, studio) {
   const run = latest(async () => {
     if (!photo || !studio.model(TAB)) return;
     const wanted = asked();
-    hint.hidden = wanted.arrows.length > 0;
-    results.hidden = savePart.hidden = wanted.arrows.length === 0;
-    if (!wanted.arrows.length) return;
+    const moves = wanted.arrows.length + wanted.paths.length > 0;
+    hint.hidden = moves;
+    hint.textContent = wanted.labels ? "Now drag an arrow from what you have painted" : HINT;
+    results.hidden = savePart.hidden = !moves;
+    if (!moves) {
+      show("photo");
+      return;
+    }
     running = new AbortController();
     root.dataset.computing = "";
     try {
       for await (const event of events("/api/move/preview", wanted, { signal: running.signal })) {
         if (event.flow) showFlow(event.flow);
         if (event.notes) notes.replaceChildren(...event.notes.map((note) => h("li", {}, note)));
-        if (event.film) film.src = fileUrl(event.film);
+        if (event.film) {
+          film.src = large.src = fileUrl(event.film);
+          show(settings.show);
+        }
       }
     } catch (error) {
       studio.failed(error);
@@ -116,8 +157,11 @@ export default function create(panel, studio) {
     run();
   }
 
-  function showFlow({ colours, longest }) {
+  async function showFlow(motion) {
+    const { colours, longest } = motion;
     flow.src = colours;
+    flow.dataset.grid = JSON.stringify(motion.grid);
+    drawFlow(surface.layer("flow"), flow, motion, photo);
     legend.textContent = `Full colour: ${longest.toFixed(longest < 10 ? 1 : 0)} pixels.`;
   }
 

@@ -41,6 +41,8 @@ export class Surface extends EventTarget {
   brush = 14;
   /** With true, nothing can be drawn. */
   locked = false;
+  /** Called with x and y before the brush begins, to choose `label`. */
+  beforeStroke = null;
 
   constructor(root) {
     super();
@@ -90,6 +92,7 @@ export class Surface extends EventTarget {
   clear() {
     this.#picture?.element.remove();
     this.#picture = null;
+    this.cover(null);
     for (const canvas of this.#stage.querySelectorAll("canvas.layer")) canvas.remove();
     this.load(EMPTY);
   }
@@ -105,6 +108,19 @@ export class Surface extends EventTarget {
       this.#stage.insertBefore(canvas, this.#labelCanvas);
     }
     return canvas;
+  }
+
+  /** Show an element (a video) in place of the picture and the marks; null: no more. */
+  cover(element) {
+    const old = this.#stage.querySelector(".cover");
+    if (old !== element) {
+      old?.remove();
+      if (element) {
+        element.classList.add("cover");
+        this.#stage.append(element);
+      }
+    }
+    this.#marks.style.visibility = element ? "hidden" : "";
   }
 
   #show(element, width, height) {
@@ -318,6 +334,7 @@ export class Surface extends EventTarget {
   }
 
   #beginStroke(x, y) {
+    if (this.#tool === "brush") this.beforeStroke?.(x, y);
     if (!this.#map) this.#map = new LabelMap(this.#labelCanvas.width, this.#labelCanvas.height);
     const label = this.#tool === "eraser" ? 0 : this.label;
     const drag = { kind: "stroke", label, last: this.#onMap(x, y) };
