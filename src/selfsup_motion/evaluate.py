@@ -119,6 +119,7 @@ def evaluate(cfg: DictConfig) -> float | None:
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     device = choose_device(cfg.device)
     encoder = _cmp(cfg) if needs["encoder"] == "cmp" else _encoder(cfg)
+    judged = cfg.auto_method if needs["encoder"] == "cmp" else type(encoder).__name__
     if needs["encoder"] in ("image", "clip"):
         check_sees(encoder, needs["encoder"], f"task={cfg.name}")
     task: Task = build(cfg.task, "task", **sources)
@@ -145,7 +146,7 @@ def evaluate(cfg: DictConfig) -> float | None:
             _draw(task, folder)
         summary = {
             "task": config["name"],
-            "encoder": type(encoder).__name__,
+            "encoder": judged,
             "checkpoint": config["checkpoint"],
             "weights": used.summary() if used else None,
             **_beside(task),
@@ -155,7 +156,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         }
         text = json.dumps(summary, indent=2) + "\n"
         (folder / "summary.json").write_text(text, encoding="utf-8")
-    _print_results(metrics, folder, type(encoder).__name__, summary)
+    _print_results(metrics, folder, judged, summary)
     return metrics.get(cfg.headline)
 
 

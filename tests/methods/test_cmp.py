@@ -141,7 +141,7 @@ def test_the_flownet_decoder_learns_at_all_its_resolutions():
     loss.backward()
     inputs = (batch[name] for name in ("image", "points", "vectors", "point_mask"))
     with torch.no_grad():
-        scores = made._score_all(*inputs)
+        scores = made.score_all(*inputs)
     losses = [made.motion_code.loss(s, batch["flow"], batch["valid"]) for s in scores]
     assert [s.shape[-1] for s in scores] == [64, 32, 16, 8]
     assert loss.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-4)

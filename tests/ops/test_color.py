@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import kornia
 import pytest
 import torch
 
@@ -34,6 +35,19 @@ def test_decoding_a_certain_class_gives_its_centroid():
 def test_conversion_to_lab_and_back():
     image = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(lab_to_rgb(rgb_to_lab(image)), image, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-4), (torch.float64, 1e-9)])
+def test_conversions_are_those_of_kornia(dtype, tolerance):
+    # with every corner of the cube, and pixels dark enough to be on the linear piece
+    corners = torch.cartesian_prod(*[torch.tensor([0.0, 0.002, 1.0], dtype=dtype)] * 3).T
+    image = torch.cat([corners.reshape(3, 1, -1), torch.rand(3, 1, 500, dtype=dtype)], 2)
+    lab = rgb_to_lab(image)
+    torch.testing.assert_close(lab, kornia.color.rgb_to_lab(image), atol=tolerance, rtol=0)
+    anywhere = torch.rand(3, 1, 500, dtype=dtype) * 250 - torch.tensor([[[75.0]], [[125]], [[125]]])
+    for colours in (lab, anywhere.to(dtype)):
+        wanted = kornia.color.lab_to_rgb(colours)
+        torch.testing.assert_close(lab_to_rgb(colours), wanted, atol=max(tolerance, 1e-6), rtol=0)
 
 
 @pytest.mark.parametrize("centroids", [[[1, 2, 3]], [[1, float("nan")]], [1, 2]])

@@ -20,13 +20,13 @@ from selfsup_motion.data.reading.decoding import VideoFile
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.files.inputs import ExistingFile
-from selfsup_motion.methods.mosi import MoSI
+from selfsup_motion.methods.mosi.network import MoSINetwork
 from selfsup_motion.ops.activation_map import motion_map
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.motion_pictures import captioned, overlay_heat
 from selfsup_motion.settings.trust import Trust
 from selfsup_motion.text.progress import OnProgress
-from selfsup_motion.weights.checkpoints import KEY, load_method, read_checkpoint, weights_used
+from selfsup_motion.weights.checkpoints import KEY, load_network, read_checkpoint, weights_used
 from selfsup_motion.weights.choice import chosen_checkpoint
 
 _STRIP = 8
@@ -140,7 +140,7 @@ class Activation:
             *(f"wrote    {folder / name}" for name in names),
         ]
 
-    def _wanted(self, method: MoSI) -> int | None:
+    def _wanted(self, method: MoSINetwork) -> int | None:
         if self.motion is None:
             return None
         names = method.answer_names
@@ -154,7 +154,7 @@ class Activation:
     @torch.no_grad()
     def _answer(
         self,
-        method: MoSI,
+        method: MoSINetwork,
         file: VideoFile,
         span: tuple[int, int],
         side: int,
@@ -203,17 +203,17 @@ class Activation:
 
 def load_mosi(
     path: Path, device: str, key: str | None = None, trust: Trust = ()
-) -> tuple[MoSI, int]:
+) -> tuple[MoSINetwork, int]:
     """A trained MoSI of a checkpoint file, and the short side of the images that it was trained on.
 
     Raises:
         UserError: no such checkpoint, or one of another method.
     """
     try:
-        method = load_method(path, key=key, trust=trust, map_location=device)
+        method = load_network(path, key=key, trust=trust, map_location=device)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
-    if not isinstance(method, MoSI):
+    if not isinstance(method, MoSINetwork):
         raise UserError(
             f"checkpoint={path}: it holds a {type(method).__name__}, and only MoSI classifies "
             "motions; train one with python -m selfsup_motion.train experiment=mosi."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,22 @@ KINETICS_CENTROIDS = (
     (0.193378, 0.032210),
 )  # fmt: skip
 """CorrFlow's 16 colours (a, b) of Lab, fitted by its authors to Kinetics."""
+
+_WHITE = np.array([[0.95047], [1.0], [1.08883]])
+"""D65 in XYZ."""
+_TO_XYZ = np.array(
+    [
+        [0.412453, 0.357580, 0.180423],
+        [0.212671, 0.715160, 0.072169],
+        [0.019334, 0.119193, 0.950227],
+    ]
+)
+"""Of linear sRGB (ITU-R BT.709)."""
+# lists, since a compiled or exported network would have to call NumPy
+_TO_SHARES: list[list[float]] = (_TO_XYZ / _WHITE).tolist()
+_FROM_SHARES: list[list[float]] = (np.linalg.inv(_TO_XYZ) * _WHITE.T).tolist()
+_DARK, _DARK_ROOT = 0.008856, 0.2068966
+"""Below this share of white Lab is linear; and its cube root."""
 
 
 def rgb_to_lab(image: Tensor) -> Tensor:
@@ -32,19 +49,30 @@ def rgb_to_lab(image: Tensor) -> Tensor:
     """
     if not image.is_floating_point():
         raise ValueError(f"rgb_to_lab takes float images in [0, 1], got {image.dtype}")
-    # kornia takes seconds to import; whoever only parses a configuration should not pay for it.
-    from kornia.color import rgb_to_lab as kornia_rgb_to_lab
-
-    lab: Tensor = kornia_rgb_to_lab(image)
-    return lab
+    rgb = image.to(torch.promote_types(image.dtype, torch.float32))
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055).clamp(min=0) / 1.055) ** 2.4, rgb / 12.92)
+    xyz = _mixed(linear, _TO_SHARES)
+    roots = torch.where(xyz > _DARK, xyz.clamp(min=_DARK) ** (1 / 3), 7.787 * xyz + 4 / 29)
+    x, y, z = roots.unbind(-3)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -3).to(image.dtype)
 
 
 def lab_to_rgb(image: Tensor) -> Tensor:
     """CIE Lab (D65) to sRGB, clamped to [0, 1]; shapes as of `rgb_to_lab`."""
-    from kornia.color import lab_to_rgb as kornia_lab_to_rgb
+    lightness, a, b = image.to(torch.promote_types(image.dtype, torch.float32)).unbind(-3)
+    y = (lightness + 16) / 116
+    roots = torch.stack([y + a / 500, y, (y - b / 200).clamp(min=0)], -3)
+    xyz = torch.where(roots > _DARK_ROOT, roots**3, (roots - 4 / 29) / 7.787)
+    linear = _mixed(xyz, _FROM_SHARES)
+    bright = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(linear > 0.0031308, bright, 12.92 * linear).clamp(0, 1).to(image.dtype)
 
-    rgb: Tensor = kornia_lab_to_rgb(image)
-    return rgb
+
+def _mixed(image: Tensor, rows: list[list[float]]) -> Tensor:
+    """Each channel of (…, 3, H, W) as a sum of all, by a row of numbers. No matrix product,
+    which would be one of 16 bits under autocast."""
+    first, second, third = image.unbind(-3)
+    return torch.stack([p * first + q * second + r * third for p, q, r in rows], -3)
 
 
 class LabQuantizer(nn.Module):

@@ -1,13 +1,14 @@
 """Reading trained weights: of our runs, of the papers' authors, of torchvision."""
 
+from __future__ import annotations
+
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -20,11 +21,16 @@ from selfsup_motion.weights.nodes import (
     check_option,
     encoder_node,
     is_given_its_encoder,
+    network_node,
     plain,
 )
 from selfsup_motion.weights.portable import read_portable
 from selfsup_motion.weights.published import Format, compose_parts
+from selfsup_motion.weights.rebuilding import is_lightning_module
 from selfsup_motion.weights.run_folders import checkpoint_file
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 KEY = "selfsup_motion"
 """Entry of a checkpoint that holds `version`, `experiment` and the resolved `config` of its run."""
@@ -121,11 +127,42 @@ def load_method(
     if is_given_its_encoder(node, path, trusted):
         parts["encoder"] = build_node(config.get("encoder"), "encoder", path, trusted)
     made = build_node(node, "method", path, trusted, **parts)
-    if not isinstance(made, pl.LightningModule):
+    if not is_lightning_module(type(made)):
         raise CheckpointError(f"{path}: its method is not a LightningModule.")
-    _load(made, stored.weights, stored.unused, path)
-    vars(made)[_USED] = _used(stored, key, path)
-    return made.to(map_location or "cpu").eval()
+    return cast("pl.LightningModule", _loaded(made, stored, key, path, map_location))
+
+
+def load_network(
+    path: str | Path,
+    *,
+    key: str | None = None,
+    trust: Trust = (),
+    map_location: str | torch.device | None = None,
+) -> nn.Module:
+    """What a trained method is asked with, in evaluation mode: `CMPNetwork` or `MoSINetwork`.
+
+    It has the weights and the answers of the method, and nothing that trains it; so Lightning,
+    which takes longer to import than an answer takes, is not imported. Of another method it is
+    what `load_method` gives.
+
+    Args:
+        path: see `load_method`.
+        key: see `load_encoder`.
+        trust: see `load_method`.
+        map_location: see `load_method`.
+
+    Raises:
+        CheckpointError: see `load_method`.
+    """
+    path = checkpoint_file(path)
+    stored = _open(path, key)
+    node = None
+    if stored.kind is None or stored.kind.whole:
+        node = network_node((stored.config or compose_parts(stored.overrides)).get("method"))
+    if node is None:
+        return load_method(path, key=key, trust=trust, map_location=map_location)
+    made: nn.Module = build_node(node, "method", path, packages(trust))
+    return _loaded(made, stored, key, path, map_location)
 
 
 def load_encoder(
@@ -170,11 +207,8 @@ def load_encoder(
     module = build_node(node, "encoder", path, trusted)
     if not isinstance(module, nn.Module):
         raise CheckpointError(f"{path}: its encoder is not a torch.nn.Module.")
-    stored = _part(stored)
-    _load(module, stored.weights, stored.unused, path)
-    vars(module)[_USED] = _used(stored, key, path)
     vars(module)[_NODE] = node, trusted
-    return module.to(map_location or "cpu").eval()
+    return _loaded(module, _part(stored), key, path, map_location)
 
 
 def untrained_copy(encoder: nn.Module, seed: int) -> nn.Module | None:
@@ -363,6 +397,13 @@ def _load(
 
 
 _Module = TypeVar("_Module", bound=nn.Module)
+
+
+def _loaded(module: _Module, stored: _Stored, key: str | None, path: Path, device: Any) -> _Module:
+    """A network that was built for a file, with its weights."""
+    _load(module, stored.weights, stored.unused, path)
+    vars(module)[_USED] = _used(stored, key, path)
+    return module.to(device or "cpu").eval()
 
 
 def _given(

@@ -11,10 +11,19 @@ from torch import nn
 
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.settings.groups import options
+from selfsup_motion.settings.moved import current_target
 from selfsup_motion.settings.signatures import signature
 from selfsup_motion.settings.trust import Trust
 from selfsup_motion.weights.published import compose_parts
 from selfsup_motion.weights.rebuilding import check_calls, rebuild, target
+
+_NETWORKS = {
+    "selfsup_motion.methods.cmp.CMP": "selfsup_motion.methods.cmp.network.CMPNetwork",
+    "selfsup_motion.methods.cmp.method.CMP": "selfsup_motion.methods.cmp.network.CMPNetwork",
+    "selfsup_motion.methods.mosi.MoSI": "selfsup_motion.methods.mosi.network.MoSINetwork",
+    "selfsup_motion.methods.mosi.method.MoSI": "selfsup_motion.methods.mosi.network.MoSINetwork",
+}
+"""Methods, by what checkpoints call them, and what they are asked with."""
 
 
 def encoder_node(
@@ -71,6 +80,22 @@ def is_given_its_encoder(node: Any, path: Path, trusted: Sequence[str] | None) -
     if trusted is not None:
         check_calls(node, path, trusted)
     return "encoder" in signature(str(node["_target_"])).names
+
+
+def network_node(node: Any) -> dict[str, Any] | None:
+    """The node of the network of a method, without what trains it; None if it has none of its own.
+
+    Args:
+        node: of the method.
+    """
+    if not isinstance(node, dict) or "encoder" not in node:
+        return None
+    method = current_target(str(node.get("_target_")))
+    if method not in _NETWORKS:
+        return None
+    network = _NETWORKS[method]
+    of_training = {*signature(method).names} - {*signature(network).names}
+    return {name: v for name, v in node.items() if name not in of_training} | {"_target_": network}
 
 
 def plain(config: Mapping[str, Any]) -> dict[str, Any]:

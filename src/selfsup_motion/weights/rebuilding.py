@@ -6,12 +6,12 @@ and the object that was looked at is the object that is called.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import nn
 
@@ -21,13 +21,14 @@ from selfsup_motion.settings.moved import current_target
 from selfsup_motion.settings.trust import Trust, advice, is_below, packages
 
 _PACKAGES = tuple(f"selfsup_motion.{name}" for name in ("ops", "models", "data", "methods"))
+_TASKS = "selfsup_motion.tasks"
 _BASES = {
-    "selfsup_motion.tasks": (pl.LightningModule,),
     "torch.optim": (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler),
     "torch.nn.modules": (nn.Module,),
 }
-"""Packages of which only classes with one of these bases may be called."""
-_KNOWN = (*_PACKAGES, "selfsup_motion.tasks", "torch.optim", "torch.nn")
+"""Packages of which only classes with one of these bases may be called; of `_TASKS` it is a
+LightningModule."""
+_KNOWN = (*_PACKAGES, _TASKS, "torch.optim", "torch.nn")
 
 _TARGET, _ARGS = "_target_", "_args_"
 _OF_HYDRA = {_TARGET, "_partial_", "_recursive_", "_convert_"}
@@ -95,11 +96,19 @@ def target(name: Any, path: Path, trusted: Sequence[str]) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def is_lightning_module(kind: type) -> bool:
+    """Whether a class is a LightningModule. Lightning, slow to import, is not imported for it."""
+    lightning = sys.modules.get("pytorch_lightning")  # there, if it is the base of a class
+    return lightning is not None and issubclass(kind, lightning.LightningModule)
+
+
 def _may_be_called(found: Any, home: str, trusted: Sequence[str]) -> bool:
     if inspect.isclass(found):
         for package, bases in _BASES.items():
             if is_below(home, [package]) and issubclass(found, bases):
                 return True
+        if is_below(home, [_TASKS]) and is_lightning_module(found):
+            return True
     if (inspect.isclass(found) or inspect.isfunction(found)) and is_below(home, _PACKAGES):
         return True
     return (inspect.isclass(found) or inspect.isroutine(found)) and is_below(home, trusted)

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from selfsup_motion.errors import CheckpointError, UserError
-from selfsup_motion.methods.cmp import CMP
+from selfsup_motion.methods.cmp.network import CMPNetwork
 from selfsup_motion.settings.trust import Trust
 from selfsup_motion.weights.checkpoints import (
     KEY,
     WeightsUsed,
-    load_method,
+    load_network,
     read_checkpoint,
     weights_used,
 )
@@ -32,9 +32,14 @@ class Weights:
         used: which weights these are.
     """
 
-    method: CMP
+    method: CMPNetwork
     short_side: int
     used: WeightsUsed
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.method.get_buffer("mean").device
 
     def at(self, short_side: int) -> Weights:
         """The same, used at another size."""
@@ -58,10 +63,10 @@ def load_weights(
     """
     path = chosen_checkpoint(checkpoint, "CMP")
     try:
-        method = load_method(path, key=key, trust=trust, map_location=_device(device))
+        method = load_network(path, key=key, trust=trust, map_location=_device(device))
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint={error}") from error
-    if not isinstance(method, CMP):
+    if not isinstance(method, CMPNetwork):
         raise UserError(
             f"checkpoint={checkpoint}: it holds a {type(method).__name__}, and only CMP follows "
             "arrows; train one with python -m selfsup_motion.train experiment=cmp_animate."
@@ -69,8 +74,8 @@ def load_weights(
     return weights_of(method)
 
 
-def weights_of(method: CMP) -> Weights:
-    """A CMP of `load_method`, with the size that it was trained at."""
+def weights_of(method: CMPNetwork) -> Weights:
+    """A CMP of `load_method` or `load_network`, with the size that it was trained at."""
     used = weights_used(method)
     assert used is not None
     return Weights(method, _trained_side(used.path), used)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfsup_motion.methods.cmp.method import CMP
+from selfsup_motion.methods.cmp.network import CMPNetwork
 from selfsup_motion.methods.cmp.propagate import working_size
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _EXAMPLE_MAPS, _EXAMPLE_POINTS = 3, 5
 _MOST = 4096
 
 
-def export_flow(method: CMP, size: tuple[int, int]) -> ExportedProgram:
+def export_flow(method: CMPNetwork, size: tuple[int, int]) -> ExportedProgram:
     """The network with one image and any number of sets of guidance as its inputs.
 
     The program takes `image`, (1, 3, H, W) float32 in [0, 1], RGB, and of N sets of guidance with
@@ -58,7 +58,7 @@ def export_flow(method: CMP, size: tuple[int, int]) -> ExportedProgram:
 class _Flow(nn.Module):
     """See `export_flow`."""
 
-    def __init__(self, method: CMP) -> None:
+    def __init__(self, method: CMPNetwork) -> None:
         super().__init__()
         self.method = method
 

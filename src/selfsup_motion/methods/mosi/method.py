@@ -22,50 +22,17 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.method import Method
+from selfsup_motion.methods.mosi.network import MOTION, Labels, MoSINetwork
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.schedules import cosine, every_step
-from selfsup_motion.models.encoder import check_sees, declared, input_statistics
-from selfsup_motion.models.precision import own_precision
 from selfsup_motion.ops.activation_map import located, motion_map
 from selfsup_motion.ops.motion_classes import MotionClasses
 from selfsup_motion.ops.motion_pictures import captioned, confusion_picture, overlay_heat
 from selfsup_motion.ops.pseudo_motion import PseudoMotion
 
-Labels = Literal["joint", "x", "y", "separate"]
-"""What is asked for: the class, its speed along one axis, or both speeds by a head each."""
 
-_MOTION = PseudoMotion()
-
-
-class MotionHead(nn.Module):
-    """Average over time and space, dropout, and a linear layer `out_<name>` per question.
-
-    Args:
-        in_channels: of the features.
-        answers: of each question, by its name.
-        dropout: probability.
-    """
-
-    def __init__(self, in_channels: int, answers: Mapping[str, int], dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        for name, count in answers.items():
-            self.add_module(f"out_{name}", nn.Linear(in_channels, count))
-        self.names = list(answers)
-
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """(N, C, t, h, w) -> scores (N, answers) of each question."""
-        pooled = self.dropout(features.mean((2, 3, 4)))
-        return {name: self.layer(name)(pooled) for name in self.names}
-
-    def layer(self, name: str) -> nn.Linear:
-        """The linear layer of a question."""
-        layer: nn.Linear = getattr(self, f"out_{name}")
-        return layer
-
-
-class MoSI(Method):
-    """Still images → clips of known motion → which motion?
+class MoSI(MoSINetwork, Method):
+    """Still images → clips of known motion → which motion? The network, and how it is trained.
 
     Batches come from `MoSIView`.
     """
@@ -74,7 +41,7 @@ class MoSI(Method):
         self,
         *,
         encoder: nn.Module,
-        motion: PseudoMotion = _MOTION,
+        motion: PseudoMotion = MOTION,
         val_motion: PseudoMotion | None = None,
         labels: Labels = "joint",
         dropout: float = 0.5,
@@ -97,32 +64,12 @@ class MoSI(Method):
         Raises:
             UserError: an encoder that is not one of clips, or recipes whose classes differ.
         """
-        super().__init__()
-        check_sees(encoder, "clip", "MoSI")
-        if labels not in ("joint", "x", "y", "separate"):
-            raise UserError(f"method.labels={labels}: choose joint, x, y or separate.")
-        classes = motion.classes
+        super().__init__(encoder=encoder, motion=motion, labels=labels, dropout=dropout)
         val_motion = motion if val_motion is None else val_motion
-        if val_motion.classes.table != classes.table:
+        if val_motion.classes.table != motion.classes.table:
             raise UserError("val_motion must have the classes of motion: leave its keys alone.")
-        self.encoder, self.motion, self.val_motion = encoder, motion, val_motion
-        self.classes, self.labels = classes, labels
+        self.val_motion = val_motion
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.questions = {
-            "joint": {"joint": torch.arange(len(classes))},
-            "x": {"x": classes.axis_labels("x")},
-            "y": {"y": classes.axis_labels("y")},
-            "separate": {axis: classes.axis_labels(axis) for axis in ("x", "y")},
-        }[labels]
-        answers = {
-            name: len(classes) if name == "joint" else 2 * classes.levels + 1
-            for name in self.questions
-        }
-        self.head = MotionHead(declared(encoder, "out_channels"), answers, dropout)
-        self.to(memory_format=torch.channels_last_3d)
-        for name, level in zip(("mean", "std"), input_statistics(encoder), strict=True):
-            self.register_buffer(name, level.flatten() / 255, persistent=False)
-
         self.confusion = MulticlassConfusionMatrix(len(self.answer_names), validate_args=False)
         names = ["loss", "energy", "area", "hits"]
         self.means = nn.ModuleDict({name: MeanMetric() for name in names})
@@ -130,23 +77,10 @@ class MoSI(Method):
         self._memory: Tensor | None = None
 
     @property
-    def answer_names(self) -> list[str]:
-        """What can be predicted: the classes, or the speeds along the one axis asked for."""
-        if self.labels in ("joint", "separate"):
-            return self.classes.names
-        steps = range(-self.classes.levels, self.classes.levels + 1)
-        return [f"{self.labels}{step:+d}" if step else f"{self.labels} still" for step in steps]
-
-    @property
     def _axes(self) -> list[Literal["x", "y"]]:
         """Those along which something moves."""
         axes: tuple[Literal["x", "y"], ...] = ("x", "y")
         return [axis for axis in axes if len(set(self.classes.axis_labels(axis).tolist())) > 1]
-
-    def forward(self, clips: Tensor) -> dict[str, Tensor]:
-        """(N, 3, T, H, W) normalised clips -> scores of each question, by its name."""
-        with own_precision(self):
-            return self.head(self.encoder(clips))  # type: ignore[no-any-return]
 
     def clips(
         self, batch: dict[str, Any], motion: PseudoMotion, out: Tensor | None = None
@@ -225,34 +159,6 @@ class MoSI(Method):
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(decayed(self))
         return every_step(optimizer, self.make_schedule, self.trainer)
-
-    def normalised(self, frames: Tensor) -> Tensor:
-        """(N, T, 3, H, W) uint8 frames of real clips -> (N, 3, T, H, W) as `forward` takes them."""
-        x = frames.transpose(1, 2).float() / 255
-        x = (x - self.get_buffer("mean")[:, None, None, None]) / self.get_buffer("std")[
-            :, None, None, None
-        ]
-        return x.contiguous(memory_format=torch.channels_last_3d)
-
-    def answer_scores(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """(N, K) log-probabilities of the `answer_names`; two heads are taken as independent."""
-        logs = {name: F.log_softmax(s.float(), 1) for name, s in scores.items()}
-        if self.labels == "separate":
-            q = self.questions
-            return logs["x"][:, q["x"]] + logs["y"][:, q["y"]]
-        return logs[self.labels]
-
-    def predict(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """(N,) the likeliest answer."""
-        return self.answer_scores(scores).argmax(1)
-
-    @property
-    def evidence(self) -> Tensor:
-        """(K, C): what each channel of the averaged features adds to the score of each answer."""
-        if self.labels == "separate":
-            x, y = (self.head.layer(axis).weight[self.questions[axis]] for axis in ("x", "y"))
-            return x + y
-        return self.head.layer(self.labels).weight
 
     @torch.no_grad()
     def figures(self, batch: dict[str, Any]) -> dict[str, NDArray[np.uint8]]:

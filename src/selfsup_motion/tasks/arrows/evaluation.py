@@ -12,7 +12,7 @@ from torch import nn
 
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.cmp import CMP
+from selfsup_motion.methods.cmp.network import CMPNetwork
 from selfsup_motion.tasks.arrows.answers import AskedNetwork
 from selfsup_motion.tasks.arrows.baselines import Baseline, baseline_region
 from selfsup_motion.tasks.arrows.photos import MaskedPhotos, Photo
@@ -107,7 +107,7 @@ class ArrowAnswers(Task):
         """Do all of it.
 
         Args:
-            encoder: a whole CMP, of `load_method`.
+            encoder: a whole CMP, of `load_method` or `load_network`.
             folder: gets `answers.jsonl`, `per_sequence.csv`, `per_question.csv`, the same tables in
                 `baselines/<name>`, and `pictures/<asked>.png`.
             device: to compute on.
@@ -121,7 +121,7 @@ class ArrowAnswers(Task):
         Raises:
             UserError: a file is missing or wrong.
         """
-        assert isinstance(encoder, CMP)
+        assert isinstance(encoder, CMPNetwork)
         network = weights_of(encoder.to(device))
         if self.short_side is not None:
             network = network.at(self.short_side)

@@ -15,7 +15,7 @@ from torch import nn
 
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.cmp import CMP
+from selfsup_motion.methods.cmp.network import CMPNetwork
 from selfsup_motion.ops.draw import draw_arrows, panel
 from selfsup_motion.ops.flow_pictures import flow_picture
 from selfsup_motion.tasks.arrows.answers import AskedNetwork
@@ -95,7 +95,7 @@ class FlowHints(Task):
         """Do all of it.
 
         Args:
-            encoder: a whole CMP, of `load_method`.
+            encoder: a whole CMP, of `load_method` or `load_network`.
             folder: gets `errors.jsonl`, `per_pair.csv`, the same table in `baselines/<name>`, and
                 `flow.png`, the best, the median and the worst answer to 8 points.
             device: to compute on.
@@ -110,7 +110,7 @@ class FlowHints(Task):
         Raises:
             UserError: a file is missing or damaged.
         """
-        assert isinstance(encoder, CMP)
+        assert isinstance(encoder, CMPNetwork)
         network = weights_of(encoder.to(device))
         if self.short_side is not None:
             network = network.at(self.short_side)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from selfsup_motion.methods.cmp.method import CMP
+from selfsup_motion.methods.cmp.network import CMPNetwork
 from selfsup_motion.methods.cmp.propagate import EncodedImages, Points
 from selfsup_motion.methods.cmp.steps import STEP
 from selfsup_motion.models.motion_decoders.rest_attention import RestAttentionDecoder
@@ -41,7 +41,7 @@ def uncertainty(
         ValueError: the network predicts motions without probabilities, or several images.
     """
     method = encoded.method
-    if not isinstance(method, CMP) or not encoded.single:
+    if not isinstance(method, CMPNetwork) or not encoded.single:
         raise ValueError("uncertainty needs a single image, encoded by a CMP")
     work = encoded.images.shape[-2], encoded.images.shape[-1]
     found: list[MotionModes] = []

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup_motion.methods.cmp.hints import Hints
-from selfsup_motion.methods.cmp.method import CMP
+from selfsup_motion.methods.cmp.network import CMPNetwork
 from selfsup_motion.methods.cmp.propagate import EncodedImages
 from selfsup_motion.methods.cmp.steps import STEP
 from selfsup_motion.ops.color import rgb_to_lab
@@ -107,7 +107,7 @@ class Exploration:
 
 
 def explore(
-    method: CMP,
+    method: CMPNetwork,
     image: Picture,
     *,
     short_side: int | None = None,
