@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import av
@@ -13,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from patience import PATIENCE
 
 from selfsup_motion import __version__
 from selfsup_motion.apps.activation import Activation, clip_spans
@@ -141,11 +138,9 @@ def test_unknown_motions_videos_and_other_networks_are_refused(run, video, tmp_p
         activation(video, tmp_path / "none.ckpt").run(tmp_path, lambda *_: None)
 
 
-def test_the_command_finds_the_newest_run(run, video, tmp_path):
+def test_the_command_finds_the_newest_run(command, run, video, tmp_path, capsys):
     shutil.copytree(run, tmp_path / "outputs" / "train" / "mosi" / "now")
-    command = [sys.executable, "-m", "selfsup_motion.activation", f"video={video}", "seconds=1"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    assert command("activation", f"video={video}", "seconds=1") == 0
     weights = "outputs/train/mosi/now/checkpoints/best.ckpt (MoSI, experiment mosi, step 600)"
-    assert f"weights  {weights}" in done.stdout
+    assert f"weights  {weights}" in capsys.readouterr().out
     assert len(list(tmp_path.rglob("film.mp4"))) == 1

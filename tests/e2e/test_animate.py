@@ -1,8 +1,6 @@
 """`python -m selfsup_motion.animate` as a user runs it."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -161,16 +159,3 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
     assert expected in told.err
     assert len(told.err.strip().splitlines()) == 1
     assert {path.name for path in folder.iterdir()} == {"photo.png", "other.ckpt", "weights"}
-
-
-@pytest.mark.parametrize("verb", ["animate", "annotate"])
-def test_help_answers_without_torch(folder, verb):
-    code = (
-        f"import sys; from selfsup_motion.{verb} import main\n"
-        "sys.argv = ['x', '--help']\n"
-        "try: main()\n"
-        "finally: print(sorted({'torch', 'cv2', 'pytorch_lightning'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert f"python -m selfsup_motion.{verb} image=photo.jpg" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"

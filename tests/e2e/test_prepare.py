@@ -1,7 +1,5 @@
 """The command line of `prepare`."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -76,27 +74,3 @@ def test_sweep_over_shards_is_the_whole_job(prepare, folder, capsys):
     common = ("prepare=frames", "prepare.root=videos", "prepare.output=frames")
     assert prepare(*common, "prepare.shard=1/2,2/2", "--multirun") == 0
     assert len(Path("frames/frames.csv").read_text().splitlines()) == 5
-
-
-def test_help_names_every_job_and_nothing_slow_is_imported(folder):
-    code = (
-        "import sys; from selfsup_motion.prepare import main\n"
-        "sys.argv = ['prepare', '--help']\n"
-        "try: main()\n"
-        "finally: print(sorted({'torch', 'cv2', 'pytorch_lightning'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "flow, frames, index, shards" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert len(done.stdout.splitlines()) < 40
-
-
-def test_jobs_run_without_torch(folder):
-    write_videos(folder / "videos", 2)
-    code = (
-        "import sys; from selfsup_motion.prepare import main\n"
-        "sys.argv = ['p', 'prepare=shards', 'prepare.root=videos', 'prepare.output=out']\n"
-        "main(); print(sorted({'torch', 'pytorch_lightning'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]", done.stdout

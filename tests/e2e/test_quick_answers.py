@@ -1,4 +1,5 @@
-"""Mistakes are told before PyTorch and Lightning are imported, which takes seconds."""
+"""What a command imports: of a mistake and of `--help` nothing that takes seconds, of an answer
+what it uses."""
 
 import json
 import os
@@ -6,15 +7,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE
 from PIL import Image
 
-# runs command lines, and stops at the first one that imports what takes seconds
+from selfsup_motion.settings.groups import options
+
+# all in one process, since to import PyTorch takes seconds: command lines one after the other, each
+# with what it has printed and which of the slow packages have been imported so far
 RUNNER = """
 import contextlib, importlib, io, json, sys
 
-answers = []
+SLOW = {
+    "torch", "torchvision", "torchmetrics", "pytorch_lightning", "lightning_fabric", "kornia",
+    "torch._dynamo", "cv2", "numpy", "scipy", "wandb", "hydra", "omegaconf", "onnx", "transformers",
+}
+import selfsup_motion
+dir(selfsup_motion)
+answers = [(0, "", sorted(SLOW & set(sys.modules)))]
 for verb, *arguments in json.load(sys.stdin):
     sys.argv = [verb, *arguments]
     told = io.StringIO()
@@ -26,10 +38,9 @@ for verb, *arguments in json.load(sys.stdin):
         status = stop.code
     except BaseException as error:
         status = f"{type(error).__name__}: {error}"
-    slow = {"torch", "torchvision", "pytorch_lightning", "lightning_fabric"} & set(sys.modules)
-    if slow:
-        sys.exit(f"{sys.argv} imports {slow} to say: {told.getvalue()}")
-    answers.append((status, told.getvalue()))
+    answers.append((status, told.getvalue(), sorted(SLOW & set(sys.modules))))
+names = selfsup_motion.ops.warp.__name__, selfsup_motion.methods.cmp.CMPNetwork.__name__
+answers.append((0, " ".join(names), sorted(SLOW & set(sys.modules))))
 json.dump(answers, sys.stdout)
 """
 
@@ -95,31 +106,98 @@ CASES = [
 ]  # fmt: skip
 
 
+HELP = {
+    "train": options("experiment"),
+    "evaluate": options("task"),
+    "prepare": ["flow, frames, index, shards"],
+    "animate": ["python -m selfsup_motion.animate image=photo.jpg"],
+    "annotate": ["python -m selfsup_motion.annotate image=photo.jpg"],
+    "propagate": ["video="],
+    "activation": ["video="],
+    "fit_colors": ["data="],
+}
+"""What the help of each command names."""
+ANSWERS = [
+    ("prepare", "prepare=shards prepare.root=videos prepare.output=out", {"cv2"}),
+    ("animate", "seconds=0.2 max_side=96 paths.output_dir=moved", {"torch", "cv2"}),
+    ("annotate", "paths.output_dir=masks", {"torch", "cv2"}),
+    ("propagate", "video=frames points=points.json paths.output_dir=followed", {"torch", "cv2"}),
+]
+"""Commands that do their work, and the slow packages that each of them needs."""
+LINES = [
+    *[(verb, "--help") for verb in HELP],
+    *[case[:2] for case in CASES],
+    *[case[:2] for case in ANSWERS],
+]
+ALWAYS = {"hydra", "omegaconf", "numpy"}
+
+
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    """Exit status and message of each case."""
+    """Exit status, message and slow packages: of the import and of each command line."""
     folder = tmp_path_factory.mktemp("quick")
-    (folder / "empty").mkdir()
+    for name in ("empty", "frames", "videos"):
+        (folder / name).mkdir()
     (folder / "x").write_text("neither picture nor video\n")
-    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(folder / "photo.jpg")
-    lines = [[verb, *arguments.split()] for verb, arguments, _ in CASES]
+    (folder / "points.json").write_text('{"nose": [20, 20]}')
+    picture = np.zeros((48, 64, 3), np.uint8)
+    Image.fromarray(picture).save(folder / "photo.jpg")
+    film = cv2.VideoWriter(
+        str(folder / "videos/a.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48)
+    )
+    for number in range(12):
+        film.write(picture + 10 * number)
+        if number < 2:
+            cv2.imwrite(str(folder / f"frames/{number}.png"), picture)
+    film.release()
+    given = {path.name for path in folder.iterdir()}
     done = subprocess.run(
         [sys.executable, "-c", RUNNER],
-        input=json.dumps(lines),
+        input=json.dumps([[verb, *arguments.split()] for verb, arguments in LINES]),
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in Path(folder).iterdir()) == ["empty", "photo.jpg", "x"]
-    return dict(zip([case[:2] for case in CASES], json.loads(done.stdout), strict=True))
+    made = {path.name for path in Path(folder).iterdir()} - given
+    assert made == {"out", "moved", "masks", "followed"}, "a mistake leaves nothing behind"
+    found = json.loads(done.stdout)
+    assert len(found) == len(LINES) + 2
+    return dict(zip(["import", *LINES, "names"], found, strict=True))
+
+
+def test_import_brings_nothing_slow(answers):
+    assert answers["import"][2] == []
+
+
+@pytest.mark.parametrize(("verb", "names"), HELP.items())
+def test_help_is_given_without_pytorch(answers, verb, names):
+    status, told, slow = answers[verb, "--help"]
+    assert status == 0
+    assert all(name in told for name in names), told
+    assert set(slow) <= {"hydra", "omegaconf"}
+    assert len(told.splitlines()) < 100
 
 
 @pytest.mark.parametrize(("verb", "arguments", "expected"), CASES)
 def test_mistake_is_told_without_pytorch(answers, verb, arguments, expected):
-    status, told = answers[verb, arguments]
+    status, told, slow = answers[verb, arguments]
     assert (status, expected in told) == (2, True), told
     assert len(told.strip().splitlines()) == 1
+    assert set(slow) <= ALWAYS | {"cv2"}, "what looks at files may decode a picture"
+
+
+@pytest.mark.parametrize(("verb", "arguments", "needed"), ANSWERS)
+def test_an_answer_imports_what_it_uses(answers, verb, arguments, needed):
+    status, told, slow = answers[verb, arguments]
+    assert status == 0, told
+    assert set(slow) <= ALWAYS | needed
+
+
+def test_names_of_the_package_are_found_without_importing_lightning(answers):
+    _, names, slow = answers["names"]
+    assert names == "selfsup_motion.ops.warp CMPNetwork"
+    assert set(slow) <= ALWAYS | {"torch", "cv2"}

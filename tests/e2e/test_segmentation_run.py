@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from patience import PATIENCE
 from scipy.io import savemat
 from together import Ranks
 
@@ -57,14 +56,10 @@ def write_voc(root: Path, count: int = 4) -> None:
         (root / f"ImageSets/Segmentation/{part}.txt").write_text(text)
 
 
-def test_toy_probe_is_one_command(tmp_path):
-    command = [sys.executable, "-m", "selfsup_motion.evaluate", "task=toy_seg_linear"]
-    done = subprocess.run(
-        [*command, "encoder=resnet10", "encoder.width=8", *TINY, "paths.output_dir=run"],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "mean IoU" in done.stdout
+def test_toy_probe_is_one_command(evaluate, tmp_path, capsys):
+    given = ("encoder=resnet10", "encoder.width=8", "paths.output_dir=run")
+    assert evaluate("task=toy_seg_linear", *given, *TINY) == 0
+    assert "mean IoU" in capsys.readouterr().out
     run = tmp_path / "run"
     found = summary(str(run))
     assert found["task"] == "toy_seg_linear"

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 from omegaconf import OmegaConf
 
@@ -51,9 +48,3 @@ def test_sweep_file_names_valid_keys():
     for key in sweep.parameters:
         assert OmegaConf.select(cfg, key) is not None, key
     assert sweep.metric.name == cfg.monitor
-
-
-def test_command_line_answers_before_torch_is_imported():
-    code = "import sys, selfsup_motion.train; print([m for m in sys.modules if m == 'torch'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -36,7 +36,7 @@ def probe(
     """
 
     def move(part: Tensor, points: Tensor, vectors: Tensor) -> Tensor:
-        part = part.to(weights.device)
+        part = part.to(weights.method.device)
         return weights.method.propagate(part, points, vectors, short_side=weights.short_side)
 
     return click_score(move, as_tensor(image), positive, negative, zoom=zoom)

@@ -36,11 +36,6 @@ class Weights:
     short_side: int
     used: WeightsUsed
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.method.get_buffer("mean").device
-
     def at(self, short_side: int) -> Weights:
         """The same, used at another size."""
         return replace(self, short_side=short_side)

@@ -119,4 +119,4 @@ class AskedNetwork:
 
     def _encode(self, image: Tensor) -> EncodedImages:
         method = self._weights.method
-        return method.encode(image.to(self._weights.device), short_side=self._weights.short_side)
+        return method.encode(image.to(method.device), short_side=self._weights.short_side)
