@@ -41,7 +41,8 @@ def fit(cfg: DictConfig) -> None:
     with open_dict(cfg.data):
         module = cfg.data.module
         cfg.data.module = {"source": module.source, "sampler": module.sampler}
-        for part in ("sequences", "tracks", "parsing", "photos", "flow_pairs"):  # of evaluation
+        # of evaluation
+        for part in ("sequences", "tracks", "parsing", "joints", "vos", "photos", "flow_pairs"):
             cfg.data.pop(part, None)
     check_config(cfg, _TYPES)
     for name in ("clusters", "frames", "pixels"):

@@ -80,7 +80,7 @@ def test_setting_that_a_command_cannot_use_is_refused_by_name(command, capsys, l
 def test_everything_that_training_reads_can_be_set(experiment, data):
     """Every key of every source of data, through however many references."""
     cfg = compose([f"experiment={experiment}", f"data={data}"])
-    parts = ("sequences", "tracks", "parsing", "actions", "photos", "flow_pairs")
+    parts = ("sequences", "tracks", "parsing", "joints", "vos", "actions", "photos", "flow_pairs")
     of_evaluation = tuple(f"data.{part}" for part in parts)
     read = [key for key in keys(cfg) if not key.startswith(of_evaluation)]
     with read_write(HydraConfig.get()):  # as if all of them were typed
