@@ -19,6 +19,7 @@ class Given(nn.Module):
     """Stands for an encoder whose features are known, one frame after the other."""
 
     stride = 8
+    device = torch.device("cpu")
 
     def __init__(self, features: torch.Tensor) -> None:
         super().__init__()

@@ -59,7 +59,9 @@ def write_badja(root: Path, name: str = "dog", count: int = 7) -> Path:
         )
         cv2.imwrite(str(images / f"{time:05d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 98])
         if time in (1, 4, 6):
-            cv2.imwrite(str(masks / f"{time:05d}.png"), np.where(image[..., 0] != 90, 255, 0))
+            cv2.imwrite(
+                str(masks / f"{time:05d}.png"), 255 * (image[..., 0] != 90).astype(np.uint8)
+            )
             joints = [[28, left + 6]] * 18 + [[28, left + 18]] * 19  # y, x
             hidden = [22] if time == 1 else [23, 24] if time == 4 else []
             entries.append({
@@ -148,7 +150,7 @@ def summary(folder: str) -> dict[str, Any]:
 
 def test_joints_are_followed_and_taken_over_if_whole(evaluate, tmp_path, capsys):
     write_badja(tmp_path / "b")
-    run = ("task=badja", "data.root=b", "encoder=color_patches", "task.size=[128,192]")
+    run = ("task=badja", "data.root=b", "encoder=lab_color", "task.size=[128,192]")
     assert evaluate(*run, "paths.output_dir=run", "overlay=true") == 0
     told = capsys.readouterr().out
     assert "dog: 1 of 20 joints are hidden in the first frame" in told

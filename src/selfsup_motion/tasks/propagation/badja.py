@@ -23,7 +23,8 @@ from selfsup_motion.tasks.propagation.choice import FittingPropagator, Propagati
 from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
 from selfsup_motion.tasks.propagation.keypoints import Points
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
-from selfsup_motion.tasks.propagation.sequences import Frame, chosen
+from selfsup_motion.tasks.propagation.resizing import seen_at
+from selfsup_motion.tasks.propagation.sequences import chosen
 from selfsup_motion.tasks.propagation.tables import Values, mean_of, write_table
 from selfsup_motion.tasks.task import Needs, Task
 from selfsup_motion.text.progress import OnProgress
@@ -44,8 +45,9 @@ class Badja(Task):
         seed: of the weights of an untrained encoder.
         layer: of the encoder; None: its output.
         precision: of the encoder, "32", "bf16" or "16".
-        size: (height, width) that frames and masks are resized to, and in whose pixels errors are
-            measured; None: they keep their size.
+        size: (height, width) that frames are resized to before they are encoded, and in whose
+            pixels areas and errors are measured. None: as the propagator has it, and in the
+            video's own pixels.
 
     Attributes:
         propagation: what `run` has followed with.
@@ -105,6 +107,7 @@ class Badja(Task):
             layer=self.layer, precision=self.precision, device=device, folder=folder,
             seed=self.seed,
         )  # fmt: skip
+        followers = seen_at(followers, self.size)
         self.propagation = followers[0].propagation
         videos = [self.source.open(name) for name in self.names]
         total, done = len(followers) * sum(len(video.frame_names) for video in videos), 0
@@ -122,8 +125,8 @@ class Badja(Task):
                 points = _stored(path, truth) if reuse else None
                 if points is None:
                     found = []
-                    for time, row in enumerate(self._track(follower, video, truth[0] * scale)):
-                        found.append(row / scale)
+                    for time, row in enumerate(self._track(follower, video, truth[0])):
+                        found.append(row)
                         if progress:
                             progress(done + time + 1, total, video.name)
                     points = np.stack(found)
@@ -156,11 +159,11 @@ class Badja(Task):
             yield draw_points(np.ascontiguousarray(frame.transpose(1, 2, 0)), row)
 
     def _track(self, follower: Follower, video: JointVideo, points: Points) -> Iterator[Points]:
-        frames = (_resized(frame, self.size) for frame in video.frames())
-        return follow_joints(follower.encoder, follower.propagation.propagator, frames, points)
+        propagator = follower.propagation.propagator
+        return follow_joints(follower.encoder, propagator, video.frames(), points)
 
     def _scale(self, video: JointVideo) -> NDArray[np.float64]:
-        """(2,) from pixels of the video to those in which it is followed, for x and y."""
+        """(2,) from pixels of the video to those in which errors are measured, for x and y."""
         height, width = next(video.frames()).shape[1:]
         rows, columns = self.size or (height, width)
         return np.array([columns / width, rows / height])
@@ -191,10 +194,3 @@ def _stored(path: Path, truth: Points) -> Points | None:
         pass
     log.warning("%s is damaged: computed again.", path)
     return None
-
-
-def _resized(frame: Frame, size: tuple[int, int] | None) -> Frame:
-    if size is None or frame.shape[1:] == tuple(size):
-        return frame
-    image = np.ascontiguousarray(frame.transpose(1, 2, 0))
-    return np.asarray(cv2.resize(image, (size[1], size[0])), np.uint8).transpose(2, 0, 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+from selfsup_motion.tasks.propagation.frame_size import resized
 from selfsup_motion.tasks.propagation.keypoints import Points
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame
@@ -102,18 +103,23 @@ def follow_joints(
     Yields:
         (K, 2) x, y in pixels for each frame, the first one's being `points`.
     """
-    found = points
+    found, scale = points, np.ones(2)
     for time, frame in enumerate(frames):
-        if propagator is not None:
-            features = encoder(torch.from_numpy(np.ascontiguousarray(frame))[None])[0]
-            cells = features.shape[1], features.shape[2]
-            if time == 0:
-                propagator.start(features, marked_cells(points, encoder.stride, cells))
-            else:
-                soft = propagator.step(features)
-                size = frame.shape[1], frame.shape[2]
-                found = mean_positions(soft, encoder.stride, size, found)
-                propagator.store(
-                    marked_cells(found, encoder.stride, cells) if propagator.hard else soft
-                )
-        yield found
+        if propagator is None:
+            yield points
+            continue
+        size = frame.shape[1], frame.shape[2]
+        seen = propagator.size.of(size)
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(encoder.device)
+        features = encoder(resized(pixels[None], seen))[0]
+        cells = features.shape[1], features.shape[2]
+        if time == 0:
+            scale = np.array([seen[1] / size[1], seen[0] / size[0]])
+            found = points * scale
+            propagator.start(features, marked_cells(found, encoder.stride, cells))
+            yield points
+            continue
+        soft = propagator.step(features)
+        found = mean_positions(soft, encoder.stride, seen, found)
+        yield found / scale
+        propagator.store(marked_cells(found, encoder.stride, cells) if propagator.hard else soft)

@@ -13,7 +13,7 @@ from selfsup_motion.data.reading.masks import read_ids
 from selfsup_motion.files.atomic import new_file
 from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.tasks.features.frame_encoder import Precision
-from selfsup_motion.tasks.propagation.choice import FittingPropagator
+from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator
 from selfsup_motion.tasks.propagation.davis2016_files import OneObject
 from selfsup_motion.tasks.propagation.davis2017 import Davis2017
 from selfsup_motion.tasks.propagation.followers import Baseline
@@ -37,6 +37,7 @@ class Davis2016(Davis2017):
         layer: see above.
         precision: see above.
         attributes: see above.
+        short_side: see above.
     """
 
     def __init__(
@@ -50,11 +51,12 @@ class Davis2016(Davis2017):
         layer: str | None,
         precision: Precision,
         attributes: ExistingFile | None,
+        short_side: int | Auto | None = "auto",
     ) -> None:
         super().__init__(
             source=OneObject(source), sequences=sequences, propagator=propagator,
             baselines=baselines, seed=seed, layer=layer, precision=precision,
-            attributes=attributes, official_ids=False,
+            attributes=attributes, official_ids=False, short_side=short_side,
         )  # fmt: skip
 
     def run(

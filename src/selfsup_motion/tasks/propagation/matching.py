@@ -23,10 +23,8 @@ Bools = NDArray[np.bool_]
 Similarity = Literal["cosine", "euclidean"]
 
 _FRAMES_AT_ONCE = 8
-_TEMPERATURES: dict[Similarity, float] = {
-    "cosine": 0.05,
-    "euclidean": 2.5e-4,  # as propagator=color: a squared difference of 2.2 units of Lab
-}
+_COSINE, _COLOR, _PATCHES = 0.05, 2.5e-4, 1e-3
+"""Temperatures; for colours, those of propagator=color and propagator=patches."""
 
 
 class FeatureMatcher:
@@ -36,7 +34,7 @@ class FeatureMatcher:
         similarity: "cosine", or "euclidean": minus half the squared distance; "auto": the second
             for encoders of colours.
         temperature: similarities are divided by it before the softmax; "auto": 0.05 for "cosine",
-            2.5e-4 for "euclidean".
+            2.5e-4 for "euclidean", and 1e-3 for patches of colours.
         radius: cells nearer than this to the best one have a share in the position.
         returns_within: a point is visible if it returns to its query within so many cells.
     """
@@ -125,8 +123,10 @@ class FeatureMatcher:
             similarity = self._similarity
         elif isinstance(encoder.encoder, (LabColor, ColorPatches)):
             similarity = "euclidean"
-        given = self._temperature
-        return similarity, _TEMPERATURES[similarity] if given == "auto" else given
+        if self._temperature != "auto":
+            return similarity, self._temperature
+        colors = _PATCHES if isinstance(encoder.encoder, ColorPatches) else _COLOR
+        return similarity, _COSINE if similarity == "cosine" else colors
 
 
 def softmax(logits: Tensor) -> Tensor:

@@ -12,9 +12,14 @@ from torch import Tensor
 
 from selfsup_motion.data.reading.mask_reading import Ids
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+from selfsup_motion.tasks.propagation.frame_size import resized
+from selfsup_motion.tasks.propagation.label_cells import (
+    cells_to_labels,
+    pixel_labels,
+    reduce_labels,
+)
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame
-from selfsup_motion.tasks.propagation.tracking import cells_to_labels, reduce_labels
 
 
 @dataclass(frozen=True)
@@ -51,44 +56,51 @@ def follow_maps(
         One for each map, of each frame; of the first frame, the maps themselves.
     """
     given = [Followed(ids, {int(i): 1.0 for i in np.unique(ids)}) for ids in maps]
+    if propagator is None:
+        for _ in frames:
+            yield given
+        return
     shown = [np.union1d([0], np.unique(ids)).astype(np.uint8) for ids in maps]
-    counts, size = [len(ids) for ids in shown], maps[0].shape
+    counts, stride = [len(ids) for ids in shown], encoder.stride
+    size = maps[0].shape[0], maps[0].shape[1]
+    seen = propagator.size.of(size)
 
-    def reduced(indices: Sequence[Tensor], resize: LabelPropagator) -> Tensor:
+    def reduced(indices: Sequence[Tensor]) -> Tensor:
+        resize = propagator.label_resize
         parts = zip(indices, counts, strict=True)
-        return torch.cat(
-            [reduce_labels(i, n, encoder.stride, resize.label_resize) for i, n in parts]
-        )
+        return torch.cat([reduce_labels(i, n, stride, resize, seen) for i, n in parts])
 
     for time, frame in enumerate(frames):
-        if time == 0 or propagator is None:
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(encoder.device)
+        features = encoder(resized(pixels[None], seen))[0]
+        if time == 0:
             yield given
-            if time == 0 and propagator is not None:
-                found = (np.searchsorted(ids, map_) for ids, map_ in zip(shown, maps, strict=True))
-                indices = [torch.from_numpy(index).to(encoder.device) for index in found]
-                propagator.start(_features(encoder, frame), reduced(indices, propagator))
+            found = (np.searchsorted(ids, map_) for ids, map_ in zip(shown, maps, strict=True))
+            propagator.start(
+                features, reduced([torch.from_numpy(index).to(encoder.device) for index in found])
+            )
             continue
-        soft = propagator.step(_features(encoder, frame))
+        soft = propagator.step(features)
         parts = soft.split(counts)  # type: ignore[no-untyped-call]
-        indices = [cells_to_labels(part, encoder.stride)[: size[0], : size[1]] for part in parts]
-        propagator.store(reduced(indices, propagator) if propagator.hard else soft)
+        there = [cells_to_labels(part, stride)[: seen[0], : seen[1]] for part in parts]
+        propagator.store(reduced(there) if propagator.hard else soft)
         yield [
-            _followed(index, part, ids, encoder.stride)
-            for index, part, ids in zip(indices, parts, shown, strict=True)
+            Followed(
+                ids[pixel_labels(part, stride, seen, size).cpu().numpy()],
+                _confidence(index, part, ids, stride),
+            )
+            for index, part, ids in zip(there, parts, shown, strict=True)
         ]
 
 
-def _features(encoder: FrameEncoder, frame: Frame) -> Tensor:
-    return encoder(torch.from_numpy(np.ascontiguousarray(frame))[None])[0]
-
-
-def _followed(index: Tensor, soft: Tensor, ids: Ids, stride: int) -> Followed:
+def _confidence(index: Tensor, soft: Tensor, ids: Ids, stride: int) -> dict[int, float]:
+    """Of each id, where it is the best label of a pixel."""
     height, width = index.shape
     confidence = {}
-    for label in index.unique().tolist():
+    for label in np.unique(index.cpu().numpy()).tolist():
         large = F.interpolate(
             soft[None, label : label + 1], scale_factor=stride, mode="bilinear", align_corners=False
         )
         inside = large[0, 0, :height, :width][index == label]
         confidence[int(ids[label])] = float(inside.mean().clamp(0, 1))
-    return Followed(ids[index.cpu().numpy()], confidence)
+    return confidence

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
+import torch
 from torch import nn
 
 from selfsup_motion.data.reading.label_classes import VOID
@@ -25,8 +25,9 @@ from selfsup_motion.tasks.propagation.choice import FittingPropagator, Propagati
 from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
 from selfsup_motion.tasks.propagation.parsed_videos import ParsedVideo, ParsedVideos
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
-from selfsup_motion.tasks.propagation.sequences import Frame, chosen
-from selfsup_motion.tasks.propagation.soft_following import follow_maps
+from selfsup_motion.tasks.propagation.resizing import seen_at
+from selfsup_motion.tasks.propagation.sequences import chosen
+from selfsup_motion.tasks.propagation.soft_following import Followed, follow_maps
 from selfsup_motion.tasks.propagation.tables import write_table
 from selfsup_motion.tasks.propagation.vip_metrics import (
     OVERLAPS,
@@ -53,8 +54,8 @@ class Vip(Task):
         seed: of the weights of an untrained encoder.
         layer: of the encoder; None: its output.
         precision: of the encoder, "32", "bf16" or "16".
-        size: (height, width) that frames are resized to, whatever their proportions; None: they
-            keep their size. Results have the frames' own size.
+        size: (height, width) that frames are resized to before they are encoded, whatever their
+            proportions; results have the frames' own size. None: as the propagator has it.
 
     Attributes:
         propagation: what `run` has followed with.
@@ -118,6 +119,7 @@ class Vip(Task):
             layer=self.layer, precision=self.precision, device=device, folder=folder,
             seed=self.seed,
         )  # fmt: skip
+        followers = seen_at(followers, self.size)
         self.propagation = followers[0].propagation
         videos = [self.source.open(name) for name in self.names]
         total, done = len(followers) * sum(len(video.frame_names) for video in videos), 0
@@ -157,24 +159,17 @@ class Vip(Task):
         given = [parts] if instances is None else [parts, instances.ids]
         drafts = follower.folder / ".drafts"
         shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
-        frames = (_resized(frame, self.size) for frame in video.frames())
-        found = follow_maps(
-            follower.encoder, follower.propagation.propagator, frames,
-            [_nearest(ids, self.size) for ids in given],
-        )  # fmt: skip
+        propagator = follower.propagation.propagator
+        found = follow_maps(follower.encoder, propagator, video.frames(), given)
         try:
             with new_folder(place, drafts) as draft:
                 for kind in (_PARTS, _INSTANCES)[: len(given)]:
                     (draft / kind).mkdir()
                 for time, (name, maps) in enumerate(zip(video.frame_names, found, strict=True)):
-                    # what was given stays as it is, whatever the size at which it was followed
-                    ids = given if time == 0 else [_nearest(m.ids, parts.shape) for m in maps]
-                    write_mask(draft / _PARTS / f"{name}.png", ids[0])
+                    write_mask(draft / _PARTS / f"{name}.png", maps[0].ids)
                     if instances is not None:
-                        _write_instances(
-                            draft / _INSTANCES / f"{name}.png", ids[1], instances.classes,
-                            maps[1].confidence,
-                        )  # fmt: skip
+                        path = draft / _INSTANCES / f"{name}.png"
+                        _write_instances(path, maps[1], instances.classes)
                     yield time
         finally:
             shutil.rmtree(drafts, ignore_errors=True)
@@ -218,8 +213,6 @@ class _Scores:
         return {name: value for name, value in found.items() if not np.isnan(value)}
 
     def write(self, folder: Path, names: Sequence[str]) -> None:
-        import torch
-
         folder.mkdir(parents=True, exist_ok=True)
         both = class_iou(torch.from_numpy(self._first + self._later)).tolist()
         later = class_iou(torch.from_numpy(self._later)).tolist()
@@ -250,15 +243,13 @@ def _first_parts(video: ParsedVideo) -> Ids:
     return parts
 
 
-def _write_instances(
-    path: Path, ids: Ids, classes: Mapping[int, int], confidence: Mapping[int, float]
-) -> None:
+def _write_instances(path: Path, found: Followed, classes: Mapping[int, int]) -> None:
     """Instances as the official scripts read them: line n of the list is about value n."""
-    shown = [int(i) for i in np.unique(ids) if i]
+    shown = [int(i) for i in np.unique(found.ids) if i]
     numbers = np.zeros(256, np.uint8)
     numbers[shown] = np.arange(1, len(shown) + 1)
-    write_mask(path, numbers[ids])
-    lines = (f"{classes[i]} {confidence.get(i, 0.0):.6f}\n" for i in shown)
+    write_mask(path, numbers[found.ids])
+    lines = (f"{classes[i]} {found.confidence.get(i, 0.0):.6f}\n" for i in shown)
     path.with_suffix(".txt").write_text("".join(lines), "utf-8")
 
 
@@ -295,18 +286,3 @@ def _is_whole(place: Path, video: ParsedVideo) -> bool:
         pass
     log.warning("%s is damaged or incomplete: computed again.", place)
     return False
-
-
-def _nearest(ids: Ids, size: Sequence[int] | None) -> Ids:
-    """(H, W) ids at another size."""
-    if size is None or ids.shape == tuple(size):
-        return ids
-    shape = int(size[1]), int(size[0])
-    return np.asarray(cv2.resize(ids, shape, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-
-
-def _resized(frame: Frame, size: tuple[int, int] | None) -> Frame:
-    if size is None or frame.shape[1:] == tuple(size):
-        return frame
-    image = np.ascontiguousarray(frame.transpose(1, 2, 0))
-    return np.asarray(cv2.resize(image, (size[1], size[0])), np.uint8).transpose(2, 0, 1)
