@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "tasks"))
-from davis_like import write_davis
+from davis_like import hide, write_davis
 
 from selfsup_motion.apps.film import film
 from selfsup_motion.data.reading.masks import read_mask, write_mask
@@ -76,6 +76,28 @@ def test_frames_are_resized_on_request(propagate, capsys):
     found = Path("o/masks/00004.png")
     assert read_mask(found).shape == (40, 56)
     assert overlap(found, Path("davis/Annotations/480p/cat/00004.png")) > 0.8
+
+
+def test_objects_start_in_the_first_mask_of_a_folder_that_shows_them(propagate, capsys):
+    given = Path("given")
+    given.mkdir()
+    truth = [read_mask(Path(MASK).with_name(f"{time:05d}.png")) for time in range(5)]
+    for time in range(3):
+        hidden = truth[time] > 0 if time == 0 else truth[time] == 1
+        hide(Path(FRAMES, f"{time:05d}.jpg"), hidden)
+    write_mask(given / "00001.png", np.where(truth[1] == 2, 2, 0).astype(np.uint8))
+    write_mask(given / "00003.png", truth[3])
+    arguments = f"video={FRAMES}", "mask=given", "encoder=lab_color", "overlay=false"
+    assert propagate(*arguments, "paths.output_dir=out") == 0
+    told = capsys.readouterr().out
+    assert "Following 1 object (2) from frame 00001 on." in told
+    assert "Following 1 object (1) from frame 00003 on." in told
+    found = [read_mask(Path(f"out/masks/{time:05d}.png")) for time in range(5)]
+    assert [set(np.unique(mask)) for mask in found] == [{0}, {0, 2}, {0, 2}, {0, 1, 2}, {0, 1, 2}]
+    np.testing.assert_array_equal(found[3] == 1, truth[3] == 1)
+    assert ((found[4] == truth[4]) & (truth[4] > 0)).sum() > 0.9 * (truth[4] > 0).sum()
+    assert propagate(*arguments, "max_frames=2", "paths.output_dir=two") == 0
+    assert len(list(Path("two/masks").iterdir())) == 2
 
 
 def test_a_colon_in_a_name_is_no_protocol(propagate):
@@ -164,8 +186,11 @@ def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
         (["video=no.mp4", f"mask={MASK}"], "video=no.mp4: there is no such file"),
         (["video=text.mp4", f"mask={MASK}"], "text.mp4 cannot be opened"),
         (["video=void", f"mask={MASK}"], "void holds no images"),
-        ([f"video={FRAMES}", "mask=no.png"], "mask=no.png: there is no such file."),
-        ([f"video={FRAMES}", "mask=davis"], "mask=davis: expected a file, this is a folder."),
+        ([f"video={FRAMES}", "mask=no.png"], "mask=no.png: there is no such file or folder."),
+        ([f"video={FRAMES}", "mask=davis"], "mask=davis: holds no masks."),
+        ([f"video={FRAMES}", "mask=twice"], "00000.npy and 00000.png are masks of one frame"),
+        ([f"video={FRAMES}", "mask=named"], "frame_1.png has the name of no frame; they are calle"),
+
         ([f"video={FRAMES}", "encoder=r3d8", f"mask={MASK}"], "SmallResNet3d is an encoder"),
         ([f"video={FRAMES}", "mask=empty.png"], "empty.png: is empty, there is nothing to follow"),
         ([f"video={FRAMES}", "mask=small.png"], "small.png: the mask is 10x10 pixels, the frames"),
@@ -185,6 +210,10 @@ def test_mistake_is_one_sentence(propagate, folder, capsys, arguments, expected)
     write_mask(Path("empty.png"), np.zeros((40, 56), np.uint8))
     write_mask(Path("small.png"), np.ones((10, 10), np.uint8))
     cv2.imwrite("photo.png", np.random.default_rng(0).integers(0, 255, (40, 56, 3)))
+    for name in ("twice/00000.png", "named/frame_1.png"):
+        Path(name).parent.mkdir()
+        write_mask(Path(name), np.ones((40, 56), np.uint8))
+    np.save("twice/00000.npy", np.ones((40, 56), np.uint8))
     Path("p.json").write_text("[[99, 3]]")
     Path("bad.json").write_text('{"a": [1, 2, 3]}')
     Path("sizes").mkdir()

@@ -29,3 +29,10 @@ def write_davis(
     listed.mkdir(parents=True)
     (listed / "val.txt").write_text("\n".join([*names, "not-here"]))
     return root
+
+
+def hide(file: Path, where: np.ndarray) -> None:
+    """Paint over a part of a frame, as if nothing was there."""
+    image = cv2.imread(str(file))
+    image[where] = np.random.default_rng(1).integers(40, 90, (int(where.sum()), 3), np.uint8)
+    cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, 98])

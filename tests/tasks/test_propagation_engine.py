@@ -7,7 +7,7 @@ import torch
 
 from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.attention.distant import distant_matches, distant_part
-from selfsup_motion.ops.attention.parts import attention_part, best_matches
+from selfsup_motion.ops.attention.parts import attention_part, best_matches, join_parts
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.settings.groups import options
@@ -104,6 +104,57 @@ def test_repeated_first_frame_counts_as_often_as_it_stands_in():
     torch.testing.assert_close(propagator.step(features[1]), expected)
 
 
+@pytest.mark.parametrize("starts", ["memory", "contexts"])
+def test_an_object_is_copied_from_where_it_starts(starts):
+    scene = torch.nn.functional.normalize(noise(16, 12, 20), dim=0)
+    first, late = torch.zeros(3, 12, 20), torch.zeros(3, 12, 20)
+    first[1, 2:6, 2:6], late[1, 2:6, 4:8], late[2, 6:10, 10:14] = 1, 1, 1
+    first[0], late[0] = 1 - first[1], 1 - late[1:].sum(0)
+    settings = {"long_term": [0], "recent": 1, "similarity": "cosine", "temperature": 0.02}
+    propagator = LabelPropagator(**PLAIN | settings | {"starts": starts, "radius": 3, "top_k": 3})
+    propagator.start(scene, first)
+    for time in range(1, 6):
+        found = propagator.step(scene.roll(time, 2))
+        if time < 2:
+            assert found[2].max() == 0
+            propagator.store(found)
+        elif time == 2:
+            propagator.store(late, [2])
+        else:
+            propagator.store(found)
+    assert (found.argmax(0)[6:10, 13:17] == 2).all()
+    assert (found.argmax(0) == 2).sum() == 16
+    assert propagator.frames_kept == (3 if starts == "memory" else 2)
+
+
+def test_a_frame_that_is_kept_and_recent_counts_twice_on_request():
+    features, labels = noise(2, 3, 7, 9), torch.rand(2, 7, 9)
+    settings = PLAIN | {"recent": 2, "long_term": [0], "long_term_radius": None}
+    found = {}
+    for twice in (False, True):
+        propagator = LabelPropagator(**settings | {"count_twice": twice})
+        propagator.start(features[0], labels)
+        found[twice] = propagator.step(features[1])
+    near = attention_part(features[1:], features[:1], labels[None], 2)
+    far = attention_part(features[1:], features[:1], labels[None], None)
+    torch.testing.assert_close(found[False], far[0][0])
+    torch.testing.assert_close(found[True], join_parts([near, far])[0])
+
+
+def test_each_frame_may_have_a_softmax_of_its_own():
+    features, labels = noise(3, 3, 7, 9), torch.rand(3, 2, 7, 9)
+    settings = PLAIN | {"recent": 2, "weights": "frame", "radius": None}
+    propagator = LabelPropagator(**settings)
+    propagator.start(features[0], labels[0])
+    propagator.step(features[1])
+    propagator.store(labels[1])
+    alone = [
+        restricted_attention(features[2:], features[t : t + 1], labels[t : t + 1], None)
+        for t in (0, 1)
+    ]
+    torch.testing.assert_close(propagator.step(features[2]), torch.cat(alone).mean(0))
+
+
 def test_euclidean_similarity_prefers_the_nearest_not_the_longest():
     key = torch.tensor([[[1.0, 5.0, 2.0]]])
     labels = torch.eye(3)[:, None]
@@ -153,6 +204,8 @@ def test_distant_attention_looks_where_it_is_told():
         ({"radius": 0, "window": "disc"}, "radius"),
         ({"far_gap": 15, "long_term_radius": None}, "no window to dilate"),
         ({"similarity": "euclidean", "border": "zero"}, "no meaning"),
+        ({"far_gap": 15, "weights": "frame"}, "does not go with far_gap"),
+        ({"far_gap": 15, "radius": None}, "no window to dilate"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change, expected):

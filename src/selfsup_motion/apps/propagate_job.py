@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from torch import nn
 from selfsup_motion.apps.film import film
 from selfsup_motion.apps.propagate_input import FrameStream, open_inputs
 from selfsup_motion.data.reading.mask_reading import describe_objects, mask_warning
-from selfsup_motion.data.reading.masks import VOID, MaskReader, palette, write_mask
+from selfsup_motion.data.reading.masks import VOID, Ids, MaskReader, palette, write_mask
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile, ExistingPath
 from selfsup_motion.ops.overlay import draw_masks, draw_points
 from selfsup_motion.tasks.features.frame_encoder import Precision
 from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator
+from selfsup_motion.tasks.propagation.davis_files import masks_of_frames
 from selfsup_motion.tasks.propagation.followers import Follower, evaluated_follower
+from selfsup_motion.tasks.propagation.object_starts import starting_masks
 from selfsup_motion.tasks.propagation.point_files import PointWriter, read_point_list
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame
@@ -35,7 +37,8 @@ class Propagate:
 
     Args:
         video: file, or folder of frames. An image in it that `mask` names is not taken for one.
-        mask: the first frame's objects, see `MaskReader` for what the file may be; or
+        mask: the first frame's objects, see `MaskReader` for what the file may be; or a folder of
+            masks, each called as its frame: an object starts in the first of them that shows it; or
         points: JSON of the first frame's points, `{"nose": [x, y], …}` or `[[x, y], …]`.
         propagator: copies the labels.
         layer: of the encoder; None: its output.
@@ -55,7 +58,7 @@ class Propagate:
         self,
         *,
         video: ExistingPath,
-        mask: ExistingFile | None,
+        mask: ExistingPath | None,
         points: ExistingFile | None,
         propagator: LabelPropagator | FittingPropagator,
         layer: str | None,
@@ -115,23 +118,34 @@ class Propagate:
         folder, propagator = follower.folder, follower.propagation.propagator
         path = Path(str(self.mask))
         colours = palette()
-        if path.is_dir():
-            raise UserError(f"mask={path}: is a folder, give the mask of the first frame in it.")
-        reader = MaskReader([path], self.names[0])
-        mask = reader.read(path)
-        void = " except for void (255)" if (mask == VOID).any() else ""
-        mask[mask == VOID] = 0
-        if not mask.any():
-            raise UserError(f"{path}: is empty{void}, there is nothing to follow.")
-        if (reason := mask_warning(mask)) is not None:
-            log.warning("%s: %s.", path, reason)
-        log.info("Following %s.", describe_objects(mask, reader.object_names))
+        given = self._given(path)
         (folder / "masks").mkdir()
         last: list[Frame] = []
-        found = follow_masks(follower.encoder, propagator, self._frames(last, mask, path), mask)
+        frames = self._frames(last, given, path)
+        found = follow_masks(follower.encoder, propagator, frames, given)
         for name, ids in zip(self.names, found, strict=False):
             write_mask(folder / "masks" / f"{name}.png", ids)
             yield lambda ids=ids: draw_masks(_upright(last[0]), ids, colours)  # type: ignore[misc]
+
+    def _given(self, path: Path) -> dict[int, Ids]:
+        """The masks that objects start in, void as background, by the numbers of the frames."""
+        files = {0: path}
+        if path.is_dir():
+            files = masks_of_frames(path, self.stream.frame_names)
+            files = {time: file for time, file in files.items() if time < len(self.names)}
+        reader = MaskReader(list(files.values()), self.names[0])
+        masks = {time: reader.read(file) for time, file in files.items()}
+        void = " except for void (255)" if any((m == VOID).any() for m in masks.values()) else ""
+        masks = {time: np.where(mask == VOID, 0, mask) for time, mask in masks.items()}
+        given = {time: mask for time, mask in starting_masks(masks).items() if mask.any()}
+        if not given:
+            raise UserError(f"{path}: is empty{void}, there is nothing to follow.")
+        for time, mask in given.items():
+            if (reason := mask_warning(mask)) is not None:
+                log.warning("%s: %s.", files[time], reason)
+            late = f" from frame {self.names[time]} on" if time else ""
+            log.info("Following %s%s.", describe_objects(mask, reader.object_names), late)
+        return given
 
     def _points(
         self, follower: Follower, stack: ExitStack
@@ -151,14 +165,15 @@ class Propagate:
     def _frames(
         self,
         last: list[Frame],
-        mask: NDArray[np.uint8] | None,
+        masks: Mapping[int, Ids] | None,
         path: Path,
         points: NDArray[np.float64] | None = None,
     ) -> Iterator[Frame]:
         """The frames, the latest one also in `last`; the first must fit mask and points."""
         for time, frame in enumerate(self.stream.frames()):
             height, width = frame.shape[1:]
-            if time == 0 and mask is not None and mask.shape != (height, width):
+            mask = None if masks is None else masks.get(time)
+            if mask is not None and mask.shape != (height, width):
                 raise UserError(
                     f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, the frames of "
                     f"{self.stream.path} are {width}x{height}; they must be of one size."

@@ -18,7 +18,14 @@ from selfsup_motion.ops.attention import Border
 from selfsup_motion.ops.attention.layout import Window
 from selfsup_motion.settings.completion import completing
 from selfsup_motion.settings.groups import config_dir, options
-from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelResize, Similarity
+from selfsup_motion.tasks.propagation.propagator import (
+    LabelPropagator,
+    LabelResize,
+    MinMax,
+    Pixels,
+    Starts,
+)
+from selfsup_motion.tasks.propagation.search import Similarity, Weights
 from selfsup_motion.weights.checkpoints import weights_used
 
 Auto = Literal["auto"]
@@ -79,6 +86,8 @@ class FittingPropagator:
         long_term: this and all that follow: see `LabelPropagator`; "auto" leaves it to the preset.
         recent: see above.
         repeat_first: see above.
+        count_twice: see above.
+        predict_first: see above.
         radius: see above.
         window: see above.
         long_term_radius: see above.
@@ -88,9 +97,13 @@ class FittingPropagator:
         temperature: see above.
         top_k: see above.
         top_k_per: see above.
+        weights: see above.
         border: see above.
         hard: see above.
         label_resize: see above.
+        min_max: see above.
+        pixels: see above.
+        starts: see above.
         storage: see above.
         short_side: see above.
         enlarge: see above.
@@ -112,7 +125,9 @@ class FittingPropagator:
         long_term: Sequence[int] | Auto = "auto",
         recent: int | Sequence[int] | Auto = "auto",
         repeat_first: bool | Auto = "auto",
-        radius: int | Auto = "auto",
+        count_twice: bool | Auto = "auto",
+        predict_first: bool | Auto = "auto",
+        radius: int | Auto | None = "auto",
         window: Window | Auto = "auto",
         long_term_radius: int | Auto | None = "auto",
         far_gap: int | Auto | None = "auto",
@@ -121,9 +136,13 @@ class FittingPropagator:
         temperature: float | Auto = "auto",
         top_k: int | Auto | None = "auto",
         top_k_per: Literal["context", "frame"] | Auto = "auto",
+        weights: Weights | Auto = "auto",
         border: Border | Auto = "auto",
         hard: bool | Auto = "auto",
         label_resize: LabelResize | Auto = "auto",
+        min_max: MinMax | Auto | None = "auto",
+        pixels: Pixels | Auto = "auto",
+        starts: Starts | Auto = "auto",
         storage: Literal["32", "16"] | Auto = "auto",
         short_side: int | Auto | None = "auto",
         enlarge: bool | Auto = "auto",
@@ -132,11 +151,12 @@ class FittingPropagator:
     ) -> None:
         settings: dict[str, Any] = {
             "long_term": long_term, "recent": recent, "repeat_first": repeat_first,
-            "radius": radius, "window": window, "long_term_radius": long_term_radius,
-            "far_gap": far_gap, "far_radius": far_radius, "similarity": similarity,
-            "temperature": temperature, "top_k": top_k, "top_k_per": top_k_per, "border": border,
-            "hard": hard, "label_resize": label_resize, "storage": storage,
-            "short_side": short_side, "enlarge": enlarge,
+            "count_twice": count_twice, "predict_first": predict_first, "radius": radius,
+            "window": window, "long_term_radius": long_term_radius, "far_gap": far_gap,
+            "far_radius": far_radius, "similarity": similarity, "temperature": temperature,
+            "top_k": top_k, "top_k_per": top_k_per, "weights": weights, "border": border,
+            "hard": hard, "label_resize": label_resize, "min_max": min_max, "pixels": pixels,
+            "starts": starts, "storage": storage, "short_side": short_side, "enlarge": enlarge,
             "long_side_multiple": long_side_multiple, "frame_size": frame_size,
         }  # fmt: skip
         self._given = {name: value for name, value in settings.items() if value != "auto"}

@@ -1,19 +1,18 @@
-"""The task DAVIS-2017, semi-supervised: follow the objects whose masks the first frame has."""
+"""The task DAVIS-2017, semi-supervised: follow objects from the first mask on that shows them."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from torch import nn
 
-from selfsup_motion.data.reading.mask_reading import mask_warning, objects_of
+from selfsup_motion.data.reading.mask_reading import describe_objects, mask_warning, objects_of
 from selfsup_motion.data.reading.masks import Ids, palette, read_ids, write_mask
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.atomic import new_folder
@@ -25,6 +24,7 @@ from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator, Pro
 from selfsup_motion.tasks.propagation.davis_metrics import VOID
 from selfsup_motion.tasks.propagation.davis_scoring import DavisScores, Prediction
 from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
+from selfsup_motion.tasks.propagation.object_starts import starting_masks
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.propagation.tracking import follow_masks
@@ -115,19 +115,20 @@ class Davis2017(Task):
         )  # fmt: skip
         self.propagation = followers[0].propagation
         videos = [self.source.open(name) for name in self.names]
-        _announce(videos)
+        given = {video.name: given_masks(video, self.official_ids) for video in videos}
+        _announce(videos, given)
         passes = [follower for follower in followers if follower.name == "" or not follower.stays]
         total, done = len(passes) * sum(len(video.frame_names) for video in videos), 0
         scores = DavisScores(self.official_ids)
         for video in videos:
             for follower in passes:
                 results = follower.folder / "results" / video.name
-                if not (reuse and _is_whole(results, video)):
-                    for time in _track(follower, video):
+                if not (reuse and _is_whole(results, video, given[video.name])):
+                    for time in _track(follower, video, given[video.name]):
                         if progress:
                             progress(done + time + 1, total, video.name)
                 done += len(video.frame_names)
-            scores.add(video, {follower.name: _masks(follower, video) for follower in followers})
+            scores.add(video, {f.name: _masks(f, video, given[video.name]) for f in followers})
         scores.log_differences()
         for follower in followers:
             if follower.name in scores.evaluators:
@@ -152,12 +153,12 @@ class Davis2017(Task):
             yield draw_masks(np.ascontiguousarray(frame.transpose(1, 2, 0)), ids, colours)
 
 
-def _track(follower: Follower, video: LabelledVideo) -> Iterator[int]:
+def _track(follower: Follower, video: LabelledVideo, given: Mapping[int, Ids]) -> Iterator[int]:
     """Write the result of a video; yields the number of each frame that is done."""
-    first, drafts = first_mask(video), follower.folder / ".drafts"
+    drafts = follower.folder / ".drafts"
     shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
     propagator = follower.propagation.propagator
-    masks = follow_masks(follower.encoder, propagator, frames_of_size(video, first), first)
+    masks = follow_masks(follower.encoder, propagator, frames_of_size(video, given), given)
     try:
         with new_folder(follower.folder / "results" / video.name, drafts) as draft:
             for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
@@ -167,11 +168,11 @@ def _track(follower: Follower, video: LabelledVideo) -> Iterator[int]:
         shutil.rmtree(drafts, ignore_errors=True)
 
 
-def _is_whole(results: Path, video: LabelledVideo) -> bool:
+def _is_whole(results: Path, video: LabelledVideo, given: Mapping[int, Ids]) -> bool:
     """Whether an earlier run has left a readable mask of each frame."""
     if not results.is_dir():
         return False
-    size = first_mask(video).shape
+    size = next(iter(given.values())).shape
     try:
         if all(read_ids(results / f"{name}.png").shape == size for name in video.frame_names):
             return True
@@ -181,44 +182,67 @@ def _is_whole(results: Path, video: LabelledVideo) -> bool:
     return False
 
 
-def _announce(videos: Sequence[LabelledVideo]) -> None:
-    """Say which objects are followed; a first mask that cannot be is found before any work."""
-    masks = [first_mask(video) for video in videos]
-    for video, mask in zip(videos, masks, strict=True):
-        if (reason := mask_warning(mask)) is not None:
-            log.warning("%s: %s.", video.name, reason)
-    counts = [len(objects_of(mask)) for mask in masks]
+def _announce(videos: Sequence[LabelledVideo], given: Mapping[str, Mapping[int, Ids]]) -> None:
+    """Say which objects are followed, and which of them start late."""
+    for video in videos:
+        for time, mask in given[video.name].items():
+            if (reason := mask_warning(mask)) is not None:
+                log.warning("%s: %s.", video.name, reason)
+            if time:
+                log.info(
+                    "%s: %s from frame %s on.",
+                    video.name, describe_objects(mask, {}), video.frame_names[time],
+                )  # fmt: skip
+    counts = [sum(len(objects_of(m)) for m in given[video.name].values()) for video in videos]
     shown = ", ".join(f"{v.name} {count}" for v, count in zip(videos, counts, strict=True))
     total = f"{sum(counts)} object{'s' * (sum(counts) != 1)}"
     log.info("Following %s in %d sequence%s: %s.", total, len(videos), "s" * (len(videos) != 1),
              shown)  # fmt: skip
 
 
-def first_mask(video: LabelledVideo) -> Ids:
-    """The mask that is followed, void as background.
+def given_masks(video: LabelledVideo, first_alone: bool = False) -> dict[int, Ids]:
+    """The masks that objects are followed from, void as background, by the numbers of the frames.
+
+    Args:
+        video: with masks.
+        first_alone: only objects of the first frame are followed; otherwise each of them is from
+            the first mask on that shows it.
 
     Raises:
-        UserError: there is none, or it is empty.
+        UserError: there is no object.
     """
-    mask = video.mask(0)
-    if mask is None:
+    frames = range(1 if first_alone else len(video.frame_names))
+    masks = {time: mask for time in frames if (mask := video.mask(time)) is not None}
+    void = any((mask == VOID).any() for mask in masks.values())
+    masks = {t: np.where(mask == VOID, 0, mask).astype(np.uint8) for t, mask in masks.items()}
+    name = video.frame_names[0]
+    where = f"the first frame ({name}) has" if first_alone else "none of its frames has"
+    if not masks:
+        raise UserError(f"{video.name}: {where} an annotation, there is nothing to follow.")
+    found = {time: mask for time, mask in starting_masks(masks).items() if mask.any()}
+    if not found:
+        which = f"the annotation of the first frame ({name}) is" if first_alone else "all masks are"
         raise UserError(
-            f"{video.name}: the first frame ({video.frame_names[0]}) has no annotation, there is "
-            "nothing to follow."
+            f"{video.name}: {which} empty{' except for void' if void else ''}, there is nothing to "
+            "follow; name the others with task.sequences=[…]."
         )
-    void = " except for void" if (mask == VOID).any() else ""
-    mask = np.where(mask == VOID, 0, mask).astype(np.uint8)
-    if not mask.any():
-        raise UserError(
-            f"{video.name}: the annotation of the first frame ({video.frame_names[0]}) is empty"
-            f"{void}, there is nothing to follow; name the others with task.sequences=[…]."
-        )
-    return mask
+    return found
 
 
-def frames_of_size(video: LabelledVideo, mask: NDArray[np.uint8]) -> Iterator[Frame]:
-    """The frames of a video, which must be as large as the mask."""
+def pasted(given: Mapping[int, Ids], frame: int) -> Ids:
+    """What the masks that objects start in say of a later frame if nothing moves."""
+    found = np.zeros_like(next(iter(given.values())))
+    for time in sorted(given):
+        if time <= frame:
+            found = np.where(given[time] > 0, given[time], found)
+    return found
+
+
+def frames_of_size(video: LabelledVideo, given: Mapping[int, Ids]) -> Iterator[Frame]:
+    """The frames of a video, which must be as large as the masks that are given."""
+    first = next(iter(given.values()))
     for time, frame in enumerate(video.frames()):
+        mask = given.get(time, first)
         if frame.shape[1:] != mask.shape:
             raise UserError(
                 f"{video.name}: frame {video.frame_names[time]} is {frame.shape[1]}x"
@@ -246,10 +270,9 @@ def read_attributes(path: Path) -> dict[str, list[str]]:
     return {str(name): [str(v) for v in values] for name, values in content.items()}
 
 
-def _masks(follower: Follower, video: LabelledVideo) -> Prediction:
+def _masks(follower: Follower, video: LabelledVideo, given: Mapping[int, Ids]) -> Prediction:
     """The masks that a follower has found."""
     if follower.name and follower.stays:
-        first = first_mask(video)
-        return lambda frame: first
+        return lambda frame: pasted(given, frame)
     results = follower.folder / "results" / video.name
     return lambda frame: read_ids(results / f"{video.frame_names[frame]}.png")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -171,3 +171,35 @@ class FrameFolderVideo:
     def keypoints(self) -> None:
         """There are none."""
         return
+
+
+def masks_of_frames(folder: Path, names: Sequence[str]) -> dict[int, Path]:
+    """The masks in a folder, by the number of the frame that each is called after.
+
+    Args:
+        folder: of masks.
+        names: of the frames.
+
+    Raises:
+        UserError: there are no masks, two of one frame, or one of no frame.
+    """
+    numbers = {name: number for number, name in enumerate(names)}
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in MASK_EXTENSIONS or path.name.startswith("."):
+            continue
+        number = numbers.get(path.stem)
+        if number is None:
+            raise UserError(
+                f"mask={folder}: {path.name} has the name of no frame; they are called {names[0]} "
+                f"to {names[-1]}."
+            )
+        if number in found:
+            raise UserError(
+                f"mask={folder}: {found[number].name} and {path.name} are masks of one frame; keep "
+                "one of them."
+            )
+        found[number] = path
+    if not found:
+        raise UserError(f"mask={folder}: holds no masks.")
+    return found

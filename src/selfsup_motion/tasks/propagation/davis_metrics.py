@@ -48,11 +48,13 @@ class ObjectScore:
         sequence: name.
         object_id: value in the masks.
         values: (2, T) float64, J and F of each scored frame.
+        first: number of the first of them, of the masks that were given.
     """
 
     sequence: str
     object_id: int
     values: NDArray[np.float64]
+    first: int = 0
 
     @property
     def statistics(self) -> tuple[Statistics, Statistics]:
@@ -92,17 +94,20 @@ class DavisEvaluator:
         predicted: Sequence[NDArray[np.uint8]],
         truth: Sequence[NDArray[np.uint8]],
         known: Sequence[ObjectScore] = (),
+        starts: Mapping[int, int] | None = None,
     ) -> list[ObjectScore]:
         """Score a sequence.
 
-        Objects are those of the first true mask (see `official_ids`). One that is predicted nowhere
-        scores as an empty mask does.
+        Objects are those of the first true mask (see `official_ids`), or those of `starts`. One
+        that is predicted nowhere scores as an empty mask does.
 
         Args:
             sequence: name.
             predicted: T masks (H, W) uint8 of object ids.
             truth: T masks (H, W) uint8 of object ids, 255 where void.
             known: scores of some of its objects, which need not be computed again.
+            starts: number of the true mask that was given of each object; its frames count from the
+                next one on. Objects of which no frame counts are left out. None: the first mask.
 
         Returns:
             A score for each object.
@@ -118,12 +123,14 @@ class DavisEvaluator:
         scored = range(1, len(truth) - 1) if self.semi_supervised else range(len(truth))
         if not scored:
             raise ValueError(f"{sequence}: none of its {len(truth)} frames counts")
-        first = truth[0]
-        objects = [i for i in _ids(first) if i != VOID]
+        if starts is None:
+            starts = {i: 0 for i in _ids(truth[0]) if i != VOID}
+        objects = sorted(starts)
         if not objects:
             raise ValueError(f"{sequence}: there is no object in the first frame")
         if self.official_ids:
             objects = list(range(1, objects[-1] + 1))
+            starts = dict.fromkeys(objects, 0)
         unknown = set[int]().union(*map(_ids, predicted)) - set(objects)
         if unknown:
             shown = ", ".join(map(str, objects[:8])) + (", …" if len(objects) > 8 else "")
@@ -131,11 +138,15 @@ class DavisEvaluator:
                 f"{sequence}: predicted object {min(unknown)}, but the objects are {shown}"
             )
         added = {score.object_id: score for score in known}
+        first = {i: max(start + self.semi_supervised, scored[0]) for i, start in starts.items()}
+        objects = [i for i in objects if first[i] in scored]
         wanted = [i for i in objects if i not in added]
         values = np.empty((len(wanted), 2, len(scored)))
         for column, frame in enumerate(scored if wanted else ()):
             values[:, :, column] = self._score_frame(predicted[frame], truth[frame], wanted)
-        added |= {i: ObjectScore(sequence, i, v) for i, v in zip(wanted, values, strict=True)}
+        for i, row in zip(wanted, values, strict=True):
+            own = row[:, first[i] - scored[0] :]
+            added[i] = ObjectScore(sequence, i, own, first[i])
         scores = [added[i] for i in objects]
         self.scores += scores
         return scores
@@ -211,7 +222,7 @@ class DavisEvaluator:
             writer = csv.writer(stream)
             writer.writerow(("sequence", "object", "frame", *_MEASURES))
             for score in self.scores:
-                for frame, pair in enumerate(score.values.T, int(self.semi_supervised)):
+                for frame, pair in enumerate(score.values.T, score.first):
                     writer.writerow((score.sequence, score.object_id, frame, *pair.tolist()))
 
     def _part(self, sequences: set[str]) -> dict[str, float]:

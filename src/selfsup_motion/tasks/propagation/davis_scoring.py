@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from selfsup_motion.data.reading.mask_reading import Ids, objects_of
 from selfsup_motion.errors import UserError
 from selfsup_motion.tasks.propagation.davis_metrics import VOID, DavisEvaluator
+from selfsup_motion.tasks.propagation.object_starts import object_starts
 from selfsup_motion.tasks.propagation.sequences import LabelledVideo
 
 log = logging.getLogger(__name__)
@@ -56,7 +59,8 @@ class DavisScores:
                 "count.", video.name, len(truth),
             )  # fmt: skip
             return
-        self._note(video.name, truth)
+        starts = None if self._official_ids else _starts(truth)
+        self._note(video.name, truth, starts)
         for number, (name, predict) in enumerate(predictions.items()):
             predicted = [predict(frame) for frame in frames]
             for frame, ours, theirs in zip(frames, predicted, truth, strict=True):
@@ -68,9 +72,11 @@ class DavisScores:
                     )
             evaluator = self.evaluators.setdefault(name, DavisEvaluator(True, self._official_ids))
             try:
-                scores = evaluator.add(video.name, predicted, truth)
-                if number == 0:
-                    self._official.add(video.name, predicted, truth, scores)
+                scores = evaluator.add(video.name, predicted, truth, starts=starts)
+                if number == 0 and objects_of(truth[0]):
+                    first = set(objects_of(truth[0]))
+                    known = [score for score in scores if score.object_id in first]
+                    self._official.add(video.name, _only(predicted, first), truth, known)
             except ValueError as error:
                 raise UserError(f"{error}.") from error
 
@@ -86,15 +92,21 @@ class DavisScores:
             ours = next(iter(self.evaluators.values())).summary()["J&F"]
             theirs = self._official.summary()["J&F"]
             log.warning(
-                "%s: the ids of the objects have gaps; those that the first frame shows are "
+                "%s: the ids of the objects have gaps; those that occur are "
                 "scored. The official toolkit also counts the ids between them, which score 1 "
                 "if they do not occur: J&F %.3f instead of %.3f (task.official_ids=true).",
                 _named(self._gaps), theirs, ours,
             )  # fmt: skip
-        if self._late:
+        if self._late and self._official_ids:
             log.warning(
-                "%s: objects that the first frame does not show appear later. They are not "
-                "followed, and count as background.", _named(self._late),
+                "%s: objects that the first frame does not show appear later. With "
+                "task.official_ids=true they are not followed, and count as background.",
+                _named(self._late),
+            )
+        elif self._late:
+            log.info(
+                "%s: objects that appear later are followed from the first frame that shows them, "
+                "and scored from the next one on.", _named(self._late),
             )  # fmt: skip
         if self._void:
             log.warning("%s: frames that are void everywhere do not count.", _named(self._void))
@@ -113,13 +125,25 @@ class DavisScores:
             truth.append(mask)
         return frames, truth
 
-    def _note(self, name: str, truth: list[Ids]) -> None:
+    def _note(self, name: str, truth: list[Ids], starts: Mapping[int, int] | None) -> None:
         first = objects_of(truth[0])
         later = set[int]().union(*(objects_of(mask) for mask in truth[1:])) - set(first)
-        if first and len(first) != first[-1]:
-            self._gaps.append(f"{name} ({', '.join(map(str, first[:8]))})")
+        shown = sorted(starts) if starts else first
+        if shown and len(shown) != shown[-1]:
+            self._gaps.append(f"{name} ({', '.join(map(str, shown[:8]))})")
         if later:
             self._late.append(f"{name} ({', '.join(map(str, sorted(later)[:8]))})")
+
+
+def _starts(truth: list[Ids]) -> dict[int, int]:
+    """Number of the mask that was given of each object."""
+    masks = {number: np.where(mask == VOID, 0, mask) for number, mask in enumerate(truth)}
+    return {i: number for number, own in object_starts(masks).items() for i in own}
+
+
+def _only(masks: list[Ids], objects: set[int]) -> list[Ids]:
+    """Masks without other objects."""
+    return [np.where(np.isin(mask, list(objects)), mask, 0).astype(np.uint8) for mask in masks]
 
 
 def _named(sequences: list[str]) -> str:

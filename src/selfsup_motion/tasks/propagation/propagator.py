@@ -7,50 +7,25 @@ settings are in `conf/propagator`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from selfsup_motion.ops.attention import Border
-from selfsup_motion.ops.attention.distant import (
-    distant_matches,
-    distant_part,
-    expected_displacement,
-)
 from selfsup_motion.ops.attention.layout import Window
-from selfsup_motion.ops.attention.parts import (
-    attention_part,
-    best_matches,
-    join_matches,
-    join_parts,
-)
 from selfsup_motion.tasks.propagation.frame_size import FrameSize
+from selfsup_motion.tasks.propagation.search import Frame, Reach, Search, Similarity, Weights
 
-Similarity = Literal["dot", "cosine", "euclidean"]
-LabelResize = Literal["mean", "bilinear", "subsample", "blend_ids"]
+LabelResize = Literal["mean", "bilinear", "corners", "nearest", "subsample", "blend_ids"]
+MinMax = Literal["output", "stored"]
+Pixels = Literal["own", "seen", "cells", "corners"]
+Starts = Literal["memory", "contexts"]
 
-_FRAMES_AT_ONCE = 8
 _DTYPES = {"32": torch.float32, "16": torch.float16}
-
-
-@dataclass(frozen=True)
-class _Frame:
-    time: int
-    features: Tensor  # (C, h, w)
-    labels: Tensor  # (D, h, w)
-
-
-@dataclass(frozen=True)
-class _Reach:
-    """How a context frame is searched. Frames of one reach are searched together."""
-
-    radius: int | None
-    dilation: int  # of the first step of two; 0: one step
-    copies: int  # how often the frame counts
+_AGAIN = -1
+"""Key of the first frame with the labels that were found for it."""
 
 
 class LabelPropagator:
@@ -65,7 +40,10 @@ class LabelPropagator:
             n stands for the last n frames.
         repeat_first: at the start of a video, the first frame stands in for the recent frames
             that do not exist yet, and counts as often (CRW). Otherwise each frame counts once.
-        radius: of the window around a pixel, in cells of the features.
+        count_twice: a long-term frame that is also one of the recent ones counts as both.
+        predict_first: as one of the recent frames, the first one has the labels that are found for
+            it by itself instead of the given ones (TimeCycle).
+        radius: of the window around a pixel, in cells of the features; None: no window.
         window: "square", (2·radius + 1)² cells, or "disc", Euclidean distance < radius.
         long_term_radius: of the window in long-term frames; None: they are searched everywhere.
         far_gap: frames more than this many frames ago are searched in two steps (MAST): a window
@@ -76,13 +54,25 @@ class LabelPropagator:
         temperature: scores are divided by it before the softmax.
         top_k: only so many best scores of a pixel count; None: all.
         top_k_per: "context", over all context frames together, or "frame".
+        weights: "kept", a softmax over the scores that count; "frame", over all scores of a frame,
+            of which those that count keep their weights, and the mean over the frames (TimeCycle).
         border: cells outside the image are left out ("exclude"), or have a score and a label of
             zero ("zero").
         hard: store what was found as hard labels (the best object of each pixel at full
             resolution; dots drawn anew for points) instead of as soft ones.
         label_resize: from pixels to cells: "mean" of the pixels of a cell; "bilinear" at the
-            cell's centre; "subsample", its first pixel; "blend_ids", bilinear in the ids
-            themselves, as CorrFlow's published code: between objects 1 and 3 lies object 2.
+            cell's centre; "corners", bilinear with the corners' centres in line, as dense-ulearn's
+            published code; "nearest", the pixel at its centre; "subsample", its first pixel;
+            "blend_ids", bilinear in the ids themselves, as CorrFlow's published code: between
+            objects 1 and 3 lies object 2.
+        min_max: each label's map is stretched to [0, 1]: before the best label of a pixel is
+            chosen ("output"), or also before it is stored ("stored"); None: it is not.
+        pixels: where the best label is chosen: at the frame's "own" pixels, between cells bilinear;
+            at the pixels of the frame as it was "seen", and the nearest one of them taken; at the
+            "cells"; or "corners", own pixels with the corners' centres in line.
+        starts: of objects that appear later: their first frames join the long-term "memory" if it
+            has the first frame; or each start has a "contexts" of its own, which knows no earlier
+            frames and tells where the objects are that began with it (dense-ulearn).
         storage: "32" or "16" bits for the features and labels that are kept.
         short_side: this and the next three: the size at which frames are encoded, see `FrameSize`;
             for who makes the features.
@@ -105,7 +95,9 @@ class LabelPropagator:
         long_term: Sequence[int] = (0,),
         recent: int | Sequence[int] = 5,
         repeat_first: bool = False,
-        radius: int = 8,
+        count_twice: bool = False,
+        predict_first: bool = False,
+        radius: int | None = 8,
         window: Window = "square",
         long_term_radius: int | None = 8,
         far_gap: int | None = None,
@@ -114,9 +106,13 @@ class LabelPropagator:
         temperature: float = 0.02,
         top_k: int | None = 10,
         top_k_per: Literal["context", "frame"] = "context",
+        weights: Weights = "kept",
         border: Border = "exclude",
         hard: bool = False,
         label_resize: LabelResize = "mean",
+        min_max: MinMax | None = None,
+        pixels: Pixels = "own",
+        starts: Starts = "memory",
         storage: Literal["32", "16"] = "32",
         short_side: int | None = None,
         enlarge: bool = False,
@@ -127,10 +123,12 @@ class LabelPropagator:
         self.settings: dict[str, Any] = {
             "long_term": list(long_term),
             "recent": recent if isinstance(recent, int) else list(recent),
-            "repeat_first": repeat_first, "radius": radius, "window": window,
+            "repeat_first": repeat_first, "count_twice": count_twice,
+            "predict_first": predict_first, "radius": radius, "window": window,
             "long_term_radius": long_term_radius, "far_gap": far_gap, "far_radius": far_radius,
             "similarity": similarity, "temperature": temperature, "top_k": top_k,
-            "top_k_per": top_k_per, "border": border, "hard": hard, "label_resize": label_resize,
+            "top_k_per": top_k_per, "weights": weights, "border": border, "hard": hard,
+            "label_resize": label_resize, "min_max": min_max, "pixels": pixels, "starts": starts,
             "storage": storage, "short_side": short_side, "enlarge": enlarge,
             "long_side_multiple": long_side_multiple,
             "frame_size": None if frame_size is None else list(frame_size),
@@ -138,20 +136,24 @@ class LabelPropagator:
         self.size = FrameSize(short_side, enlarge, long_side_multiple, frame_size)
         offsets = range(1, recent + 1) if isinstance(recent, int) else recent
         self.long_term, self.recent = tuple(sorted(set(long_term))), tuple(sorted(set(offsets)))
-        self.repeat_first = repeat_first
+        self.repeat_first, self.count_twice = repeat_first, count_twice
+        self.predict_first = predict_first
         self.radius, self.long_term_radius = radius, long_term_radius
-        self.far_gap, self.far_radius = far_gap, far_radius
-        self.window: Window = window
-        self.similarity, self.temperature = similarity, temperature
-        self.top_k, self.top_k_per = top_k, top_k_per
-        self.border: Border = border
-        self.hard = hard
+        self.far_gap = far_gap
+        self.hard, self.min_max, self.starts = hard, min_max, starts
         self.label_resize: LabelResize = label_resize
+        self.pixels: Pixels = pixels
+        self._search = Search(
+            window, far_radius, similarity, temperature, top_k, top_k_per, border, weights
+        )
         self._dtype = _DTYPES[storage]
         self._check()
-        self._frames: dict[int, _Frame] = {}
+        self._frames: dict[int, Frame] = {}
         self._time = 0
         self._waiting: Tensor | None = None
+        self._kept: set[int] = set()
+        self._told: Tensor | None = None
+        self._later: list[tuple[LabelPropagator, Tensor]] = []
 
     def __str__(self) -> str:
         frames = [f"frame {t}" for t in self.long_term]
@@ -160,12 +162,14 @@ class LabelPropagator:
             frames += [f"the last {last} frames" if last > 1 else "the previous frame"]
         else:
             frames += [f"t - {offset}" for offset in self.recent]
-        best = "" if self.top_k is None else f", the {self.top_k} best"
+        found = self._search
+        best = "" if found.top_k is None else f", the {found.top_k} best"
+        radius = "no window" if self.radius is None else f"radius {self.radius}"
         labels = "hard" if self.hard else "soft"
         size = f"; {size}" if (size := str(self.size)) else ""
         return (
-            f"{', '.join(frames)}; radius {self.radius}; {self.similarity}, temperature "
-            f"{self.temperature:g}{best}; {labels} labels{size}"
+            f"{', '.join(frames)}; {radius}; {found.similarity}, temperature "
+            f"{found.temperature:g}{best}; {labels} labels{size}"
         )
 
     def changed(self, **settings: Any) -> LabelPropagator:
@@ -181,9 +185,24 @@ class LabelPropagator:
             features: (C, h, w) of the first frame.
             labels: (D, h, w) not below 0, its labels.
         """
-        self._frames, self._time = {}, 0
+        self._frames, self._time, self._kept, self._later = {}, 0, set(), []
+        self._told = (labels.flatten(1) > 0).any(1)
+        self._told[0] = True
         self._waiting = self._prepare(features)
         self.store(labels)
+        if self.predict_first:
+            query = self._frames[0].features
+            copies = Reach(self.radius, 0, len(self.recent))
+            context = {copies: [self._frames[0]]}
+            if 0 in self.long_term:
+                context.setdefault(Reach(self.long_term_radius, 0, 1), []).append(self._frames[0])
+            found = self._stretched(self._search.copy(query, context)).to(self._dtype)
+            self._frames[_AGAIN] = Frame(0, query, found)
+
+    @property
+    def first_found(self) -> Tensor:
+        """(D, h, w) labels that were found for the first frame, with `predict_first`."""
+        return self._frames[_AGAIN].labels.float()
 
     def step(self, features: Tensor) -> Tensor:
         """Labels of the next frame.
@@ -199,20 +218,21 @@ class LabelPropagator:
         self._time += 1
         query = self._prepare(features)
         self._waiting = query
-        parts = []
-        for reach, frames in self._context().items():
-            alone = self.top_k_per == "frame" or reach.dilation
-            count = 1 if alone else _FRAMES_AT_ONCE
-            parts += [
-                self._search(query, frames[i : i + count], reach)
-                for i in range(0, len(frames), count)
-            ]
-        if self.top_k is None:
-            return join_parts(parts)[0]
-        return join_matches(parts, self.top_k * (len(parts) if self.top_k_per == "frame" else 1))[0]
+        found = self._search.copy(query, self._context())
+        if self._later:
+            assert self._told is not None
+            found = found * self._told[:, None, None]
+            for context, told in self._later:
+                found = found + context.step(features) * told[:, None, None]
+        return self._stretched(found)
 
-    def store(self, labels: Tensor) -> None:
-        """Keep the frame of the last `step` (or `start`) with these (D, h, w) labels."""
+    def store(self, labels: Tensor, starting: Sequence[int] = ()) -> None:
+        """Keep the frame of the last `step` (or `start`).
+
+        Args:
+            labels: (D, h, w) of the frame.
+            starting: labels that begin with this frame; there must be none of them before.
+        """
         if self._waiting is None:
             raise RuntimeError("store comes after start or step")
         labels = labels.to(self._waiting.device, self._dtype)
@@ -221,36 +241,66 @@ class LabelPropagator:
                 f"labels {tuple(labels.shape)} must have the height and width of the features "
                 f"{tuple(self._waiting.shape)}"
             )
-        self._frames[self._time] = _Frame(self._time, self._waiting, labels)
+        self._frames[self._time] = Frame(self._time, self._waiting, labels)
+        for context, _ in self._later:
+            context.store(labels)
+        if starting:
+            self._begin(labels, starting)
         self._waiting = None
         oldest = self._time + 1 - max(self.recent, default=0)
-        needed = (t for t in self._frames if t >= oldest or t in self.long_term)
-        keep = {*needed, 0} if self.repeat_first and oldest < 0 else set(needed)
-        self._frames = {t: frame for t, frame in self._frames.items() if t in keep}
+        needed = {t for t in self._frames if t >= max(oldest, 0)} | {*self.long_term, *self._kept}
+        if self.repeat_first and oldest < 0:
+            needed.add(0)
+        if oldest <= 0:
+            needed.add(_AGAIN)
+        self._frames = {t: frame for t, frame in self._frames.items() if t in needed}
 
     @property
     def frames_kept(self) -> int:
         """How many frames are in memory."""
         return len(self._frames)
 
-    def _context(self) -> dict[_Reach, list[_Frame]]:
+    def _begin(self, labels: Tensor, starting: Sequence[int]) -> None:
+        """Remember the first frame of some labels."""
+        assert self._told is not None
+        assert self._waiting is not None
+        if self.starts == "memory":
+            self._kept |= {self._time} if 0 in self.long_term else set()
+            return
+        own = torch.zeros_like(self._told)
+        own[list(starting)] = True
+        self._told = self._told & ~own
+        context = self.changed(starts="memory")
+        context.start(self._waiting, labels)
+        self._later.append((context, own))
+
+    def _stretched(self, labels: Tensor) -> Tensor:
+        return min_max(labels) if self.min_max == "stored" else labels
+
+    def _context(self) -> dict[Reach, list[Frame]]:
         """The frames that the current one copies from, by how they are searched."""
         recent = [self._time - offset for offset in self.recent]
-        long_term = [t for t in self.long_term if t < self._time]
+        long_term = [t for t in {*self.long_term, *self._kept} if t < self._time]
         counts = dict.fromkeys(recent, 1)
+        if self.predict_first and 0 in counts:
+            counts[_AGAIN] = counts.pop(0)
+        else:
+            counts.pop(_AGAIN, None)
         if self.repeat_first:
             missing = sum(t < 0 for t in recent)
             counts[0] = counts.get(0, 0) + missing
-        times = [(t, self.long_term_radius, 1) for t in long_term]
+        both = self.repeat_first or self.count_twice or self.predict_first
+        times = [(t, self.long_term_radius, 1) for t in sorted(long_term)]
         times += [
             (t, self.radius, count)
             for t, count in counts.items()
-            if t >= 0 and count and (self.repeat_first or t not in long_term)
+            if t in self._frames and count and (both or t not in long_term)
         ]
-        groups: dict[_Reach, list[_Frame]] = {}
+        groups: dict[Reach, list[Frame]] = {}
         for time, radius, copies in times:
-            reach = _Reach(radius, self._dilation(self._time - time), copies)
-            groups.setdefault(reach, []).append(self._frames[time])
+            frame = self._frames[time]
+            reach = Reach(radius, self._dilation(self._time - frame.time), copies)
+            groups.setdefault(reach, []).append(frame)
         return groups
 
     def _dilation(self, gap: int) -> int:
@@ -258,77 +308,42 @@ class LabelPropagator:
             return 0
         return min(4, gap // self.far_gap + 1)
 
-    def _search(
-        self, query: Tensor, frames: Sequence[_Frame], reach: _Reach
-    ) -> tuple[Tensor, Tensor]:
-        """A part for `join_parts` or `join_matches`."""
-        keys = torch.stack([frame.features for frame in frames])[None]
-        values = torch.stack([frame.labels for frame in frames])[None]
-        q, keys = self._scorable(query[None].float(), keys.float())
-        window: Window = "square" if reach.radius is None else self.window
-        scale = 1 / self.temperature
-        if reach.dilation:
-            assert reach.radius is not None
-            moved = expected_displacement(
-                q, keys[:, 0], self.far_radius, reach.dilation, scale=scale
-            )
-            near = q, keys[:, 0], values[:, 0], moved, reach.radius
-            if self.top_k is None:
-                part = distant_part(*near, scale=scale, border=self.border, window=window)
-            else:
-                part = distant_matches(
-                    *near, self.top_k, scale=scale, border=self.border, window=window
-                )
-        elif self.top_k is None:
-            part = attention_part(
-                q, keys, values, reach.radius, scale=scale, border=self.border, window=window
-            )
-        else:
-            part = best_matches(
-                q, keys, values, reach.radius, self.top_k,
-                scale=scale, border=self.border, window=window,
-            )  # fmt: skip
-        return self._counted(part, reach.copies)
-
-    def _counted(self, part: tuple[Tensor, Tensor], copies: int) -> tuple[Tensor, Tensor]:
-        """Let a part count several times."""
-        first, second = part
-        if copies == 1:
-            return part
-        if self.top_k is None:
-            return first, second + math.log(copies)
-        return first.repeat(1, copies, 1, 1), second.repeat(1, copies, 1, 1, 1)
-
     def _prepare(self, features: Tensor) -> Tensor:
-        if self.similarity == "cosine":
+        if self._search.similarity == "cosine":
             features = torch.nn.functional.normalize(features, dim=0)
         return features.to(self._dtype)
 
-    def _scorable(self, query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Features whose dot product is the similarity, up to a constant of each query."""
-        if self.similarity != "euclidean":
-            return query, keys
-        ones = torch.ones_like(query[:, :1])
-        halves = -keys.square().sum(2, keepdim=True) / 2
-        return torch.cat([query, ones], 1), torch.cat([keys, halves], 2)
-
     def _check(self) -> None:
+        found = self._search
         problems = [
             (not self.recent and not self.long_term, "recent and long_term are both empty"),
             (min(self.recent, default=1) < 1, "recent counts frames back from 1"),
             (min(self.long_term, default=0) < 0, "long_term holds frame numbers from 0"),
             (1 not in self.recent and 0 not in self.long_term,
              "the second frame needs a context: put 1 in recent or 0 in long_term"),
-            (self.radius < (self.window == "disc"), "radius is too small"),
-            (self.temperature <= 0, "temperature must be positive"),
-            (self.top_k is not None and self.top_k < 1, "top_k must be at least 1"),
+            (self.radius is not None and self.radius < (found.window == "disc"),
+             "radius is too small"),
+            (found.temperature <= 0, "temperature must be positive"),
+            (found.top_k is not None and found.top_k < 1, "top_k must be at least 1"),
             (self.far_gap is not None and self.far_gap < 1, "far_gap must be at least 1"),
-            (self.far_radius < 1, "far_radius must be at least 1"),
-            (self.far_gap is not None and self.long_term_radius is None,
-             "far_gap needs long_term_radius: there is no window to dilate"),
-            (self.similarity == "euclidean" and self.border == "zero",
+            (found.far_radius < 1, "far_radius must be at least 1"),
+            (self.far_gap is not None and None in (self.long_term_radius, self.radius),
+             "far_gap needs radius and long_term_radius: there is no window to dilate"),
+            (found.weights == "frame" and self.far_gap is not None,
+             "weights=frame does not go with far_gap"),
+            (found.similarity == "euclidean" and found.border == "zero",
              "border=zero has no meaning for similarity=euclidean"),
         ]  # fmt: skip
         for wrong, text in problems:
             if wrong:
                 raise ValueError(f"propagator: {text}")
+
+
+def min_max(labels: Tensor) -> Tensor:
+    """Stretch each of the maps (D, h, w) to [0, 1], those that are nowhere above 0 excepted."""
+    low, high = labels.flatten(1).aminmax(dim=1)
+    span = torch.where(high > 0, high - low, torch.ones_like(high))
+    low = torch.where(high > 0, low, torch.zeros_like(low))
+    # a map of one value above 0 becomes 0
+    span = span.clamp(min=torch.finfo(labels.dtype).tiny)
+    return (labels - low[:, None, None]) / span[:, None, None]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.data.reading.masks import Ids
 from selfsup_motion.ops.pictures import Picture, as_tensor, grey_levels
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 from selfsup_motion.tasks.propagation.choice import FittingPropagator, fitted
@@ -20,6 +21,7 @@ from selfsup_motion.tasks.propagation.label_cells import (
     pixel_labels,
     reduce_labels,
 )
+from selfsup_motion.tasks.propagation.object_starts import new_objects, object_starts
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 
 
@@ -27,9 +29,9 @@ def follow_masks(
     encoder: nn.Module | None,
     propagator: LabelPropagator | None,
     frames: Iterable[Picture],
-    mask: NDArray[np.uint8],
-) -> Iterator[NDArray[np.uint8]]:
-    """Follow the objects of the first frame.
+    mask: Ids | Mapping[int, Ids],
+) -> Iterator[Ids]:
+    """Follow objects from the frames on whose masks are given.
 
     Args:
         encoder: makes the features: a `FrameEncoder`, or what one is made of, for example a network
@@ -38,41 +40,94 @@ def follow_masks(
             `evaluate`.
         frames: RGB, uint8 or float in [0, 1], read one at a time: tensors or arrays (3, H, W),
             arrays (H, W, 3), or PIL images.
-        mask: (H, W) uint8 of the first frame: any ids, 0 is the background.
+        mask: (H, W) uint8 of the first frame: any ids, 0 is the background. Or masks of several
+            frames by their numbers: an object starts in the first of them that shows it, the others
+            do not count for it.
 
     Yields:
-        (H, W) uint8 ids for each frame, the first one's being `mask`.
+        (H, W) uint8 ids for each frame; the objects that start in it are as in its mask.
 
     Raises:
         ValueError: mask and frames differ in size.
     """
-    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    ids = np.union1d([0], ids).astype(np.uint8)
-    size = mask.shape[0], mask.shape[1]
+    masks = mask if isinstance(mask, Mapping) else {0: mask}
+    starts = object_starts(masks)
+    ids = np.array(sorted({0}.union(*starts.values())), np.uint8)
     features_of, propagator = _made(encoder, propagator)
-    count, stride = len(ids), features_of.stride
+    track: _MaskTrack | None = None
+    found: Ids | None = None
     for time, frame in enumerate(map(_pixels, frames)):
-        if tuple(frame.shape[1:]) != size:
-            raise ValueError(f"frame {time} is {tuple(frame.shape[1:])}, the mask {size} pixels")
-        if time == 0:
-            yield mask
-            if propagator is None:
-                continue
-            seen = propagator.size.of(size)
-            index = torch.from_numpy(np.searchsorted(ids, mask)).to(features_of.device)
-            cells = reduce_labels(index, count, stride, propagator.label_resize, seen)
-            propagator.start(_features(features_of, frame, seen), cells)
-        elif propagator is None:
-            yield mask
+        size = frame.shape[1], frame.shape[2]
+        if found is None:
+            found = np.zeros(size, np.uint8)
+        given = new_objects(masks, time, starts)
+        for shape in (found.shape, size if given is None else given.shape):
+            if shape != size:
+                raise ValueError(f"frame {time} is {size}, the mask {shape} pixels")
+        if propagator is not None:
+            if track is None:
+                track = _MaskTrack(features_of, propagator, ids, size)
+            yield from track.next(frame, given)
         else:
-            soft = propagator.step(_features(features_of, frame, seen))
-            index = pixel_labels(soft, stride, seen, size)
-            yield ids[index.cpu().numpy()]
-            if propagator.hard:
-                if seen != size:
-                    index = cells_to_labels(soft, stride)[: seen[0], : seen[1]]
-                soft = reduce_labels(index, count, stride, propagator.label_resize)
-            propagator.store(soft)
+            found = found if given is None else np.where(given > 0, given, found)
+            yield found
+
+
+class _MaskTrack:
+    """Objects that are followed through the frames of a video."""
+
+    def __init__(
+        self, encoder: FrameEncoder, propagator: LabelPropagator, ids: Ids, size: tuple[int, int]
+    ) -> None:
+        self._encoder, self._propagator, self._ids, self._size = encoder, propagator, ids, size
+        self._seen = propagator.size.of(size)
+        self._started = False
+
+    def next(self, frame: Tensor, given: Ids | None) -> Iterator[Ids]:
+        """The ids of the next frame; `given` are those of the objects that start in it."""
+        propagator, stride, count = self._propagator, self._encoder.stride, len(self._ids)
+        features = _features(self._encoder, frame, self._seen)
+        new = torch.zeros(self._size, dtype=torch.int64, device=features.device)
+        if given is not None:
+            new = torch.from_numpy(np.searchsorted(self._ids, given)).to(features.device)
+        if not self._started:
+            self._started = True
+            yield np.zeros(self._size, np.uint8) if given is None else given
+            propagator.start(features, self._cells(new, self._seen))
+            return
+        soft = propagator.step(features)
+        index = pixel_labels(
+            soft, stride, self._seen, self._size,
+            pixels=propagator.pixels, stretch=propagator.min_max == "output",
+        )  # fmt: skip
+        index = torch.where(new > 0, new, index)
+        yield self._ids[index.cpu().numpy()]
+        if propagator.hard:
+            if self._seen != self._size:
+                index = cells_to_labels(soft, stride)[: self._seen[0], : self._seen[1]]
+                index = _nearest(new, self._seen, index)
+            soft = reduce_labels(index, count, stride, propagator.label_resize)
+        elif given is not None:
+            soft = with_new(soft, self._cells(new, self._seen))
+        shown = np.zeros(0, np.uint8) if given is None else given
+        starting = np.flatnonzero(np.isin(self._ids, shown) & (self._ids > 0))
+        propagator.store(soft, starting.tolist())
+
+    def _cells(self, index: Tensor, size: tuple[int, int]) -> Tensor:
+        resize = self._propagator.label_resize
+        return reduce_labels(index, len(self._ids), self._encoder.stride, resize, size)
+
+
+def with_new(soft: Tensor, new: Tensor) -> Tensor:
+    """Soft labels of a frame (D, h, w), where those of objects that start in it take the place of
+    what was found; `new` (D, h, w), with the background as label 0."""
+    share = new[1:].sum(0, keepdim=True)
+    return (1 - share) * soft + torch.cat([torch.zeros_like(share), new[1:]])
+
+
+def _nearest(new: Tensor, size: tuple[int, int], found: Tensor) -> Tensor:
+    small = F.interpolate(new[None, None].float(), size, mode="nearest-exact")[0, 0].long()
+    return torch.where(small > 0, small, found)
 
 
 def follow_points(
