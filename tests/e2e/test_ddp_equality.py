@@ -11,6 +11,7 @@ from together import Ranks
 EXPERIMENTS = {
     "cmp": ["view.crop_size=64", "encoder.width=8"],
     "corrflow": ["view.crop_size=64", "method.dropout.probability=0.0"],
+    "dense_ulearn": ["view.crop_size=64"],
     "mosi": ["view.field=64", "motion.size=32", "motion.length=4", "method.dropout=0.0"],
 }
 STEPS = 3

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from hashing import hashed
 from torch import Tensor, nn
 
 from selfsup_motion import load_encoder
@@ -21,17 +22,6 @@ from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
 from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.color import KINETICS_CENTROIDS, LabQuantizer, rgb_to_lab
 from selfsup_motion.ops.label_cells import blur_cells, labels_to_cells
-
-
-def hashed(count: int, salt: int) -> np.ndarray:
-    """The reference's numbers in [0, 1): an integer hash of the index and a salt."""
-    mask = np.uint64(0xFFFFFFFF)
-    k = np.arange(count, dtype=np.uint64)
-    x = (k * np.uint64(2654435761) + np.uint64(salt) * np.uint64(40503) + np.uint64(12345)) & mask
-    for _ in range(2):
-        x ^= x >> np.uint64(16)
-        x = (x * np.uint64(0x45D9F3B)) & mask
-    return (x ^ (x >> np.uint64(16))).astype(np.float64) / 2**32
 
 
 def published(network: nn.Module) -> dict[str, Tensor]:

@@ -7,16 +7,27 @@ from selfsup_motion.lazy import lazy
 if TYPE_CHECKING:
     from selfsup_motion.methods.cmp import CMP, CMPView
     from selfsup_motion.methods.corrflow import CorrFlow, CorrFlowView
+    from selfsup_motion.methods.dense_ulearn import DenseUlearn, DenseUlearnView
     from selfsup_motion.methods.mosi import MoSI, MoSIView
 
-__all__ = ["CMP", "CMPView", "CorrFlow", "CorrFlowView", "MoSI", "MoSIView"]
+__all__ = [
+    "CMP",
+    "CMPView",
+    "CorrFlow",
+    "CorrFlowView",
+    "DenseUlearn",
+    "DenseUlearnView",
+    "MoSI",
+    "MoSIView",
+]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         "cmp": ["CMP", "CMPView"],
         "corrflow": ["CorrFlow", "CorrFlowView"],
+        "dense_ulearn": ["DenseUlearn", "DenseUlearnView"],
         "mosi": ["MoSI", "MoSIView"],
     },
-    ["cmp", "corrflow", "mosi", "parts"],
+    ["cmp", "corrflow", "dense_ulearn", "mosi", "parts"],
 )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from selfsup_motion.models.alexnet import AlexNetEncoder
     from selfsup_motion.models.color_encoder import ColorPatches, LabColor
     from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
+    from selfsup_motion.models.pyramid_encoder import PyramidEncoder
     from selfsup_motion.models.resnet import ResNetEncoder
     from selfsup_motion.models.resnet3d import ResNet3d
     from selfsup_motion.models.small_resnet3d import SmallResNet3d
@@ -21,6 +22,7 @@ __all__ = [
     "ColorPatches",
     "CorrFlowResNet",
     "LabColor",
+    "PyramidEncoder",
     "ResNet3d",
     "ResNetEncoder",
     "SmallResNet3d",
@@ -33,6 +35,7 @@ __getattr__, __dir__ = lazy(
         "alexnet": ["AlexNetEncoder"],
         "color_encoder": ["ColorPatches", "LabColor"],
         "corrflow_resnet": ["CorrFlowResNet"],
+        "pyramid_encoder": ["PyramidEncoder"],
         "resnet": ["ResNetEncoder"],
         "resnet3d": ["ResNet3d"],
         "small_resnet3d": ["SmallResNet3d"],

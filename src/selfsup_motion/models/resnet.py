@@ -110,6 +110,8 @@ class ResNetEncoder(FeatureEncoder):
         out_channels: channels of the projection. None: no projection, the output is layer4's.
         output_stride: 8, 16 or 32.
         width: channels of the stem and of the first layer's 3x3 convolutions; 64 is standard.
+        dilate: dilate the convolutions of a layer that gives up its stride; false leaves them as
+            they are, so that they see less far (the networks of CRW and DenseUlearn).
 
     Attributes:
         out_channels: channels of the output.
@@ -126,6 +128,7 @@ class ResNetEncoder(FeatureEncoder):
         out_channels: int | None = 256,
         output_stride: int = 8,
         width: int = 64,
+        dilate: bool = True,
     ) -> None:
         super().__init__()
         if depth not in _BLOCKS:
@@ -133,8 +136,9 @@ class ResNetEncoder(FeatureEncoder):
         block, counts = _BLOCKS[depth]
         self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.dilate = dilate
         layers, channels = [], width
-        for i, (stride, dilation) in enumerate(_schedule(output_stride)):
+        for i, (stride, dilation) in enumerate(_schedule(output_stride, dilate)):
             layers.append(_make_layer(block, channels, width << i, counts[i], stride, dilation))
             channels = (width << i) * block.expansion
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
@@ -185,16 +189,19 @@ class ResNetEncoder(FeatureEncoder):
         Args:
             output_stride: 8, 16 or 32.
         """
-        for name, (stride, dilation) in zip(STAGES, _schedule(output_stride), strict=True):
+        for name, (stride, dilation) in zip(
+            STAGES, _schedule(output_stride, self.dilate), strict=True
+        ):
             for index, block in enumerate(self.get_submodule(name).children()):
                 _set_stride(block, stride if index == 0 else 1, dilation)
         self.stride = output_stride
 
 
-def _schedule(output_stride: int) -> tuple[tuple[int, int], ...]:
+def _schedule(output_stride: int, dilate: bool) -> tuple[tuple[int, int], ...]:
     if output_stride not in _SCHEDULES:
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}")
-    return _SCHEDULES[output_stride]
+    schedule = _SCHEDULES[output_stride]
+    return schedule if dilate else tuple((stride, 1) for stride, _ in schedule)
 
 
 def _set_stride(block: nn.Module, stride: int, dilation: int) -> None:

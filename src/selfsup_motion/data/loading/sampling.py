@@ -6,6 +6,7 @@ A clip sampler is a callable `(info, rng, clip_number) -> frame indices` with th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -71,13 +72,13 @@ class _SpacedClips:
         self.clips_per_video = clips_per_video
         self.short = short
 
-    def _spacing(self, info: VideoInfo, length: int) -> Spacing:
-        """The clips of this length that a video has.
+    def _spacing(self, info: VideoInfo, length: int, stride: int | None = None) -> Spacing:
+        """The clips of this length that a video has; `stride` instead of the sampler's own.
 
         Raises:
             ClipReadError: it does not tell its frame rate.
         """
-        step = float(self.stride)
+        step = float(self.stride if stride is None else stride)
         if self.fps is not None:
             if info.fps is None:
                 raise ClipReadError(
@@ -123,9 +124,45 @@ class _SpacedClips:
 class RandomClips(_SpacedClips):
     """Clips that start anywhere in the video, all starts equally likely (for training)."""
 
+    def __init__(
+        self,
+        length: int,
+        stride: int = 1,
+        fps: float | None = None,
+        clips_per_video: int = 1,
+        short: Short = "skip",
+        strides: Sequence[int] | None = None,
+    ) -> None:
+        """Describe the clips.
+
+        Args:
+            length: frames of a clip.
+            stride: every how many frames of the video one is taken; leave it at 1 with `fps`.
+            fps: see `UniformClips`.
+            clips_per_video: how many clips of each video belong to an epoch.
+            short: see `UniformClips`.
+            strides: one of these is drawn for each clip, among those that the video is long enough
+                for; null: always `stride`.
+
+        Raises:
+            UserError: a value out of range.
+        """
+        super().__init__(length, stride, fps, clips_per_video, short)
+        if strides is not None and (fps is not None or not strides or min(strides) < 1):
+            raise UserError(
+                f"strides={list(strides)} of the clip sampler: expected a list of whole numbers "
+                "from 1, and no fps."
+            )
+        self.strides = None if strides is None else sorted(strides)
+
     def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
         """Return `length` frame indices; raises `ClipReadError` if the video is too short."""
-        spacing = self._spacing(info, self.length)
+        stride = None
+        if self.strides is not None:
+            spacings = [self._spacing(info, self.length, stride) for stride in self.strides]
+            fitting = sum(spacing.room(1, 0) > 0 for spacing in spacings)
+            stride = self.strides[int(rng.integers(max(1, fitting)))]
+        spacing = self._spacing(info, self.length, stride)
         start = int(rng.integers(self._starts(info, spacing)))
         return spacing.frames(start, self.short)
 

@@ -14,7 +14,8 @@ from selfsup_motion.ops.overlay import draw_masks
 
 # hues a golden section apart: neighbouring ids never look alike
 _PALETTE = np.array([[0, 0, 0], *(colorsys.hsv_to_rgb(0.6 * i % 1, 0.9, 1) for i in range(1, 256))])
-_COLOURS = (255 * _PALETTE).astype(np.uint8)
+MASK_COLORS = (255 * _PALETTE).astype(np.uint8)
+"""(256, 3) of ids."""
 
 
 def clip_panel(
@@ -38,19 +39,19 @@ def clip_panel(
     rows = []
     for i in range(len(frames)):
         pictures = [frames[i, -2], frames[i, -1], (255 * copied[i]).round().byte()]
-        tiles = [_enlarged(picture.permute(1, 2, 0), magnify) for picture in pictures]
+        tiles = [enlarged(picture.permute(1, 2, 0), magnify) for picture in pictures]
         if masks is not None and followed is not None:
-            first = _enlarged(frames[i, 0].permute(1, 2, 0), magnify)
+            first = enlarged(frames[i, 0].permute(1, 2, 0), magnify)
             for image, ids in (
                 (first, masks[i, 0]), (tiles[1], followed[i, -1]), (tiles[1], masks[i, -1]),
             ):  # fmt: skip
-                tiles.append(draw_masks(image, _enlarged(ids.byte(), magnify), _COLOURS))
+                tiles.append(draw_masks(image, enlarged(ids.byte(), magnify), MASK_COLORS))
         rows.append(tiles)
     if masks is not None:
         titles += ["first frame, given", "followed to the last", "truth"]
     return panel(rows, titles)
 
 
-def _enlarged(picture: Tensor, magnify: int) -> Image:
-    """(H, W, …) uint8 on any device, repeated."""
+def enlarged(picture: Tensor, magnify: int) -> Image:
+    """(H, W, …) uint8 on any device, each pixel repeated: (H magnify, W magnify, …)."""
     return picture.cpu().numpy().repeat(magnify, 0).repeat(magnify, 1)
