@@ -87,7 +87,17 @@ def short_run(experiment: str, *overrides: str, devices: int = 1) -> dict[str, A
     }
 
 
-@pytest.fixture(scope="module", params=EXPERIMENTS)
+DEFAULT = {"cmp", "corrflow", "mosi"}
+"""Looked at by default; the others in `make test-all`."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[] if name in DEFAULT else pytest.mark.slow)
+        for name in EXPERIMENTS
+    ],
+)
 def runs(request: pytest.FixtureRequest) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One process, and both of two."""
     one = Ranks(1, short_run, request.param).results(150)[0]

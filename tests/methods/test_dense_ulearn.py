@@ -105,6 +105,18 @@ def test_equal_views_of_still_clips_agree():
     assert losses.cross_view < 1e-3
 
 
+def test_alone_a_clip_costs_the_same_whatever_it_is_with():
+    features = F.normalize(torch.randn(3, 4, 8, 8, 8), dim=2)
+    offset, zoom = torch.rand(3, 2), torch.tensor([[0.7, -1.0, 0.1, 0.2]]).expand(3, -1)
+    parts = (features[:, :3], features[:, 3], features[:, 1:3], zoom, offset, offset)
+    sizes = {"anchors": 4, "cross_cells": 2}
+    together = dense_ulearn_losses(*parts, **sizes, alone=True)
+    single = [dense_ulearn_losses(*(p[i : i + 1] for p in parts), **sizes) for i in range(3)]
+    for name in ("temporal", "cross_view"):
+        mean = torch.stack([getattr(losses, name) for losses in single]).mean()
+        torch.testing.assert_close(getattr(together, name), mean)
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     scale=st.floats(0.5, 1), flip=st.sampled_from([-1.0, 1.0]),

@@ -105,8 +105,8 @@ class DenseUlearn(Method):
             features: Tensor = self.encoder(x.contiguous(memory_format=torch.channels_last))
             return F.normalize(self.head(features), dim=1)
 
-    def losses(self, batch: dict[str, Any]) -> Losses:
-        """Both losses of a batch (section 3).
+    def losses(self, batch: dict[str, Any], *, alone: bool = False) -> Losses:
+        """Both losses of a batch (section 3); `alone`: see `dense_ulearn_losses`.
 
         The zoomed view's first frame learns from the comparison one to one; its later frames are
         targets, and are encoded without gradients, as published with batch statistics of their own.
@@ -140,6 +140,7 @@ class DenseUlearn(Method):
             anchors=self.anchors,
             cross_cells=self.cross_cells,
             temperature=self.temperature,
+            alone=alone,
         )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -157,7 +158,7 @@ class DenseUlearn(Method):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Measure the loss and, on labelled clips, how well objects are followed."""
-        losses = self.losses(batch)
+        losses = self.losses(batch, alone=True)
         loss = losses.temporal + self.cross_weight * losses.cross_view
         self.val_loss.update(loss, len(batch["frames"]))
         if "masks" in batch:

@@ -88,6 +88,7 @@ def dense_ulearn_losses(
     anchors: int = 8,
     cross_cells: int = 4,
     temperature: float = 0.05,
+    alone: bool = False,
 ) -> Losses:
     """Compare cells of all frames with anchors of the first frames (section 3).
 
@@ -104,22 +105,29 @@ def dense_ulearn_losses(
         anchors: along each side of the first frame.
         cross_cells: along each side of the first frame, compared one to one between the views.
         temperature: of the cosine similarities.
+        alone: compare each clip with its own anchors only, so that its losses do not depend on what
+            else is in the batch (for validation).
     """
     size = (plain.shape[-2], plain.shape[-1])
     bank = take(plain[:, 0], grid_cells(anchor_offset, anchors, size))
     with torch.no_grad():
         targets = torch.einsum("bnc,btchw->btnhw", bank, later).argmax(2)
-        targets += own_rows(bank.shape[0], plain.device)[:, None, None, None] * bank.shape[1]
-
     aligned = zoomed(plain, zoom, mode="nearest")
-    everywhere = gather_rows(bank).flatten(0, 1)
-    logits = torch.einsum("nc,btchw->btnhw", everywhere, aligned[:, 1:]) / temperature
-    errors = F.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), reduction="none")
-
     cells = grid_cells(cross_offset, cross_cells, size)
     ours, theirs = take(aligned[:, 0], cells), take(first, cells)
-    others = gather_rows(theirs).flatten(0, 1)
-    number = torch.arange(cells.shape[1], device=plain.device)
-    same = own_rows(len(cells), plain.device)[:, None] * cells.shape[1] + number
-    cross_view = F.cross_entropy(ours.flatten(0, 1) @ others.T / temperature, same.flatten())
+    same = torch.arange(cells.shape[1], device=plain.device).expand(len(cells), -1)
+    if alone:
+        logits = torch.einsum("bnc,btchw->btnhw", bank, aligned[:, 1:])
+        matches = ours @ theirs.transpose(1, 2)
+    else:
+        row = own_rows(len(bank), plain.device)
+        targets = targets + row[:, None, None, None] * bank.shape[1]
+        same = same + row[:, None] * cells.shape[1]
+        everywhere = gather_rows(bank).flatten(0, 1)
+        logits = torch.einsum("nc,btchw->btnhw", everywhere, aligned[:, 1:])
+        matches = ours @ gather_rows(theirs).flatten(0, 1).T
+    errors = F.cross_entropy(
+        logits.flatten(0, 1) / temperature, targets.flatten(0, 1), reduction="none"
+    )
+    cross_view = F.cross_entropy(matches.flatten(0, 1) / temperature, same.flatten())
     return Losses(errors.mean(), cross_view, errors.unflatten(0, targets.shape[:2]))
