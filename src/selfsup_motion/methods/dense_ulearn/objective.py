@@ -49,7 +49,7 @@ def zoomed(maps: Tensor, zoom: Tensor, mode: str = "bilinear") -> Tensor:
     grid = F.affine_grid(theta, [batch, channels, height, width], align_corners=False)
     # one window for all frames of a clip: they are sampled as channels
     flat = F.grid_sample(maps.flatten(1, 2), grid, mode=mode, align_corners=False)
-    return flat.unflatten(1, (length, channels))
+    return torch.unflatten(flat, 1, (length, channels))
 
 
 def grid_cells(offset: Tensor, grid: int, size: tuple[int, int]) -> Tensor:
@@ -130,4 +130,4 @@ def dense_ulearn_losses(
         logits.flatten(0, 1) / temperature, targets.flatten(0, 1), reduction="none"
     )
     cross_view = F.cross_entropy(matches.flatten(0, 1) / temperature, same.flatten())
-    return Losses(errors.mean(), cross_view, errors.unflatten(0, targets.shape[:2]))
+    return Losses(errors.mean(), cross_view, torch.unflatten(errors, 0, targets.shape[:2]))
