@@ -73,7 +73,7 @@ def test_seamless_loop_of_a_path_begins_and_ends_alike():
     image = torch.randint(0, 256, (3, 40, 40), dtype=torch.uint8)
     flows = torch.linspace(0.25, 1, 4)[:, None, None, None] * torch.ones(1, 2, 40, 40)
     first, *_, last = render_frames(image, flows, schedule(40, "seamless", "linear"))
-    assert np.abs(first.astype(int) - last).mean() < 4
+    assert np.abs(first.astype(int) - last).mean() < 10  # without a loop: 85
 
 
 def test_points_of_a_region_follow_the_nearest_arrow_or_path():

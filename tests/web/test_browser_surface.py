@@ -73,6 +73,9 @@ def test_arrow_is_dragged_the_photo_moves_and_undo_restores_the_exact_state(page
     near = [row for row in grid if abs(row[0] - 322) < 20 and abs(row[1] - 230) < 20]
     assert near
     assert all(dy < -20 and abs(dx) < -dy / 2 for _, _, dx, dy in near)
+    for name, element in (("Motion", "canvas[data-name=flow]"), ("Film", "video.cover")):
+        page.locator("#panel-move").get_by_role("button", name=name, exact=True).click()
+        page.locator(f"#panel-move .stage {element}").wait_for()
     drawn = state(page)["doc"]
     page.keyboard.press("Control+z")
     assert state(page)["doc"] == before
