@@ -106,34 +106,48 @@ def _spread(
         return vectors.new_zeros(2, height, width)
     x = points[:, 0].round().long().clamp(0, width - 1)
     y = points[:, 1].round().long().clamp(0, height - 1)
-    distance = _geodesic_distance(lab, x // stride, y // stride, step_cost * stride, sweeps)
-    distance = F.interpolate(distance.unsqueeze(0), scale_factor=float(stride), mode="bilinear")
+    cells = x[None] // stride, y[None] // stride
+    distance = point_distances(lab[None], *cells, step_cost=step_cost * stride, sweeps=sweeps)
+    distance = F.interpolate(distance, scale_factor=float(stride), mode="bilinear")
     weight = (-distance[0, :, :height, :width] / softness).softmax(0)  # (K, H, W)
     flow = torch.einsum("khw,kc->chw", weight, vectors)
     flow[:, y, x] = vectors.T
     return flow
 
 
-def _geodesic_distance(lab: Tensor, x: Tensor, y: Tensor, step_cost: float, sweeps: int) -> Tensor:
-    """Cheapest 4-connected path from cells (x, y) to every cell: (3, h, w), (K) -> (K, h, w).
+def point_distances(
+    lab: Tensor, x: Tensor, y: Tensor, *, step_cost: float, sweeps: int = 3
+) -> Tensor:
+    """Cost of the cheapest path from each of some cells to every cell.
 
-    A step costs the difference of colour plus `step_cost`. Along one row or column the cheapest
-    way is known in closed form; alternating the two finds paths with one bend more per pass.
+    A step to a neighbour in the row or column costs the difference of colour plus `step_cost`.
+    Along one row or column the cheapest way is known in closed form; alternating the two finds
+    paths with one bend more per pass.
+
+    Args:
+        lab: (B, 3, h, w) float, colours.
+        x: (B, K) int64, columns of the cells.
+        y: (B, K) int64, their rows.
+        step_cost: price of a step between cells of one colour.
+        sweeps: passes of horizontal and vertical relaxation; a path has about so many bends.
+
+    Returns:
+        (B, K, h, w).
     """
-    height, width = lab.shape[1:]
-    across = lab.diff(dim=2).square().sum(0).sqrt() + step_cost  # (h, w - 1)
-    down = lab.diff(dim=1).square().sum(0).sqrt() + step_cost  # (h - 1, w)
-    across = F.pad(across.cumsum(1), (1, 0)).unsqueeze(-1)  # (h, w, 1) price from the left border
-    down = F.pad(down.cumsum(0), (0, 0, 1, 0)).unsqueeze(-1)
+    batch, _, height, width = lab.shape
+    across = lab.diff(dim=3).square().sum(1).sqrt() + step_cost  # (B, h, w - 1)
+    down = lab.diff(dim=2).square().sum(1).sqrt() + step_cost  # (B, h - 1, w)
+    across = F.pad(across.cumsum(2), (1, 0)).unsqueeze(-1)  # (B, h, w, 1): from the left border
+    down = F.pad(down.cumsum(1), (0, 0, 1, 0)).unsqueeze(-1)
     # More than any path costs, and small enough to leave float32 its decimals.
-    unreached = (across[:, -1].amax() + down[-1].amax()) * (sweeps + 1)
-    distance = unreached.expand(height * width, len(x)).clone()
-    distance.scatter_(0, (y * width + x).unsqueeze(0), 0.0)
-    distance = distance.view(height, width, -1)
+    unreached = (across[:, :, -1].amax((1, 2)) + down[:, -1].amax((1, 2))) * (sweeps + 1)
+    distance = unreached.view(-1, 1, 1).expand(batch, height * width, x.shape[1]).clone()
+    distance.scatter_(1, (y * width + x).unsqueeze(1), 0.0)
+    distance = distance.view(batch, height, width, -1)
     for _ in range(sweeps):
-        distance = _relax(distance, across, 1)
-        distance = _relax(distance, down, 0)
-    return distance.permute(2, 0, 1)
+        distance = _relax(distance, across, 2)
+        distance = _relax(distance, down, 1)
+    return distance.permute(0, 3, 1, 2)
 
 
 def _relax(distance: Tensor, price: Tensor, dim: int) -> Tensor:
