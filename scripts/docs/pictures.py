@@ -32,6 +32,7 @@ from selfsup_motion.ops.guidance import sample_guidance
 from selfsup_motion.ops.interpolate import edge_aware_interpolation, nearest_interpolation
 from selfsup_motion.ops.overlay import draw_masks
 from selfsup_motion.ops.palette import palette
+from selfsup_motion.ops.plot import plot_curves
 from selfsup_motion.ops.pseudo_motion import PseudoMotion
 from selfsup_motion.ops.splat import softmax_splat
 from selfsup_motion.ops.stream import fill_from_still, follow, nearness, origins, share_of_motion
@@ -249,6 +250,19 @@ def animation() -> Picture:
     return row([arrow, painted, *film], titles)
 
 
+def cmp_budget() -> Picture:
+    """How good `experiment=cmp_photos` is after how many steps (docs/cmp.md)."""
+    curves = {
+        "alone": (0.473, 0.481, 0.473),
+        "with 4 pins": (0.475, 0.500, 0.495),
+        "with 15 pins": (0.542, 0.550, 0.548),
+        "alone, seed 1": (float("nan"), 0.482, float("nan")),
+    }
+    steps = (750, 1750, 3500)
+    title = "arrow answers on DAVIS, 27 frames: IoU"
+    return plot_curves(steps, curves, title=title, x_label="steps of 8 stills", top=0.8)
+
+
 def icon() -> Picture:
     """The colour wheel."""
     return wheel(64)
@@ -264,6 +278,7 @@ DRAWN: dict[str, Callable[[], Picture]] = {
     "pseudo_motion": pseudo_motion,
     "propagation": propagation,
     "animation": animation,
+    "cmp_budget": cmp_budget,
 }
 
 

@@ -4,7 +4,7 @@ The network is a trained CMP; see `docs/applications.md`.
 """
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from selfsup_motion.apps.example import ARROWS, use_example
 from selfsup_motion.apps.job import run_job
@@ -23,6 +23,8 @@ def animate(cfg: DictConfig) -> None:
         UserError: anything that the config's author can put right.
     """
     use_example(cfg, ARROWS)
+    if OmegaConf.is_missing(cfg, "arrows"):
+        cfg.arrows = "suggest"
     seamless = cfg.loop == "seamless"
     refuse_ineffective([("easing", seamless, "loop=seamless moves at one speed")])
     run_job(cfg, "frames", auto_method="CMP", check_inputs=_check_inputs)

@@ -80,7 +80,7 @@ CASES = [
     ("evaluate", "task=coco_instance data.root=no encoder=resnet18", "instances_train2017.json"),
     ("evaluate", "task=toy_seg encoder=resnet18 method.layer=3", "method.layer=3: expected a text"),
     ("animate", "image=no.jpg arrows=[[1,2,3,4]]", "image=no.jpg: there is no such file."),
-    ("animate", "image=photo.jpg", "for example arrows=[[120,80,30,-10]]"),
+    ("animate", "image=photo.jpg pins=[[99,2]]", "outside of the upright photo"),
     ("animate", "image=photo.jpg arrows=[1,2,3,4]", "for example arrows=[[1,2,3,4]]."),
     ("animate", "image=photo.jpg arrows=[[1,2,3]] checkpoint=x", "expected [x, y, dx, dy]"),
     ("animate", "image=photo.jpg arrows=[[99,2,3,4]] checkpoint=x", "outside of the upright photo"),

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets
+from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets, short
 from selfsup_motion.apps.film import Format, film
 from selfsup_motion.apps.motion import (
     Refinement,
@@ -33,6 +33,7 @@ from selfsup_motion.apps.render import (
     render_frames,
     schedule,
 )
+from selfsup_motion.apps.suggest import SUGGEST, suggested_arrows
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
@@ -76,7 +77,8 @@ class Animation:
 
         Args:
             image: the photo.
-            arrows: [[x, y, dx, dy], ...] or the path of a JSON file, see `arrow_sets`.
+            arrows: [[x, y, dx, dy], ...] or the path of a JSON file, see `arrow_sets`; "suggest":
+                the network chooses one.
             pins: [[x, y], ...]: points that stay.
             checkpoint: "auto", a run folder or a file, see `load_weights`.
             checkpoint_key: of the weights in the file, see `load_encoder`; None: the usual place.
@@ -124,12 +126,18 @@ class Animation:
         """
         whole = read_photo(self.image)
         size = whole.shape[-2], whole.shape[-1]
-        sets = arrow_sets(self.arrows, self.pins, size)
+        suggest = self.arrows == SUGGEST
+        # a mistake in the arrows is told before the network is read
+        sets = [] if suggest else arrow_sets(self.arrows, self.pins, size)
         photo = whole if self.max_side is None else read_photo(self.image, self.max_side)
         weights = load_weights(self.checkpoint, self.device, self.checkpoint_key, self.trust)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
         lines = [f"weights {weights.used}"]
+        if suggest:
+            rows = suggested_arrows(weights, whole, self.image)
+            sets = arrow_sets(rows, self.pins, size)
+            lines.append(f"note    the network's suggestion: arrows={short(rows)}; draw your own")
         total, done = len(sets) * len(self.moments), 0
         for arrows in sets:
             own = folder / arrows.name

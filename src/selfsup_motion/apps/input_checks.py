@@ -22,10 +22,14 @@ def check_animation(cfg: DictConfig) -> None:
     Raises:
         UserError: one of them cannot be used.
     """
-    from selfsup_motion.apps.arrows import arrow_sets
+    from selfsup_motion.apps.arrows import arrow_sets, check_inside, parse_rows
 
     job = _plain(cfg.job)
-    arrow_sets(job["arrows"], job["pins"], _photo_size(job["image"]))
+    size = _photo_size(job["image"])
+    if job["arrows"] == "suggest":
+        check_inside(parse_rows(job["pins"], "pins", 2, "x, y"), "pins", size, "pin")
+    else:
+        arrow_sets(job["arrows"], job["pins"], size)
 
 
 def check_annotation(cfg: DictConfig) -> None:
