@@ -7,7 +7,7 @@ from torch import Tensor
 
 from selfsup_motion.apps.arrows import Rows
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.cmp.explore import explore
+from selfsup_motion.methods.cmp.exploration import explore
 from selfsup_motion.weights.trained_cmp import Weights
 
 SUGGEST = "suggest"
