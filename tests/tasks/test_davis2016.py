@@ -63,6 +63,14 @@ def test_objects_are_one_in_both_archives(tmp_path):
         np.testing.assert_array_equal(merged, OneObject(one).open("dog").mask(time))
 
 
+def test_real_sequences_are_read(shared):
+    source = Davis2016Folder(str(shared / "data/davis"), split="val", resolution="480p")
+    assert len(source.names) == 9
+    video = OneObject(source).open("dog")
+    assert np.unique(video.mask(0)).tolist() == [0, 1]
+    assert next(video.frames()).shape[1:] == video.mask(0).shape
+
+
 def test_both_archives_score_alike_and_results_have_the_form_of_2016(evaluate, tmp_path):
     write_2016(tmp_path / "own")
     write_davis(tmp_path / "later", ("dog",))

@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 
 import numpy as np
 
+from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.reading.mask_reading import Ids
-from selfsup_motion.data.source import Source
 from selfsup_motion.data.toy.scene import LIMBS
 from selfsup_motion.tasks.propagation.parsed_videos import Instances
 from selfsup_motion.tasks.propagation.sequences import Frame
+from selfsup_motion.tasks.propagation.toy_clips import ToyClips, numbered
 
 
-class ToyParts:
-    """The first frames of the videos of a labelled source, where they show a puppet.
+class ToyParts(ToyClips):
+    """Videos whose first frame shows a puppet."""
 
-    Args:
-        source: clips with `parts`.
-        length: frames of a video.
-        stride: every how many frames one is taken.
-    """
-
+    label = "parts"
     class_names = ("background", "torso", *LIMBS)
-
-    def __init__(self, source: Source, *, length: int, stride: int) -> None:
-        available = source.info(0).num_frames
-        if length < 1 or stride < 1 or (length - 1) * stride >= available:
-            raise ValueError(
-                f"{length} frames, one in {stride}, do not fit into videos of {available} frames: "
-                "change data.sequences.length or data.stride"
-            )
-        self._source, self._indices = source, list(range(0, length * stride, stride))
-
-    @cached_property
-    def names(self) -> list[str]:
-        """`toy-000000`, …"""
-        videos = range(len(self._source))
-        shown = (i for i in videos if self._source.read(i, [0]).labels["parts"].any())
-        return [f"toy-{index:06d}" for index in shown]
 
     def open(self, name: str) -> ToyParsedVideo:
         """The video of that name."""
-        index = int(name.rpartition("-")[2])
-        return ToyParsedVideo(name, self._source, index, self._indices)
+        return ToyParsedVideo(name, self.clip(name))
 
 
 class ToyParsedVideo:
@@ -52,15 +30,12 @@ class ToyParsedVideo:
 
     Args:
         name: of the video.
-        source: that it is from.
-        index: its number there.
-        indices: the frames to take.
+        clip: with `parts`.
     """
 
-    def __init__(self, name: str, source: Source, index: int, indices: list[int]) -> None:
-        self.name = name
-        self._clip = source.read(index, indices)
-        self.frame_names = [f"{t:05d}" for t in range(len(indices))]
+    def __init__(self, name: str, clip: Clip) -> None:
+        self.name, self._clip = name, clip
+        self.frame_names = numbered(clip)
 
     def frames(self) -> Iterator[Frame]:
         """All frames in order."""

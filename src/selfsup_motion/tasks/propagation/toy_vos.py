@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 
 import numpy as np
 
+from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.reading.mask_reading import Ids
-from selfsup_motion.data.source import Source
 from selfsup_motion.tasks.propagation.sequences import Frame
+from selfsup_motion.tasks.propagation.toy_clips import ToyClips, numbered
 from selfsup_motion.tasks.propagation.vos_videos import VosObject
 
 _ID_STEP = 3
 """Ids are 3, 6, …, so that they have gaps as the real ones may have."""
 
 
-class ToyVos:
-    """The first frames of the videos of a labelled source, where they show an object.
+class ToyVos(ToyClips):
+    """Videos whose first frame shows an object."""
 
-    Args:
-        source: clips with `masks`.
-        length: frames of a video.
-        stride: every how many frames one is taken.
-    """
-
+    label = "masks"
     scored = True
     about = "toy videos, all frames"
 
-    def __init__(self, source: Source, *, length: int, stride: int) -> None:
-        available = source.info(0).num_frames
-        if length < 1 or stride < 1 or (length - 1) * stride >= available:
-            raise ValueError(
-                f"{length} frames, one in {stride}, do not fit into videos of {available} frames: "
-                "change data.sequences.length or data.stride"
-            )
-        self._source, self._indices = source, list(range(0, length * stride, stride))
-
-    @cached_property
-    def names(self) -> list[str]:
-        """`toy-000000`, …"""
-        videos = range(len(self._source))
-        shown = (i for i in videos if self._source.read(i, [0]).labels["masks"].any())
-        return [f"toy-{index:06d}" for index in shown]
-
     def open(self, name: str) -> ToyVosVideo:
         """The video of that name."""
-        index = int(name.rpartition("-")[2])
-        return ToyVosVideo(name, self._source, index, self._indices)
+        return ToyVosVideo(name, self.clip(name))
 
 
 class ToyVosVideo:
@@ -55,24 +33,21 @@ class ToyVosVideo:
 
     Args:
         name: of the video.
-        source: that it is from.
-        index: its number there.
-        indices: the frames to take.
+        clip: with `masks`.
     """
 
-    def __init__(self, name: str, source: Source, index: int, indices: list[int]) -> None:
-        self.name = name
-        self._clip = source.read(index, indices)
-        self.frame_names = [f"{t:05d}" for t in range(len(indices))]
+    def __init__(self, name: str, clip: Clip) -> None:
+        self.name, self._clip = name, clip
+        self.frame_names = numbered(clip)
         masks = np.asarray(self._clip.labels["masks"], np.uint8)
         shown = [int(i) for i in np.unique(masks[0]) if i]
-        half = len(indices) // 2
-        later = [t for t in range(half, len(indices)) if (masks[t] == shown[-1]).any()]
+        half = len(masks) // 2
+        later = [t for t in range(half, len(masks)) if (masks[t] == shown[-1]).any()]
         starts = dict.fromkeys(shown, 0)
         if len(shown) > 1 and later:
             starts[shown[-1]] = later[0]
         self.objects = {
-            _ID_STEP * number: VosObject(start, range(start, len(indices)))
+            _ID_STEP * number: VosObject(start, range(start, len(masks)))
             for number, start in starts.items()
         }
         table = np.zeros(256, np.uint8)
