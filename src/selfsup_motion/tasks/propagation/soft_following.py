@@ -86,11 +86,22 @@ def follow_maps(
         propagator.store(reduced(there) if propagator.hard else soft)
         yield [
             Followed(
-                ids[pixel_labels(part, stride, seen, size).cpu().numpy()],
+                ids[_best(part, stride, seen, size, propagator).cpu().numpy()],
                 _confidence(index, part, ids, stride),
             )
             for index, part, ids in zip(there, parts, shown, strict=True)
         ]
+
+
+def _best(
+    soft: Tensor,
+    stride: int,
+    seen: tuple[int, int],
+    size: tuple[int, int],
+    propagator: LabelPropagator,
+) -> Tensor:
+    stretch = propagator.min_max == "output"
+    return pixel_labels(soft, stride, seen, size, pixels=propagator.pixels, stretch=stretch)
 
 
 def _confidence(index: Tensor, soft: Tensor, ids: Ids, stride: int) -> dict[int, float]:

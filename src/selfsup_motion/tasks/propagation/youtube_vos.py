@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,10 +20,10 @@ from selfsup_motion.ops.overlay import draw_masks
 from selfsup_motion.tasks.features.frame_encoder import Precision
 from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator, Propagation
 from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
-from selfsup_motion.tasks.propagation.late_objects import follow_late_objects
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame, chosen
 from selfsup_motion.tasks.propagation.tables import Values, write_table
+from selfsup_motion.tasks.propagation.tracking import follow_masks
 from selfsup_motion.tasks.propagation.vos_metrics import object_scores, summarised
 from selfsup_motion.tasks.propagation.vos_videos import VosVideo, VosVideos, asked_frames
 from selfsup_motion.tasks.task import Needs, Task
@@ -171,9 +171,8 @@ def _track(follower: Follower, video: VosVideo, place: Path) -> None:
     drafts = follower.folder / ".drafts"
     shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
     given, asked = given_masks(video), set(asked_frames(video))
-    masks = follow_late_objects(
-        follower.encoder, follower.propagation.propagator, _frames(video, given[0]), given
-    )
+    frames, propagator = _frames(video, given), follower.propagation.propagator
+    masks = follow_masks(follower.encoder, propagator, frames, given)
     try:
         with new_folder(place, drafts) as draft:
             for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
@@ -193,13 +192,14 @@ def given_masks(video: VosVideo) -> dict[int, Ids]:
         mask = video.mask(time)
         assert mask is not None, "objects begin where they are annotated"
         masks[time] = np.where(np.isin(mask, numbers), mask, 0).astype(np.uint8)
-    first = next(iter(masks.values()))
-    return {0: np.zeros_like(first), **masks}
+    return masks
 
 
-def _frames(video: VosVideo, mask: Ids) -> Iterator[Frame]:
+def _frames(video: VosVideo, given: Mapping[int, Ids]) -> Iterator[Frame]:
     """The frames of a video, which must be as large as the masks."""
+    first = next(iter(given.values()))
     for time, frame in enumerate(video.frames()):
+        mask = given.get(time, first)
         if frame.shape[1:] != mask.shape:
             raise UserError(
                 f"{video.name}: frame {video.frame_names[time]} is {frame.shape[1]}x"
@@ -223,7 +223,7 @@ def _is_whole(place: Path, video: VosVideo) -> bool:
     """Whether an earlier run has left a readable mask of each frame that is asked for."""
     if not place.is_dir():
         return False
-    size = given_masks(video)[0].shape
+    size = next(iter(given_masks(video).values())).shape
     names = [video.frame_names[time] for time in asked_frames(video)]
     try:
         if all(read_ids(place / f"{name}.png").shape == size for name in names):
