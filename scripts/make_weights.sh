@@ -4,8 +4,9 @@
 #   CLIPS   folder of videos; src/selfsup_motion/weights/shipped/cmp.md names those that were used
 #   PHOTOS  folder of photos, likewise
 #   OUTPUT  default outputs/weights; started again, everything goes on where it stopped
-#   DAVIS   root of DAVIS-2017 to measure the result on; optional
-#   STEPS   default: those of experiment=cmp_photos
+#   DAVIS   root of DAVIS-2017 to measure cmp on; optional
+#   FLOW    folder of flow with truth to measure cmp_dense on; optional
+#   STEPS   default: those of the experiments
 set -euo pipefail
 
 if [[ -z "${CLIPS:-}" || -z "${PHOTOS:-}" ]]; then
@@ -14,20 +15,31 @@ if [[ -z "${CLIPS:-}" || -z "${PHOTOS:-}" ]]; then
 fi
 PYTHON=${PYTHON:-python}
 OUTPUT=${OUTPUT:-outputs/weights}
-RUN=$OUTPUT/cmp
+
+# trained NAME EXPERIMENT KEY=VALUE...: trains a model and packs it
+trained() {
+  local name=$1 experiment=$2
+  shift 2
+  "$PYTHON" -m selfsup_motion.train experiment="$experiment" trainer=cpu \
+    data.cutouts="$OUTPUT/cutouts" data.textures="$PHOTOS" "$@" \
+    ${STEPS:+trainer.max_steps=$STEPS} paths.output_dir="$OUTPUT/$name" resume=auto
+  # what an earlier start packed is replaced once the run has gone on
+  local last=$OUTPUT/$name/checkpoints/last.ckpt file=$OUTPUT/$name.safetensors
+  if [[ ! "$file" -nt "$last" ]]; then
+    rm -f "$file"
+    "$PYTHON" -m selfsup_motion.weights pack "$last" "$file"
+  fi
+}
 
 "$PYTHON" -m selfsup_motion.prepare prepare=cutouts \
   prepare.root="$CLIPS" prepare.output="$OUTPUT/cutouts" prepare.per_video=90
-"$PYTHON" -m selfsup_motion.train experiment=cmp_photos trainer=cpu \
-  data.cutouts="$OUTPUT/cutouts" data.textures="$PHOTOS" data.num_workers=1 \
-  callbacks.checkpoint.every_n_train_steps=250 ${STEPS:+trainer.max_steps=$STEPS} \
-  paths.output_dir="$RUN" resume=auto
-# what an earlier start packed is replaced once the run has gone on
-if [[ ! "$OUTPUT/cmp.safetensors" -nt "$RUN/checkpoints/last.ckpt" ]]; then
-  rm -f "$OUTPUT/cmp.safetensors"
-  "$PYTHON" -m selfsup_motion.weights pack "$RUN/checkpoints/last.ckpt" "$OUTPUT/cmp.safetensors"
-fi
+trained cmp cmp_photos data.num_workers=1 callbacks.checkpoint.every_n_train_steps=250
+trained cmp_dense cmp_dense data.num_workers=0 callbacks.checkpoint.every_n_train_steps=100
 if [[ -n "${DAVIS:-}" ]]; then
   "$PYTHON" -m selfsup_motion.evaluate task=arrow_answers data.root="$DAVIS" \
     checkpoint="$OUTPUT/cmp.safetensors" paths.output_dir="$OUTPUT/arrow_answers"
+fi
+if [[ -n "${FLOW:-}" ]]; then
+  "$PYTHON" -m selfsup_motion.evaluate task=flow_hints data.root="$FLOW" \
+    checkpoint="$OUTPUT/cmp_dense.safetensors" paths.output_dir="$OUTPUT/flow_hints"
 fi
