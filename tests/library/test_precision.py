@@ -11,7 +11,12 @@ from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 
 HALF = [torch.float16, torch.bfloat16]
-FORMS = {"cmp_points": "cmp", "cmp_rest": "cmp_photos", "cmp": "paper/cmp_resnet50_coco"}
+FORMS = {
+    "cmp_points": "cmp",
+    "cmp_rest": "cmp_photos",
+    "cmp_dense": "cmp_dense",
+    "cmp": "paper/cmp_resnet50_coco",
+}
 """Experiments with each form of CMP."""
 # of 16-bit features against 32-bit ones, by their largest value
 CLOSE = {torch.float16: 0.02, torch.bfloat16: 0.1}

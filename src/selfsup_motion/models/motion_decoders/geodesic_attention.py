@@ -115,12 +115,17 @@ class GeodesicAttentionDecoder(nn.Module):
         look = self.look8(features["output"])
         look = self.look4(torch.cat([_resized(look, features["layer1"]), features["layer1"]], 1))
         look = self.look2(torch.cat([_resized(look, features["stem"]), features["stem"]], 1))
+        queries, keys = self.query(look).float(), self.key(look).float()
+        shape = self.shape(look).float().clamp(-4, 4).chunk(2, 1)
         with torch.autocast(look.device.type, enabled=False):  # differences of large sums
+            softness, ridge = (
+                (start.float()[:, None, None] + change).exp()
+                for start, change in zip((self.log_softness, self.log_ridge), shape, strict=True)
+            )
             centre, scale, unit = _normal(vectors.float(), point_mask)
             with torch.no_grad():
                 distance = self._distances(features["rgb"], points, point_mask)
-            weights, softness = self._weights(look.float(), distance, points, point_mask, size)
-            ridge = (self.log_ridge[:, None, None] + self._shape(look)[:, 1]).exp()
+            weights = _weights(queries, keys, distance, softness, points, point_mask, size)
             proposals, evidence = _proposals(weights, points, unit, ridge, size)
         near = distance.amin(1, keepdim=True)
         told = [evidence, softness.log() / 4, (-near / 8).exp(), (-near / 30).exp()]
@@ -139,30 +144,38 @@ class GeodesicAttentionDecoder(nn.Module):
         distance = point_distances(lab, x, y, step_cost=_STEP, sweeps=_SWEEPS)
         return distance.masked_fill(~mask[..., None, None], 1e4)
 
-    def _shape(self, look: Tensor) -> Tensor:
-        """(B, 2, heads, h, w): what is added to the logarithms of softness and ridge."""
-        shape: Tensor = self.shape(look)
-        return shape.float().view(len(look), 2, -1, *look.shape[2:]).clamp(-4, 4)
 
-    def _weights(
-        self,
-        look: Tensor,
-        distance: Tensor,
-        points: Tensor,
-        mask: Tensor,
-        size: tuple[int, int],
-    ) -> tuple[Tensor, Tensor]:
-        """Weights (B, heads, N, K) of the points for N pixels, and softness (B, heads, h, w)."""
-        heads = len(self.log_softness)
-        softness = (self.log_softness[:, None, None] + self._shape(look)[:, 0]).exp()
-        places = (2 * (points + 0.5) / points.new_tensor([size[1], size[0]]) - 1)[:, :, None]
-        at = F.grid_sample(self.key(look).float(), places, align_corners=False)[..., 0]
-        keys = at.view(len(look), heads, -1, at.shape[-1])  # (B, heads, c, K)
-        queries = self.query(look).float().view(len(look), heads, keys.shape[2], -1)
-        likeness = queries.transpose(2, 3) @ keys / math.sqrt(keys.shape[2])
-        far = (distance[:, None] / softness[:, :, None]).flatten(3).transpose(2, 3)
-        logits = (likeness - far).masked_fill(~mask[:, None, None], -1e4)
-        return logits.softmax(-1), softness
+def _weights(
+    queries: Tensor,
+    keys: Tensor,
+    distance: Tensor,
+    softness: Tensor,
+    points: Tensor,
+    mask: Tensor,
+    size: tuple[int, int],
+) -> Tensor:
+    """How much each pixel takes of each point.
+
+    Args:
+        queries: (B, heads c, h, w).
+        keys: alike.
+        distance: (B, K, h, w) of the pixels to the points.
+        softness: (B, heads, h, w) of the heads.
+        points: (B, K, 2) in pixels.
+        mask: (B, K).
+        size: (height, width) of the image.
+
+    Returns:
+        (B, heads, N, K) for N pixels, of sum 1.
+    """
+    batch, heads = softness.shape[:2]
+    places = (2 * (points + 0.5) / points.new_tensor([size[1], size[0]]) - 1)[:, :, None]
+    at = F.grid_sample(keys, places, align_corners=False)[..., 0]
+    at = at.reshape(batch, heads, -1, at.shape[-1])  # (B, heads, c, K)
+    asked = queries.reshape(batch, heads, at.shape[2], -1)
+    likeness = asked.transpose(2, 3) @ at / math.sqrt(at.shape[2])
+    far = (distance[:, None] / softness[:, :, None]).flatten(3).transpose(2, 3)
+    return (likeness - far).masked_fill(~mask[:, None, None], -1e4).softmax(-1)
 
 
 def _normal(vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
