@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from selfsup_motion.models.resnet import ResNetEncoder
     from selfsup_motion.models.resnet3d import ResNet3d
     from selfsup_motion.models.small_resnet3d import SmallResNet3d
+    from selfsup_motion.models.undilated_resnet import UndilatedResNet
     from selfsup_motion.models.video_networks import TorchvisionVideoEncoder
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ResNetEncoder",
     "SmallResNet3d",
     "TorchvisionVideoEncoder",
+    "UndilatedResNet",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -39,6 +41,7 @@ __getattr__, __dir__ = lazy(
         "resnet": ["ResNetEncoder"],
         "resnet3d": ["ResNet3d"],
         "small_resnet3d": ["SmallResNet3d"],
+        "undilated_resnet": ["UndilatedResNet"],
         "video_networks": ["TorchvisionVideoEncoder"],
     },
     [module.name for module in iter_modules(__path__)],

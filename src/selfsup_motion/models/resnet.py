@@ -81,13 +81,15 @@ class Bottleneck(nn.Module):
         return F.relu(out, inplace=True)
 
 
-_BLOCKS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+Counts = tuple[int, int, int, int]
+BLOCKS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], Counts]] = {
     10: (BasicBlock, (1, 1, 1, 1)),
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
 }
+"""By depth: the block, and how many of them layer1 … layer4 have."""
 # (stride, dilation) of layer1 … layer4
 _SCHEDULES = {
     8: ((1, 1), (2, 1), (1, 2), (1, 4)),
@@ -131,15 +133,15 @@ class ResNetEncoder(FeatureEncoder):
         dilate: bool = True,
     ) -> None:
         super().__init__()
-        if depth not in _BLOCKS:
-            raise ValueError(f"depth must be one of {', '.join(map(str, _BLOCKS))}, got {depth}")
-        block, counts = _BLOCKS[depth]
+        if depth not in BLOCKS:
+            raise ValueError(f"depth must be one of {', '.join(map(str, BLOCKS))}, got {depth}")
+        block, counts = BLOCKS[depth]
         self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.dilate = dilate
         layers, channels = [], width
         for i, (stride, dilation) in enumerate(_schedule(output_stride, dilate)):
-            layers.append(_make_layer(block, channels, width << i, counts[i], stride, dilation))
+            layers.append(make_layer(block, channels, width << i, counts[i], stride, dilation))
             channels = (width << i) * block.expansion
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
         self.conv5: nn.Module = nn.Identity()
@@ -214,7 +216,7 @@ def _set_stride(block: nn.Module, stride: int, dilation: int) -> None:
             conv.stride = (stride, stride)
 
 
-def _make_layer(
+def make_layer(
     block: type[BasicBlock] | type[Bottleneck],
     in_channels: int,
     channels: int,
@@ -222,6 +224,7 @@ def _make_layer(
     stride: int,
     dilation: int,
 ) -> nn.Sequential:
+    """`count` blocks of `channels` (times their expansion) channels, the first with the stride."""
     out_channels = channels * block.expansion
     shortcut = None
     if stride != 1 or in_channels != out_channels:
