@@ -150,3 +150,20 @@ def test_files_of_another_kind_are_refused(tmp_path) -> None:
     path.write_bytes(b"no checkpoint at all")
     with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         load_encoder(path)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_crw_weights_of_the_authors_are_read_completely(tmp_path, older):
+    """Older files have each convolution below a module that pads."""
+    method = make("experiment=paper/crw_kinetics", "encoder.width=4", "method.head_depth=1")
+    names = {"encoder.": "encoder.model.", "head.": "selfsim_fc."}
+    state = {}
+    for name, value in method.state_dict().items():
+        ours, theirs = next((o, t) for o, t in names.items() if name.startswith(o))
+        name = theirs + name.removeprefix(ours)
+        if older and "conv" in name:
+            name = name.replace(".weight", ".1.weight")
+        state[name] = value
+    torch.save({"model": state, "epoch": 3}, tmp_path / "checkpoint.pth")
+    assert same(method, load_method(tmp_path / "checkpoint.pth"))
+    assert same(method.encoder, load_encoder(tmp_path / "checkpoint.pth"))

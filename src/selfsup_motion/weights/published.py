@@ -6,6 +6,7 @@ to `FORMATS`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -149,6 +150,33 @@ def _rename_encoder(name: str) -> str | None:
     return None if name.startswith("fc.") else f"encoder.{name}"
 
 
+# --- CRW -----------------------------------------------------------------------------------------
+
+_PADDED_CONVOLUTION = re.compile(r"(conv\d)\.1\.")
+"""Older files have a convolution below a module that pads."""
+
+
+def _is_crw(weights: Weights) -> bool:
+    first = {"encoder.model.conv1.weight", "encoder.model.conv1.1.weight"} & weights.keys()
+    return bool(first) and "selfsim_fc.0.weight" in weights
+
+
+def _crw_overrides(weights: Weights) -> list[str]:
+    stem = next(w for name, w in weights.items() if name.startswith("encoder.model.conv1."))
+    head = [w for name, w in weights.items() if name.startswith("selfsim_fc.") and w.ndim == 2]
+    return [
+        "experiment=paper/crw_kinetics",
+        f"encoder.width={len(stem)}",
+        f"method.head_depth={len(head) - 1}",
+        f"method.dim={len(head[-1])}",
+    ]
+
+
+def _rename_crw(name: str) -> str | None:
+    ours = by_prefix({"encoder.model.": "encoder.", "selfsim_fc.": "head."})(name)
+    return None if ours is None else _PADDED_CONVOLUTION.sub(r"\1.", ours)
+
+
 # --- MoSI and other networks of clips ------------------------------------------------------------
 
 _MOSI_RENAME = {"backbone.": "encoder.", "head.out_joint.": "head.out_joint."}
@@ -229,6 +257,13 @@ FORMATS: list[Format] = [
             }
         ),
         whole=False,
+    ),
+    Format(
+        name="CRW",
+        matches=_is_crw,
+        overrides=_crw_overrides,
+        rename=_rename_crw,
+        whole=True,
     ),
     Format(
         name="torchvision ResNet",
