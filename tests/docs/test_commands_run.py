@@ -13,6 +13,8 @@ SMALL = {
     "cmp": (*SLIM["cmp"], "data.batch_size=2", "view.crop_size=64"),
     "cmp_animate": (*SLIM["cmp_animate"], "data.batch_size=2", "view.crop_size=64"),
     "corrflow": ("data.batch_size=2", "view.crop_size=64"),
+    "crw": ("data.batch_size=1", "view.size=48"),
+    "cycletime": ("data.batch_size=1",),
     "mosi": ("data.batch_size=2",),
     "toy_seg_linear": ("data.size=64", "data.val_videos=3", "data.batch_size=4", *SHORT[:3]),
     "toy_instances": ("data.batch_size=2", *SHORT[:3]),

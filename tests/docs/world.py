@@ -23,6 +23,7 @@ SLIM = {
     "cmp": ("encoder.width=8", "method.propagation.width=8"),
     "cmp_animate": ("encoder.width=8", "method.propagation.width=8"),
     "corrflow": (),
+    "crw": (),
     "mosi": (),
 }
 """Recipes whose runs are spoken of, and what makes their networks small."""

@@ -11,6 +11,8 @@ from together import Ranks
 EXPERIMENTS = {
     "cmp": ["view.crop_size=64", "encoder.width=8"],
     "corrflow": ["view.crop_size=64", "method.dropout.probability=0.0"],
+    "crw": ["view.size=64", "method.edge_dropout=0.0"],
+    "cycletime": ["view.size=84", "data.size=84"],
     "dense_ulearn": ["view.crop_size=64"],
     "mosi": ["view.field=64", "motion.size=32", "motion.length=4", "method.dropout=0.0"],
 }

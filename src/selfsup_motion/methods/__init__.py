@@ -7,14 +7,20 @@ from selfsup_motion.lazy import lazy
 if TYPE_CHECKING:
     from selfsup_motion.methods.cmp import CMP, CMPView
     from selfsup_motion.methods.corrflow import CorrFlow, CorrFlowView
+    from selfsup_motion.methods.crw import CRW, CRWView
+    from selfsup_motion.methods.cycletime import CycleTime, CycleTimeView
     from selfsup_motion.methods.dense_ulearn import DenseUlearn, DenseUlearnView
     from selfsup_motion.methods.mosi import MoSI, MoSIView
 
 __all__ = [
     "CMP",
+    "CRW",
     "CMPView",
+    "CRWView",
     "CorrFlow",
     "CorrFlowView",
+    "CycleTime",
+    "CycleTimeView",
     "DenseUlearn",
     "DenseUlearnView",
     "MoSI",
@@ -26,8 +32,10 @@ __getattr__, __dir__ = lazy(
     {
         "cmp": ["CMP", "CMPView"],
         "corrflow": ["CorrFlow", "CorrFlowView"],
+        "crw": ["CRW", "CRWView"],
+        "cycletime": ["CycleTime", "CycleTimeView"],
         "dense_ulearn": ["DenseUlearn", "DenseUlearnView"],
         "mosi": ["MoSI", "MoSIView"],
     },
-    ["cmp", "corrflow", "dense_ulearn", "mosi", "parts"],
+    ["cmp", "corrflow", "crw", "cycletime", "dense_ulearn", "mosi", "parts"],
 )
