@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "crw": ["view.size=64", "method.edge_dropout=0.0"],
     "cycletime": ["view.size=84", "data.size=84"],
     "dense_ulearn": ["view.crop_size=64"],
+    "mast": ["view.crop_size=64"],
     "mosi": ["view.field=64", "motion.size=32", "motion.length=4", "method.dropout=0.0"],
 }
 STEPS = 3

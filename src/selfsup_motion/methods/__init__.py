@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from selfsup_motion.methods.crw import CRW, CRWView
     from selfsup_motion.methods.cycletime import CycleTime, CycleTimeView
     from selfsup_motion.methods.dense_ulearn import DenseUlearn, DenseUlearnView
+    from selfsup_motion.methods.mast import MAST, MASTView
     from selfsup_motion.methods.mosi import MoSI, MoSIView
 
 __all__ = [
     "CMP",
     "CRW",
+    "MAST",
     "CMPView",
     "CRWView",
     "CorrFlow",
@@ -23,6 +25,7 @@ __all__ = [
     "CycleTimeView",
     "DenseUlearn",
     "DenseUlearnView",
+    "MASTView",
     "MoSI",
     "MoSIView",
 ]
@@ -35,7 +38,8 @@ __getattr__, __dir__ = lazy(
         "crw": ["CRW", "CRWView"],
         "cycletime": ["CycleTime", "CycleTimeView"],
         "dense_ulearn": ["DenseUlearn", "DenseUlearnView"],
+        "mast": ["MAST", "MASTView"],
         "mosi": ["MoSI", "MoSIView"],
     },
-    ["cmp", "corrflow", "crw", "cycletime", "dense_ulearn", "mosi", "parts"],
+    ["cmp", "corrflow", "crw", "cycletime", "dense_ulearn", "mast", "mosi", "parts"],
 )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from selfsup_motion.models.convolution import Conv3x3, FoldedSequential
 from selfsup_motion.models.encoder import ImageEncoder
+from selfsup_motion.ops.color import unit_lab
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -54,6 +55,7 @@ class CorrFlowResNet(ImageEncoder):
         blocks: residual blocks of each layer.
         out_channels: channels of the projection.
         grey: see the image without its colours (the paper's ablation, and Vondrick et al. 2018).
+        lab: see the image in Lab, as `ops.color.unit_lab` gives it (MAST, Lai et al. 2020).
 
     Attributes:
         out_channels: channels of the output.
@@ -70,6 +72,7 @@ class CorrFlowResNet(ImageEncoder):
         blocks: int = 2,
         out_channels: int = 64,
         grey: bool = False,
+        lab: bool = False,
     ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1 or blocks < 1 or out_channels < 1:
@@ -77,7 +80,9 @@ class CorrFlowResNet(ImageEncoder):
                 f"CorrFlowResNet needs at least two widths and positive sizes, got widths="
                 f"{list(widths)}, blocks={blocks}, out_channels={out_channels}"
             )
-        self.out_channels, self.grey = out_channels, grey
+        if grey and lab:
+            raise ValueError("grey and lab are both true: an image without colours has no Lab")
+        self.out_channels, self.grey, self.lab = out_channels, grey, lab
         stem = FoldedSequential(
             nn.Conv2d(3, widths[0], 7, stride=2, padding=3, bias=False),
             nn.BatchNorm2d(widths[0]),
@@ -99,5 +104,9 @@ class CorrFlowResNet(ImageEncoder):
             luma = sum(weight * x[:, c : c + 1] for c, weight in enumerate(_LUMA))
             assert isinstance(luma, Tensor)
             x = luma.expand_as(x)
+        return self.embed(unit_lab(x) if self.lab else x)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """As `forward`, for an image in the colours that the network sees: Lab, with `lab`."""
         embedding: Tensor = self.post_convolution(self.feature_extraction(x))
         return embedding

@@ -57,6 +57,16 @@ def rgb_to_lab(image: Tensor) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -3).to(image.dtype)
 
 
+def unit_lab(image: Tensor) -> Tensor:
+    """sRGB in [0, 1] to Lab in about [-1, 1]: (L - 50) / 50, a / 127, b / 127 (MAST, section 3.2).
+
+    Shapes and errors as of `rgb_to_lab`.
+    """
+    lab = rgb_to_lab(image)
+    scale = lab.new_tensor((50.0, 127.0, 127.0)).view(3, 1, 1)
+    return (lab - lab.new_tensor((50.0, 0.0, 0.0)).view(3, 1, 1)) / scale
+
+
 def lab_to_rgb(image: Tensor) -> Tensor:
     """CIE Lab (D65) to sRGB, clamped to [0, 1]; shapes as of `rgb_to_lab`."""
     lightness, a, b = image.to(torch.promote_types(image.dtype, torch.float32)).unbind(-3)

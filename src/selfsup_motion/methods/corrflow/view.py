@@ -31,7 +31,7 @@ class CorrFlowView(View):
     training and if the source has them, `masks` int64 (T, H, W), object ids, 0 for the background.
     """
 
-    follows_frames: ClassVar[str] = "CorrFlow"
+    follows_frames: ClassVar[str | None] = "CorrFlow"
 
     def __init__(
         self,
@@ -102,8 +102,8 @@ class CorrFlowView(View):
         """
         if len(clip.frames) < 2:
             raise UserError(
-                f"CorrFlow copies colours from frame to frame, but {clip.key} has a single one: "
-                "use videos, and set data.length=3 if these are some."
+                f"{self.follows_frames} copies colours from frame to frame, but {clip.key} has a "
+                "single one: use videos, and set data.length=3 if these are some."
             )
         layers = [clip.frames.transpose(0, 2, 3, 1)]
         masks = None if self.train else clip.labels.get("masks")

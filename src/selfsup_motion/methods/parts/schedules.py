@@ -112,3 +112,32 @@ def milestones(
         return rate
 
     return LambdaLR(optimizer, scale)
+
+
+def by_samples(
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    batch_size: int,
+    at: Sequence[int],
+    factor: float = 0.5,
+    warmup_steps: int = 0,
+) -> LambdaLR:
+    """Fall in steps that are counted in samples and not in batches (MAST).
+
+    Args:
+        optimizer: whose rates are set.
+        total_steps: of the run; the schedule does not depend on it.
+        batch_size: samples of a step.
+        at: the rate is multiplied once more when more than so many samples have been seen.
+        factor: by this.
+        warmup_steps: in which the rate rises linearly to its full value.
+    """
+    if batch_size < 1:
+        raise ValueError(f"schedule.batch_size must be at least 1, got {batch_size}")
+
+    def scale(step: int) -> float:
+        falls = sum(step * batch_size > samples for samples in at)
+        return float(min(1.0, (step + 1) / (warmup_steps + 1)) * factor**falls)
+
+    return LambdaLR(optimizer, scale)
