@@ -209,12 +209,13 @@ def _train(cfg: DictConfig) -> float | None:
     from selfsup_motion.terminal.console import console
     from selfsup_motion.training.processes import is_rank_zero
     from selfsup_motion.training.session import session
-    from selfsup_motion.weights.checkpoints import encoder_config, load_report, weights_used
+    from selfsup_motion.weights.checkpoints import load_report, made_from, weights_used
 
     encoder = _encoder(cfg).train()
-    if used := weights_used(encoder):  # so that the run's own checkpoints can be loaded
+    used = weights_used(encoder)
+    if (node := made_from(encoder)) is not None:  # so that the run's own checkpoints can be loaded
         with open_dict(cfg):
-            cfg.encoder = encoder_config(used.path, used.key, cfg.trust)
+            cfg.encoder = node
     if is_rank_zero():
         console.print(weights_line(encoder), markup=False)
     origin = {

@@ -25,6 +25,8 @@ from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 
 OURS = [name for name in options("encoder") if not name.startswith("_")]
+NAMED = {"timm": "test_vit", "torchvision": "shufflenet_v2_x0_5", "transformers": "vit"}
+SMALL = "{hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 32}"
 ALL = ("sees", "input_mean", "input_std", "stride", "out_channels")
 
 
@@ -48,7 +50,9 @@ COMPLETE = {
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_encoder_says_what_it_sees_and_gives(name: str) -> None:
-    node = compose([f"encoder={name}"], config_name="evaluate").encoder
+    more = [f"encoder.name={NAMED[name]}"] if name in NAMED else []
+    more += [f"encoder.config={SMALL}"] * (name == "transformers")
+    node = compose([f"encoder={name}", *more], config_name="evaluate").encoder
     encoder = hydra.utils.instantiate(node, _convert_="all").eval()
     assert isinstance(encoder, Encoder)
     assert all(declared(encoder, attribute) is not None for attribute in ALL)

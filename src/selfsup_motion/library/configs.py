@@ -77,6 +77,8 @@ def chosen(group: str, name: str, settings: Mapping[str, Any]) -> DictConfig:
         UserError: there is no such option or argument, or a value does not fit.
     """
     with composed("evaluate", [f"{group}={name}"]) as cfg:
-        node = OmegaConf.create({**cfg[group], **settings})
+        own = cfg[group]
+        given = {key: own[key] for key in own if not OmegaConf.is_missing(own, key)}
+        node = OmegaConf.create({**given, **settings})
         check_node(cfg, node, group)
     return node

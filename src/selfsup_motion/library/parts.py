@@ -12,21 +12,27 @@ from selfsup_motion.settings.build import build
 from selfsup_motion.settings.groups import options
 from selfsup_motion.tasks.propagation.choice import settings_of
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.weights.checkpoints import note_origin
+from selfsup_motion.weights.nodes import plain
 
 
-def encoder(name: str, **settings: Any) -> nn.Module:
-    """An encoder with random weights, in training mode.
+def encoder(name: str, /, **settings: Any) -> nn.Module:
+    """An encoder with random weights, or those of `weights=file`, in training mode.
 
     Its attributes `input_mean` and `input_std` are what RGB in [0, 255] is to be normalised with.
 
     Args:
-        name: one of `conf/encoder`: "resnet18", "corrflow_resnet18", "r2p1d10", ….
-        settings: arguments of its constructor, instead of those in the file: `width=32`.
+        name: one of `conf/encoder`: "resnet18", "corrflow_resnet18", "r2p1d10", …; "timm",
+            "transformers" and "torchvision" for any network of these libraries.
+        settings: arguments of its constructor, instead of those in the file: `width=32`. Of another
+            library's network the first is its name there, `name="vit_small_patch16_224.dino"`.
 
     Raises:
         UserError: there is no such encoder or argument, or a value does not fit.
     """
-    made: nn.Module = build(chosen("encoder", name, settings), "encoder")
+    node = chosen("encoder", name, settings)
+    made: nn.Module = build(node, "encoder")
+    note_origin(made, plain({"encoder": node})["encoder"])
     return made
 
 

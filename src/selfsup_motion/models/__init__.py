@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from selfsup_motion.models.alexnet import AlexNetEncoder
     from selfsup_motion.models.color_encoder import ColorPatches, LabColor
     from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
+    from selfsup_motion.models.libraries.timm_encoder import TimmEncoder
+    from selfsup_motion.models.libraries.torchvision_encoder import TorchvisionEncoder
+    from selfsup_motion.models.libraries.transformers_encoder import TransformersEncoder
     from selfsup_motion.models.pyramid_encoder import PyramidEncoder
     from selfsup_motion.models.resnet import ResNetEncoder
     from selfsup_motion.models.resnet3d import ResNet3d
@@ -27,7 +30,10 @@ __all__ = [
     "ResNet3d",
     "ResNetEncoder",
     "SmallResNet3d",
+    "TimmEncoder",
+    "TorchvisionEncoder",
     "TorchvisionVideoEncoder",
+    "TransformersEncoder",
     "UndilatedResNet",
 ]
 
@@ -38,6 +44,9 @@ __getattr__, __dir__ = lazy(
         "color_encoder": ["ColorPatches", "LabColor"],
         "corrflow_resnet": ["CorrFlowResNet"],
         "pyramid_encoder": ["PyramidEncoder"],
+        "libraries.timm_encoder": ["TimmEncoder"],
+        "libraries.torchvision_encoder": ["TorchvisionEncoder"],
+        "libraries.transformers_encoder": ["TransformersEncoder"],
         "resnet": ["ResNetEncoder"],
         "resnet3d": ["ResNet3d"],
         "small_resnet3d": ["SmallResNet3d"],

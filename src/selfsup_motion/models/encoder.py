@@ -48,9 +48,15 @@ class Encoder(nn.Module):
 
 
 class ImageEncoder(Encoder):
-    """An encoder of images."""
+    """An encoder of images.
+
+    Attributes:
+        input_size: the only (height, width) that it takes; None, as of most: any. An encoder of
+            one's own that takes any need not have it.
+    """
 
     sees: Sees = "image"
+    input_size: tuple[int, int] | None = None
 
 
 class FeatureEncoder(ImageEncoder):

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from selfsup_motion.errors import CheckpointError
+from selfsup_motion.files.tensor_names import unwrapped
 from selfsup_motion.files.tensors import read_file
+from selfsup_motion.models.libraries.base import LibraryEncoder
 from selfsup_motion.settings.trust import Trust, packages
-from selfsup_motion.weights.names import find_network, unwrapped, weights_alone
+from selfsup_motion.weights.names import find_network, weights_alone
 from selfsup_motion.weights.nodes import (
     build_node,
     check_option,
@@ -219,15 +221,40 @@ def untrained_copy(encoder: nn.Module, seed: int) -> nn.Module | None:
         seed: of its random weights; the random state is as before afterwards.
 
     Returns:
-        None if the encoder was not loaded, or has nothing to learn.
+        None if the encoder has no weights of a file, or nothing to learn.
     """
     node, trusted = vars(encoder).get(_NODE, (None, ()))
-    if node is None or not any(True for _ in encoder.parameters()):
+    if node is None or weights_used(encoder) is None or not any(True for _ in encoder.parameters()):
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made: nn.Module = build_node(node, "encoder", Path(), trusted)
     return made.eval()
+
+
+def note_origin(encoder: nn.Module, node: Mapping[str, Any]) -> None:
+    """Remember of a network of another library where its weights are from, and how to make it
+    again: for `weights_used`, `load_report`, `untrained_copy` and `made_from`.
+
+    Args:
+        encoder: any; others than a `LibraryEncoder` have nothing to remember.
+        node: that it was made from, plain values.
+    """
+    if not isinstance(encoder, LibraryEncoder):
+        return
+    again = {**node, **encoder.own_settings(), **dict.fromkeys(encoder.only_to_start)}
+    vars(encoder)[_NODE] = again, None
+    if encoder.weights_file is not None:
+        key = node.get("weights_key")
+        vars(encoder)[_USED] = WeightsUsed(Path(encoder.weights_file), encoder.made_of, key)
+        vars(encoder)[_REPORT] = encoder.weights_report
+
+
+def made_from(encoder: nn.Module) -> dict[str, Any] | None:
+    """The config that makes an encoder of `load_encoder` or `choose_encoder` again, without its
+    weights; None of others."""
+    node = vars(encoder).get(_NODE, (None, ()))[0]
+    return dict(node) if isinstance(node, dict) else None
 
 
 def load_report(module: nn.Module) -> str:

@@ -14,17 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from selfsup_motion.errors import CheckpointError
+from selfsup_motion.files.tensor_names import below, flat, unwrapped
 from selfsup_motion.weights.published import FORMATS, Format, recognise
 
 Weights = Mapping[str, Tensor]
 
 # where training codes put the weights in what they save
 _PLACES = ("state_dict", "model_state_dict", "model_state", "model")
-# what data parallelism, compilation, sharding and checkpointed activations add, at any depth
-_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 # what a training code may call the only network that it has
 _ONLY = ("model", "encoder", "backbone", "net", "network")
-_COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 _SHOWN = 6
 
 
@@ -57,10 +55,10 @@ def find_network(content: Any, key: str | None, path: Path) -> FoundNetwork:
             from.
     """
     key = key.strip(".") or None if key is not None else None
-    everything, place = _flat(content), _usual_place(content)
+    everything, place = flat(content), _usual_place(content)
     if not everything:
         raise CheckpointError(f"{path}: not a checkpoint, it has no weights.")
-    inside = _flat(place)
+    inside = flat(place)
     if key is None:
         direct = {str(name): v for name, v in place.items() if isinstance(v, Tensor)}
         weights = direct or inside
@@ -77,7 +75,7 @@ def find_network(content: Any, key: str | None, path: Path) -> FoundNetwork:
         which = f"{key} alone is not a network" if key else "no network in the usual place"
         raise CheckpointError(f"{path}: {which}; {choice}")
     known = ", ".join(kind.name for kind in FORMATS)
-    groups = [str(name) for name, value in place.items() if _flat(value)] if key is None else []
+    groups = [str(name) for name, value in place.items() if flat(value)] if key is None else []
     below = f" It holds weights under {', '.join(groups[:_SHOWN])}." if groups else ""
     raise CheckpointError(
         f"{path}: neither a checkpoint of a selfsup_motion run nor one of these: {known} (its "
@@ -101,7 +99,7 @@ def weights_alone(content: Any, key: str | None, path: Path) -> dict[str, Tensor
         weights = {str(name): v for name, v in place.items() if isinstance(v, Tensor)}
     else:
         key = key.strip(".")
-        weights = _below_key(_flat(content), key) or _below_key(_flat(place), key)
+        weights = _below_key(flat(content), key) or _below_key(flat(place), key)
     if not weights:
         where = "weights in the usual place" if key is None else f"weights called {key}"
         raise CheckpointError(f"{path}: there are no {where}.")
@@ -121,21 +119,9 @@ def _usual_place(content: Any) -> Mapping[str, Any]:
 def _below_key(weights: Weights, key: str) -> dict[str, Tensor]:
     """What is below a dotted name, without it; wrappers may be named or not."""
     for names in (dict(weights), unwrapped(weights)):
-        if inside := _below(f"{key}.", names):
+        if inside := below(f"{key}.", names):
             return inside
     return {}
-
-
-def unwrapped(weights: Weights) -> dict[str, Tensor]:
-    """Names without what PyTorch's wrappers add; as they are if two would become one."""
-    names = {
-        name: ".".join(part for part in name.split(".") if part not in _WRAPPERS)
-        for name in weights
-        if name != _COUNTER
-    }
-    if len(set(names.values())) < len(names) or "" in names.values():
-        return dict(weights)
-    return {new: weights[name] for name, new in names.items()}
 
 
 def _known(weights: Weights) -> tuple[dict[str, Tensor], Format] | None:
@@ -147,7 +133,7 @@ def _known(weights: Weights) -> tuple[dict[str, Tensor], Format] | None:
         first = {name.partition(".")[0] for name in names}
         if len(first) > 1 or not first <= {*_PLACES, *_ONLY}:
             break
-        names = _below(f"{first.pop()}.", names)
+        names = below(f"{first.pop()}.", names)
     return None
 
 
@@ -181,19 +167,3 @@ def _networks(weights: Weights) -> dict[str, Format]:
         if (known := _known(inside[prefix])) is not None:
             found[prefix] = known[1]
     return dict(sorted(found.items()))
-
-
-def _flat(content: Any, prefix: str = "") -> dict[str, Tensor]:
-    """Tensors of nested mappings by their dotted names."""
-    found: dict[str, Tensor] = {}
-    if isinstance(content, Mapping):
-        for name, value in content.items():
-            if isinstance(value, Tensor):
-                found[f"{prefix}{name}"] = value
-            else:
-                found |= _flat(value, f"{prefix}{name}.")
-    return found
-
-
-def _below(prefix: str, weights: Weights) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

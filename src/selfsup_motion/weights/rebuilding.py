@@ -124,6 +124,8 @@ def _made(config: Any, path: Path, trusted: Sequence[str], **parts: Any) -> Any:
     call = target(config[_TARGET], path, trusted)
     deep = config.get("_recursive_", True)
     values = {key: _made(value, path, trusted) if deep else value for key, value in config.items()}
+    for name in getattr(call, "only_to_start", ()):  # the checkpoint has the weights
+        values.pop(name, None)
     positional = values.pop(_ARGS, [])
     named = {key: value for key, value in values.items() if key not in _OF_HYDRA} | parts
     if config.get("_partial_"):

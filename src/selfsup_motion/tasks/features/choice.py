@@ -7,10 +7,12 @@ from omegaconf import DictConfig
 from torch import nn
 
 from selfsup_motion.errors import CheckpointError, UserError
+from selfsup_motion.models.libraries.base import LibraryEncoder
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.trust import Trust
-from selfsup_motion.weights.checkpoints import load_encoder, weights_used
+from selfsup_motion.weights.checkpoints import load_encoder, note_origin, weights_used
 from selfsup_motion.weights.choice import chosen_checkpoint
+from selfsup_motion.weights.nodes import plain
 
 
 def choose_encoder(
@@ -25,7 +27,8 @@ def choose_encoder(
     """The encoder, on the CPU, in evaluation mode; `weights_used` tells which weights it has.
 
     Args:
-        node: config of an encoder; used if there is no checkpoint, None if there is one.
+        node: config of an encoder; used if there is no checkpoint, None if there is one. Its
+            weights are random, unless it names a file of them.
         checkpoint: a file or a run folder; "auto": the newest finished run of `auto_method`.
         seed: of the weights if there is no checkpoint.
         auto_method: class of a method.
@@ -39,6 +42,7 @@ def choose_encoder(
         assert node is not None
         torch.manual_seed(seed)
         made: nn.Module = build(node, "encoder")
+        note_origin(made, plain({"encoder": node})["encoder"])
         return made.eval()
     path = chosen_checkpoint(checkpoint, auto_method)
     try:
@@ -51,6 +55,11 @@ def weights_line(encoder: nn.Module) -> str:
     """Which weights an encoder of `choose_encoder` has, for a person."""
     if used := weights_used(encoder):
         return f"weights  {used}"
+    if isinstance(encoder, LibraryEncoder):
+        return (
+            f"weights  random ({encoder.made_of}): encoder.weights=<file> reads trained ones; "
+            "nothing is downloaded"
+        )
     learned = any(True for _ in encoder.parameters())
     return f"weights  {'random' if learned else 'none'} ({type(encoder).__name__})"
 

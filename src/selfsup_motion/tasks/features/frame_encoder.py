@@ -40,7 +40,9 @@ class LayerOutput:
             found = dict(encoder.named_modules())
             if layer not in found:
                 outer = ", ".join(key for key, _ in encoder.named_children())
-                raise ValueError(f"{name} has no layer {layer!r}, it has {outer}")
+                raise ValueError(
+                    f"{name} has no layer {layer!r}, it has {outer}; null takes its output"
+                )
             self._layer = found[layer]
         self.stride, self.channels = self._measured(layer or name)
 
@@ -61,17 +63,33 @@ class LayerOutput:
     @torch.inference_mode()
     def _measured(self, name: str) -> tuple[int, int]:
         """Stride and channels, from the output for a small image; in evaluation mode."""
-        side = 96  # a multiple of 2, 3, 4, 6, 8, 12, 16, 32
+        height, width = self._measuring_size()
         device = next((p.device for p in self.encoder.parameters()), torch.device("cpu"))
         with own_precision(self.encoder):
-            features = self(torch.zeros(1, 3, side, side, device=device))
+            features = self(torch.zeros(1, 3, height, width, device=device))
         shape = tuple(features.shape)
-        if len(shape) != 4 or shape[2] != shape[3] or side % shape[2]:
+        if len(shape) == 3:
             raise ValueError(
-                f"{name} gives {shape} for a {side}x{side} image, so its stride is not a whole "
+                f"{name} gives {shape} for a {height}x{width} image, tokens and no feature map; a "
+                "transformer of encoder=timm or encoder=transformers has encoder.block=<number>"
+            )
+        stride = height // shape[2] if len(shape) == 4 else 0
+        if stride == 0 or (stride * shape[2], stride * shape[3]) != (height, width):
+            raise ValueError(
+                f"{name} gives {shape} for a {height}x{width} image, so its stride is not a whole "
                 "number"
             )
-        return side // shape[2], shape[1]
+        return stride, shape[1]
+
+    def _measuring_size(self) -> tuple[int, int]:
+        """Height and width of an image that the encoder takes."""
+        if (only := getattr(self.encoder, "input_size", None)) is not None:
+            return int(only[0]), int(only[1])
+        side = 96  # a multiple of 2, 3, 4, 6, 8, 12, 16, 32
+        stride = getattr(self.encoder, "stride", side)
+        if isinstance(stride, int) and side % stride:  # patches of 14 pixels
+            side = 8 * stride
+        return side, side
 
 
 def whole_cells(x: Tensor, stride: int) -> Tensor:
