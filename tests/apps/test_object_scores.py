@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from selfsup_motion.apps.annotate import Annotation, object_ids, object_score
+from selfsup_motion.apps.annotate import doubts, object_ids, object_score
 from selfsup_motion.apps.clicks import Clicks, clicked_parts, constrained, read_clicks
 from selfsup_motion.apps.object_scores import probe, refine_grabcut, refine_guided, zoom_square
 from selfsup_motion.errors import UserError
@@ -161,14 +161,10 @@ def test_a_pixel_is_not_both_on_an_object_and_beside_it(objects, told):
     ],
 )
 def test_a_mask_of_nearly_all_or_nothing_is_doubtful(covered, zoom, told):
-    job = Annotation(
-        image="", positive=[], negative=[], objects=None, checkpoint="", short_side=None, zoom=zoom,
-        checkpoint_key=None, trust=(), threshold=0.5, refine=None, all_parts=False, device="cpu",
-    )  # fmt: skip
     mask = np.zeros((60, 100), np.uint8)
     mask[covered] = 1
     on = points((20, 30)) if zoom is None else points((44, 30), (52, 30))
-    lines = job._warnings(mask, [Clicks(on, points())])
+    lines = doubts(mask, [Clicks(on, points())], zoom)
     assert len(lines) == (told is not None)
     assert told is None or f"doubtful: the mask of object 1 {told}" in lines[0] or told in lines[0]
 

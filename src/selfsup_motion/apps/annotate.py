@@ -14,7 +14,19 @@ from torch import Tensor
 
 from selfsup_motion.apps.arrows import Rows
 from selfsup_motion.apps.clicks import Clicks, clicked_parts, clicks_of, constrained, dots
-from selfsup_motion.apps.object_scores import probe, refine_grabcut, refine_guided, zoom_square
+from selfsup_motion.apps.corrections import (
+    check_objects,
+    corrected,
+    painted_objects,
+    read_corrections,
+)
+from selfsup_motion.apps.object_scores import (
+    LookedAt,
+    probe,
+    refine_grabcut,
+    refine_guided,
+    zoom_square,
+)
 from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.data.reading.masks import palette, write_mask
 from selfsup_motion.data.reading.pictures import save_picture
@@ -43,6 +55,7 @@ class Annotation:
         positive: Rows,
         negative: Rows,
         objects: str | Sequence[Mapping[str, Any]] | None,
+        corrections: ExistingFile | None,
         checkpoint: str,
         checkpoint_key: str | None,
         trust: Trust,
@@ -61,6 +74,7 @@ class Annotation:
             negative: [[x, y], ...] beside it.
             objects: instead of those two, for several objects: [{"positive": [[x, y], ...],
                 "negative": [...]}, ...], or the path of a JSON file with such a list.
+            corrections: what was painted over the masks, see `read_corrections`.
             checkpoint: "auto", a run folder or a file, see `load_weights`.
             checkpoint_key: of the weights in the file, see `load_encoder`; None: the usual place.
             trust: packages of the user's own that the checkpoint may use, see `load_method`.
@@ -82,6 +96,7 @@ class Annotation:
         if short_side is not None and short_side < 1:
             raise UserError(f"short_side={short_side}: expected at least 1 pixel.")
         self.image, self.positive, self.negative, self.objects = image, positive, negative, objects
+        self.corrections = corrections
         self.checkpoint, self.checkpoint_key = checkpoint, checkpoint_key
         self.trust = trust
         self.short_side, self.device = short_side, device
@@ -103,7 +118,11 @@ class Annotation:
         """
         photo = read_photo(self.image)
         size = photo.shape[-2], photo.shape[-1]
-        clicks = clicks_of(self.positive, self.negative, self.objects, size)
+        painted = None if self.corrections is None else read_corrections(self.corrections, size)
+        clicks = clicks_of(
+            self.positive, self.negative, self.objects, size, painted_objects(painted)
+        )
+        check_objects(painted, len(clicks))
         weights = load_weights(self.checkpoint, self.device, self.checkpoint_key, self.trust)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
@@ -113,11 +132,9 @@ class Annotation:
             save_grey(folder / f"score_{number}.png", score)
             scores.append(score)
             progress(number, len(clicks), "")
-        mask = object_ids(np.stack(scores), self.threshold)
-        if not self.all_parts:
-            for number, one in enumerate(clicks, start=1):
-                own = mask == number
-                mask[own & ~clicked_parts(own, one.positive)] = 0
+        mask = clicked_mask(scores, clicks, self.threshold, all_parts=self.all_parts)
+        if painted is not None:
+            mask = corrected(mask, painted)
         write_mask(folder / "mask.png", mask)
         save_picture(folder / "overlay.png", overlay(photo, mask, clicks))
         areas = ", ".join(
@@ -128,36 +145,74 @@ class Annotation:
             f"mask    {folder / 'mask.png'} (object: share of the photo; {areas})",
             f"overlay {folder / 'overlay.png'}",
             f"scores  {folder / 'score_<object>.png'}",
-            *self._warnings(mask, clicks),
+            *doubts(mask, clicks, self.zoom),
         ]
 
-    def _warnings(self, mask: NDArray[np.uint8], clicks: Sequence[Clicks]) -> list[str]:
-        """A line for each object whose mask covers nearly all or nearly nothing."""
-        size = mask.shape[0], mask.shape[1]
-        lines = []
+
+def clicked_mask(
+    scores: Sequence[NDArray[np.float32]],
+    clicks: Sequence[Clicks],
+    threshold: float,
+    *,
+    all_parts: bool = False,
+) -> NDArray[np.uint8]:
+    """The masks of all objects, as their clicks give them.
+
+    Args:
+        scores: (H, W) of each, see `object_score`.
+        clicks: of each.
+        threshold: score in [0, 1] above which a pixel is the object's.
+        all_parts: keep also the parts of a mask that no positive point is connected with.
+
+    Returns:
+        (H, W) uint8: the number of the object, from 1; 0 is none.
+    """
+    mask = object_ids(np.stack(scores), threshold)
+    if not all_parts:
         for number, one in enumerate(clicks, start=1):
-            own, place, looked_at = mask == number, "photo", mask.size
-            every = one.among([c for c in clicks if c is not one])
-            points = np.concatenate([every.positive, every.negative])
-            square = None if self.zoom is None else zoom_square(points, size, self.zoom)
-            if square is not None:
-                place, looked_at = "zoomed square", square[2] ** 2
-            share = np.count_nonzero(own) / looked_at
-            few = _NOTHING * np.count_nonzero(dots(one.positive, size))
-            if share > _ALL:
-                told = f"covers {share:.0%} of the {place}: add negative points or raise threshold"
-                told += "" if square is None else ", or zoom less"
-            elif np.count_nonzero(own) < few:
-                told = "is hardly larger than the points: add points or lower threshold"
-            else:
-                continue
-            lines.append(f"doubtful: the mask of object {number} {told}.")
-        return lines
+            own = mask == number
+            mask[own & ~clicked_parts(own, one.positive)] = 0
+    return mask
+
+
+def doubts(mask: NDArray[np.uint8], clicks: Sequence[Clicks], zoom: float | None) -> list[str]:
+    """What to tell of masks that cover nearly all or nearly nothing.
+
+    Args:
+        mask: (H, W) numbers of objects.
+        clicks: of each; those without a positive point are passed over.
+        zoom: see `probe`.
+
+    Returns:
+        A sentence for each such object.
+    """
+    size = mask.shape[0], mask.shape[1]
+    lines = []
+    for number, one in enumerate(clicks, start=1):
+        if not len(one.positive):
+            continue
+        own, place, looked_at = mask == number, "photo", mask.size
+        every = one.among([c for c in clicks if c is not one])
+        points = np.concatenate([every.positive, every.negative])
+        square = None if zoom is None else zoom_square(points, size, zoom)
+        if square is not None:
+            place, looked_at = "zoomed square", square[2] ** 2
+        share = np.count_nonzero(own) / looked_at
+        few = _NOTHING * np.count_nonzero(dots(one.positive, size))
+        if share > _ALL:
+            told = f"covers {share:.0%} of the {place}: add negative points or raise threshold"
+            told += "" if square is None else ", or zoom less"
+        elif np.count_nonzero(own) < few:
+            told = "is hardly larger than the points: add points or lower threshold"
+        else:
+            continue
+        lines.append(f"doubtful: the mask of object {number} {told}.")
+    return lines
 
 
 def object_score(
     weights: Weights,
-    photo: Tensor,
+    photo: Tensor | LookedAt,
     clicks: Sequence[Clicks],
     number: int,
     *,
@@ -170,21 +225,24 @@ def object_score(
 
     Args:
         weights: the network.
-        photo: (3, H, W) uint8.
+        photo: (3, H, W) uint8, or what the network has seen of one.
         clicks: of all objects.
         number: of the object, from 1.
         zoom: see `probe`.
         refine: see `probe`.
 
     Returns:
-        (H, W) float32 in [0, 1].
+        (H, W) float32 in [0, 1]; 0 for an object without a positive point.
     """
+    picture = photo.photo if isinstance(photo, LookedAt) else photo
+    if not len(clicks[number - 1].positive):
+        return np.zeros(picture.shape[-2:], np.float32)
     own = clicks[number - 1].among([c for i, c in enumerate(clicks, start=1) if i != number])
     score = constrained(probe(weights, photo, own.positive, own.negative, zoom=zoom), own)
     if refine == "grabcut":
-        return constrained(refine_grabcut(score, photo), own)
+        return constrained(refine_grabcut(score, picture), own)
     if refine == "guided":
-        return constrained(refine_guided(score, photo), own)
+        return constrained(refine_guided(score, picture), own)
     return score
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,10 @@ _DOT = 0.005
 
 @dataclass(frozen=True)
 class Clicks:
-    """Points on and beside one object: (K, 2) and (L, 2) float32, x, y; K ≥ 1."""
+    """Points on and beside one object: (K, 2) and (L, 2) float32, x, y.
+
+    K is 0 only for an object that was painted instead, see `apps.corrections`.
+    """
 
     positive: NDArray[np.float32]
     negative: NDArray[np.float32]
@@ -36,6 +39,7 @@ def clicks_of(
     negative: Rows,
     objects: str | Sequence[Mapping[str, Any]] | None,
     size: tuple[int, int],
+    painted: Collection[int] = (),
 ) -> list[Clicks]:
     """Clicks of the objects of a photo, from the arguments of `annotate`.
 
@@ -44,6 +48,7 @@ def clicks_of(
         negative: [[x, y], ...] beside it.
         objects: instead of those two, for several: see `read_clicks`, or a JSON file of that.
         size: (height, width) of the photo.
+        painted: numbers of objects that need no point, see `read_clicks`.
 
     Raises:
         UserError: as `read_clicks`, too many objects, or `objects` beside the others.
@@ -57,13 +62,20 @@ def clicks_of(
         where, content = "objects", objects
     if isinstance(content, str):
         where, content = content, read_json(content, "objects", "[{positive:[[x,y]]}]")
-    clicks = read_clicks(content, where, size, numbered=several)
+    clicks = read_clicks(content, where, size, numbered=several, painted=painted)
     if len(clicks) > MOST_OBJECTS:
         raise UserError(f"{where}: an indexed PNG holds at most {MOST_OBJECTS} objects.")
     return clicks
 
 
-def read_clicks(content: Any, where: str, size: tuple[int, int], *, numbered: bool) -> list[Clicks]:
+def read_clicks(
+    content: Any,
+    where: str,
+    size: tuple[int, int],
+    *,
+    numbered: bool,
+    painted: Collection[int] = (),
+) -> list[Clicks]:
     """Clicks of one object after the other.
 
     Args:
@@ -71,6 +83,7 @@ def read_clicks(content: Any, where: str, size: tuple[int, int], *, numbered: bo
         where: what the content is called in messages.
         size: (height, width) of the photo.
         numbered: tell in messages which object it is.
+        painted: numbers of objects, from 1, that need no point because they are painted.
 
     Raises:
         UserError: naming the entry: something else, a point outside the photo, or one pixel that is
@@ -79,7 +92,7 @@ def read_clicks(content: Any, where: str, size: tuple[int, int], *, numbered: bo
     if not isinstance(content, Sequence) or isinstance(content, str) or not content:
         raise UserError(f"{where}: expected a list of objects, got {short(content)}.")
     clicks = [
-        _clicks_of(entry, f"{where}, object {number}" if numbered else "", size)
+        _clicks_of(entry, f"{where}, object {number}" if numbered else "", size, number in painted)
         for number, entry in enumerate(content, start=1)
     ]
     _check_agreement(clicks, where if numbered else "", size)
@@ -131,7 +144,7 @@ def _distance(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.
     return np.asarray(cv2.distanceTransform(empty, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
 
 
-def _clicks_of(entry: Any, place: str, size: tuple[int, int]) -> Clicks:
+def _clicks_of(entry: Any, place: str, size: tuple[int, int], painted: bool) -> Clicks:
     if not isinstance(entry, Mapping) or not entry.keys() <= {"positive", "negative"}:
         raise UserError(
             f'{place}: expected {{"positive": [[x, y], ...], "negative": [[x, y], ...]}}, got '
@@ -143,7 +156,7 @@ def _clicks_of(entry: Any, place: str, size: tuple[int, int]) -> Clicks:
         rows = parse_rows(entry.get(kind, []), where, 2, "x, y")
         check_inside(rows, where, size, "point")
         found.append(rows.astype(np.float32))
-    if not len(found[0]):
+    if not len(found[0]) and not painted:
         raise UserError(f"{place + ', ' if place else ''}positive: no point on the object.")
     return Clicks(*found)
 

@@ -39,9 +39,13 @@ def check_annotation(cfg: DictConfig) -> None:
         UserError: one of them cannot be used.
     """
     from selfsup_motion.apps.clicks import clicks_of
+    from selfsup_motion.apps.corrections import check_objects, painted_objects, read_corrections
 
     job = _plain(cfg.job)
-    clicks_of(job["positive"], job["negative"], job["objects"], _photo_size(job["image"]))
+    size, path = _photo_size(job["image"]), job["corrections"]
+    painted = None if path is None else read_corrections(path, size)
+    given = job["positive"], job["negative"], job["objects"]
+    check_objects(painted, len(clicks_of(*given, size, painted_objects(painted))))
 
 
 def check_activation(cfg: DictConfig) -> None:

@@ -6,17 +6,48 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfsup_motion.apps.motion import encode
 from selfsup_motion.methods.cmp.clicks import click_score, zoom_square
+from selfsup_motion.methods.cmp.propagate import EncodedImages
 from selfsup_motion.ops.mask_refinement import refine_grabcut, refine_guided
 from selfsup_motion.ops.pictures import Picture, as_tensor
 from selfsup_motion.weights.trained_cmp import Weights
 
-__all__ = ["probe", "refine_grabcut", "refine_guided", "zoom_square"]
+__all__ = ["LookedAt", "probe", "refine_grabcut", "refine_guided", "zoom_square"]
+
+
+class LookedAt:
+    """A photo that a network is asked about again and again: each part of it is encoded once.
+
+    Attributes:
+        photo: (3, H, W) uint8.
+    """
+
+    def __init__(self, weights: Weights, photo: Picture) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            weights: the network.
+            photo: RGB uint8, see `ops.pictures.Picture`.
+        """
+        self.photo = as_tensor(photo)
+        self._weights = weights
+        self._encoded: dict[tuple[int, ...], EncodedImages] = {}
+
+    def move(self, part: Tensor, points: Tensor, vectors: Tensor) -> Tensor:
+        """See `methods.cmp.clicks.Move`; of the photo or of a rectangle cut out of it."""
+        # parts share the photo's memory, so where one begins and how large it is tells which it is
+        key = part.storage_offset(), *part.shape
+        if key not in self._encoded:
+            for old in list(self._encoded)[1:]:  # of squares, only the last one is kept
+                del self._encoded[old]
+            self._encoded[key] = encode(self._weights, part)
+        return self._encoded[key].propagate(points, vectors)
 
 
 def probe(
     weights: Weights,
-    image: Picture,
+    image: Picture | LookedAt,
     positive: NDArray[np.float32],
     negative: NDArray[np.float32],
     *,
@@ -26,7 +57,7 @@ def probe(
 
     Args:
         weights: the network.
-        image: RGB uint8, see `ops.pictures.Picture`.
+        image: RGB uint8, see `ops.pictures.Picture`; or what the network has seen of it before.
         positive: (K, 2), x, y on the object; at least one.
         negative: (L, 2), x, y beside it.
         zoom: see `click_score`.
@@ -34,6 +65,8 @@ def probe(
     Returns:
         (H, W) float32 in [0, 1]; see `click_score`.
     """
+    if isinstance(image, LookedAt):
+        return click_score(image.move, image.photo, positive, negative, zoom=zoom)
 
     def move(part: Tensor, points: Tensor, vectors: Tensor) -> Tensor:
         part = part.to(weights.method.device)

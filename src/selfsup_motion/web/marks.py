@@ -13,6 +13,8 @@ from selfsup_motion.web.refusals import Refusal
 
 _MOST_SIDE = 8192
 _MOST_RUNS = 2_000_000
+_SHOWN_SIDE = 2048
+"""Longer side of painted labels, `LABELS_SIDE` of surface.js."""
 _WRONG = "labels: expected null or {width, height, runs} with runs that fill it."
 
 
@@ -51,3 +53,18 @@ def label_map(body: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.uint
     if painted.shape == size:
         return painted
     return np.asarray(cv2.resize(painted, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def runs_of(labels: NDArray[np.uint8]) -> dict[str, Any]:
+    """Labels (H, W) as the page reads them, `LabelMap.fromJson`; shrunk to the most that it draws
+    on."""
+    height, width = labels.shape
+    scale = min(1.0, _SHOWN_SIDE / max(height, width))
+    if scale < 1:
+        width, height = (max(1, int(side * scale + 0.5)) for side in (width, height))
+        shrunk = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+        labels = np.asarray(shrunk, np.uint8)
+    flat = labels.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]])
+    runs = np.stack([flat[starts[:-1]].astype(np.int64), np.diff(starts)], 1)
+    return {"width": width, "height": height, "runs": runs.ravel().tolist()}

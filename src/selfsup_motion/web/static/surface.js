@@ -37,6 +37,10 @@ export class Surface extends EventTarget {
 
   /** Label that the brush paints and that new points have. */
   label = 1;
+  /** Sign of new points; Shift and the right button turn it round. */
+  sign = 1;
+  /** The colour of a label, as CSS. */
+  labelColour = cssColour;
   /** Radius of brush and eraser, in pixels of the screen. */
   brush = 14;
   /** With true, nothing can be drawn. */
@@ -323,8 +327,8 @@ export class Surface extends EventTarget {
       case "path": return { kind: "new", from: at, shape: { type: "path", points: [[x, y]] } };
       case "pin": return { kind: "new", from: at, shape: { type: "pin", x, y }, ready: true };
       case "point": {
-        const minus = event.button === 2 || event.shiftKey || event.altKey;
-        const shape = { type: "point", x, y, sign: minus ? -1 : 1, label: this.label };
+        const turned = event.button === 2 || event.shiftKey || event.altKey;
+        const shape = { type: "point", x, y, sign: turned ? -this.sign : this.sign, label: this.label };
         return { kind: "new", from: at, shape, ready: true };
       }
       case "brush":
@@ -502,6 +506,9 @@ export class Surface extends EventTarget {
 
   // --- drawing -----------------------------------------------------------------------------
 
+  /** Draw the marks again, as after a change of `labelColour`. */
+  redraw() { this.#redraw(); }
+
   #redraw() {
     if (this.#frame) return;
     this.#frame = requestAnimationFrame(() => { this.#frame = 0; this.#render(); });
@@ -514,12 +521,16 @@ export class Surface extends EventTarget {
     const toScreen = (x, y) => this.toScreen(x, y);
     const shapes = this.#picture ? [...this.#doc.shapes] : [];
     if (this.#drag?.kind === "new") shapes.push(this.#drag.shape);
-    const drawn = shapes.map((shape) => drawShape(shape, shape.id === this.#selected, toScreen));
+    const drawn = shapes.map((shape) => {
+      const element = drawShape(shape, shape.id === this.#selected, toScreen);
+      if (shape.type === "point") element.style.setProperty("--of", this.labelColour(shape.label));
+      return element;
+    });
     if (this.#cursor && this.#picture && (this.#tool === "brush" || this.#tool === "eraser")) {
       const [cx, cy] = this.#cursor;
       const ring = (name) => svg("circle", { class: name, cx, cy, r: this.brush });
       drawn.push(ring("brush-casing"), ring("brush"));
-      if (this.#tool === "brush") drawn.at(-1).style.stroke = cssColour(this.label);
+      if (this.#tool === "brush") drawn.at(-1).style.stroke = this.labelColour(this.label);
     }
     this.#marks.replaceChildren(...drawn);
   }
