@@ -63,9 +63,11 @@ def colour(page, x, y):
     """RGBA of the layer of masks at a place of the photo."""
     return page.evaluate(
         f"""() => {{
-          const canvas = document.querySelector("{TAB} canvas[data-name=mask]");
-          const [x, y] = [{x} * canvas.width / {EXAMPLE[0]}, {y} * canvas.height / {EXAMPLE[1]}];
-          return [...canvas.getContext("2d").getImageData(x, y, 1, 1).data];
+          const layer = document.querySelector("{TAB} canvas[data-name=mask]");
+          const copy = new OffscreenCanvas(1, 1).getContext("2d");
+          copy.drawImage(layer, -Math.floor(({x} + 0.5) * layer.width / {EXAMPLE[0]}),
+            -Math.floor(({y} + 0.5) * layer.height / {EXAMPLE[1]}));
+          return [...copy.getImageData(0, 0, 1, 1).data];
         }}"""
     )
 
