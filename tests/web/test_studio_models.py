@@ -31,11 +31,12 @@ def runs(tmp_path, cmp_checkpoint):
 
 def test_shipped_models_and_runs_are_offered_where_they_fit(runs):
     offered = {model.name: model for model in Models(None, runs, (), "cpu").offered()}
-    assert not offered["cmp"].unfit
-    assert not offered["run:train/mine"].unfit
-    assert set(offered["run:train/follows"].unfit) == {"move", "annotate"}
+    assert set(offered["cmp"].unfit) == {"inspect.motion"}
+    assert set(offered["run:train/mine"].unfit) == {"inspect.motion"}
+    assert set(offered["run:train/follows"].unfit) == {"move", "annotate", "inspect.motion"}
+    assert set(offered["color_patches"].unfit) == {"move", "annotate", "inspect.motion"}
     assert "only CMP" in offered["run:train/follows"].unfit["move"]
-    assert set(offered["run:train/clips"].unfit) == {"move", "annotate", "follow"}
+    assert set(offered["run:train/clips"].unfit) == {"move", "annotate", "follow", "inspect"}
     assert "sees clips" in offered["run:train/clips"].unfit["follow"]
 
 
@@ -51,10 +52,15 @@ def test_model_is_loaded_once_and_found_by_its_name_alone(runs):
         models.cmp("run:train/follows")
 
 
+def test_colour_patches_are_an_encoder_without_a_checkpoint(tmp_path):
+    encoder = Models(None, tmp_path, (), "cpu").encoder("color_patches", "inspect").value
+    assert encoder(torch.zeros(1, 3, 16, 24)).shape == (1, encoder.out_channels, 4, 6)
+
+
 def test_given_checkpoint_comes_first(runs, cmp_checkpoint):
     first = Models(str(cmp_checkpoint), runs, (), "cpu").offered()[0]
     assert first.name == "given"
-    assert not first.unfit
+    assert set(first.unfit) == {"inspect.motion"}
 
 
 def test_damaged_checkpoint_is_told_when_it_is_used(runs):

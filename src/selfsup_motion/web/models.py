@@ -15,7 +15,9 @@ from typing import Any, Generic, TypeVar
 from omegaconf import OmegaConf
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.settings.build import build
 from selfsup_motion.settings.trust import Trust
+from selfsup_motion.tasks.propagation.choice import composed
 from selfsup_motion.web.refusals import Refusal
 from selfsup_motion.weights.checkpoints import KEY, load_encoder, method_name, read_checkpoint
 from selfsup_motion.weights.choice import chosen_checkpoint
@@ -29,9 +31,14 @@ _MOST_RUNS = 100
 _KEPT = 4
 """Models in memory at the same time."""
 
+COLOR_PATCHES = "color_patches"
+"""An encoder without weights, which learned ones have to beat."""
+
 _WANTS_ARROWS = ("move", "annotate")
-_WANTS_IMAGES = ("follow",)
-_TABS = (*_WANTS_ARROWS, *_WANTS_IMAGES, "inspect")
+_WANTS_IMAGES = ("follow", "inspect")
+_WANTS_CLIPS = ("inspect.motion",)
+"""A part of a tab that takes other models than the rest of it."""
+_TABS = (*_WANTS_ARROWS, *_WANTS_IMAGES, *_WANTS_CLIPS)
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,8 @@ class Offered:
         name: what the page calls it.
         label: what a person reads.
         about: a sentence more.
-        checkpoint: what `checkpoint=` of the commands takes.
-        unfit: for each tab that cannot use it, the reason.
+        checkpoint: what `checkpoint=` of the commands takes; empty: there is none (colour patches).
+        unfit: for each tab, or part of one, that cannot use it, the reason.
     """
 
     name: str
@@ -101,13 +108,19 @@ class Models:
         """That models are on."""
         return self._device
 
+    @property
+    def runs(self) -> Path:
+        """The folder below which runs are looked for."""
+        return self._runs
+
     def offered(self) -> list[Offered]:
-        """All of them: the given one first, then the shipped ones, then the newest runs."""
+        """All of them: the given one, the shipped ones, colour patches, the newest runs."""
         found = []
         if self._checkpoint is not None:
             path = Path(self._checkpoint)
             found.append(self._described("given", path.name, self._checkpoint))
         found += [self._described(n, n, n, about=m.about) for n, m in shipped().items()]
+        found.append(_color_patches())
         runs = newest_first(runs_below(self._runs)) if self._runs.is_dir() else []
         for run in runs[:_MOST_RUNS]:
             name = run.relative_to(self._runs).as_posix()
@@ -150,7 +163,11 @@ class Models:
         """
 
         def load(checkpoint: str) -> Any:
-            encoder = load_encoder(checkpoint, trust=self._trust)
+            encoder: Any
+            if checkpoint:
+                encoder = load_encoder(checkpoint, trust=self._trust)
+            else:
+                encoder = build(composed([f"encoder={COLOR_PATCHES}"]).encoder, "encoder")
             return encoder.to(self._device).eval().requires_grad_(False)
 
         return self._get(name, tab, "encoder", load)
@@ -186,6 +203,15 @@ class Models:
         return self._kinds[key]
 
 
+def _color_patches() -> Offered:
+    unfit = dict.fromkeys(
+        (*_WANTS_ARROWS, *_WANTS_CLIPS), "compares colours and has learned nothing."
+    )
+    return Offered(
+        COLOR_PATCHES, "colour patches", "Compares colours, without a network.", "", unfit
+    )
+
+
 def _config(run: Path, file: Path) -> Mapping[str, Any] | None:
     """What a run was made of; None if the file does not say."""
     written = run / "config.yaml"
@@ -208,7 +234,10 @@ def _fits(config: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
             unfit[tab] = f"is a {method}; only CMP follows arrows and clicks."
     if _sees(config) == "clip":
         for tab in _WANTS_IMAGES:
-            unfit[tab] = f"is a {method}, which sees clips; following needs an encoder of images."
+            unfit[tab] = f"is a {method}, which sees clips; this needs an encoder of images."
+    if method != "MoSI":
+        for tab in _WANTS_CLIPS:
+            unfit[tab] = f"is a {method}; only MoSI tells motions of clips apart."
     return method, unfit
 
 
