@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterator
@@ -10,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.apps.animate import arrow_notes, fade_note, write_films
@@ -26,11 +23,11 @@ from selfsup_motion.apps.render import Easing, Loop, Moment, Warp, frame_count, 
 from selfsup_motion.data.geometry import resize_image
 from selfsup_motion.methods.cmp.propagate import EncodedImages
 from selfsup_motion.ops.flow import write_flow
-from selfsup_motion.ops.flow_color import flow_to_color
 from selfsup_motion.web import fields
 from selfsup_motion.web.calls import Answer, Call, Events, answer, stream
 from selfsup_motion.web.marks import label_map
 from selfsup_motion.web.models import Loaded, computing
+from selfsup_motion.web.pictures import flow_view
 from selfsup_motion.web.sessions import Session
 from selfsup_motion.weights.trained_cmp import Weights
 
@@ -38,11 +35,6 @@ _PREVIEW_SIDE = 640
 _PREVIEW_FPS = 16.0
 _PREVIEW_FRAMES = 32
 _PREVIEWS_KEPT = 3
-_COLOUR_SIDE = 512
-_GRID = 26
-"""Arrows of the drawn flow along the longer side."""
-_LEAST_SHOWN = 0.04
-"""Share of the longest motion below which no arrow of the grid is drawn."""
 _MOST_MARKS = 500
 _MOST_FILM_FRAMES = 1500
 _CAMERAS = ("free", "still")
@@ -88,10 +80,10 @@ def preview(call: Call) -> Events:
         *wanted.arrows.notes,
         *arrow_notes(wanted.weights.value, wanted.seen.photo, wanted.arrows),
     ]
-    yield {"flow": _picture(flow), "notes": notes}
+    yield {"flow": flow_view(farthest(flow).cpu().numpy()), "notes": notes}
     if wanted.refine:
         flow = _flow(call.session, wanted, refine=True)
-        yield {"flow": _picture(flow), "notes": notes}
+        yield {"flow": flow_view(farthest(flow).cpu().numpy()), "notes": notes}
     path = call.session.new_path(".mp4")
     for done in _film(path, wanted, flow, settings):
         if done % 8 == 0:
@@ -266,36 +258,6 @@ def _shrunk(photo: Tensor, max_side: int | None) -> Tensor:
     size = max(1, round(height * scale)), max(1, round(width * scale))
     smaller = resize_image(np.ascontiguousarray(photo.permute(1, 2, 0).numpy()), size)
     return torch.from_numpy(np.ascontiguousarray(smaller.transpose(2, 0, 1)))
-
-
-def _picture(flow: Tensor) -> dict[str, Any]:
-    """A flow as the page draws it: colours, and arrows on a grid."""
-    field = farthest(flow).cpu().numpy()
-    height, width = field.shape[-2:]
-    scale = min(1.0, _COLOUR_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = np.stack([cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in field])
-    longest = float(np.hypot(*field).max())
-    colours = flow_to_color(small, max(longest, 1.0)).transpose(1, 2, 0)
-    _, png = cv2.imencode(".png", np.ascontiguousarray(colours[..., ::-1]))
-    return {
-        "colours": f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}",
-        "grid": _grid(field, longest),
-        "longest": round(longest, 2),
-    }
-
-
-def _grid(field: NDArray[np.float32], longest: float) -> list[list[float]]:
-    """[[x, y, dx, dy], …] of a (2, H, W) flow where it moves."""
-    height, width = field.shape[-2:]
-    step = max(height, width) / _GRID
-    rows = []
-    for y in np.arange(step / 2, height, step).astype(int):
-        for x in np.arange(step / 2, width, step).astype(int):
-            dx, dy = (float(value) for value in field[:, y, x])
-            if np.hypot(dx, dy) > _LEAST_SHOWN * max(longest, 1e-6):
-                rows.append([int(x), int(y), round(dx, 2), round(dy, 2)])
-    return rows
 
 
 def _only(call: Call, path: Path, name: str, kind: str, media_type: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 // A tab is a module whose default export makes it:
 //   export default function create(panel, studio) {
 //     …
-//     return { take(files), shown(), model(), undo(), redo() };  // all may be left out
+//     return { take(files), shown(), model(), undo(), redo(), part() };  // all may be left out
 //   }
 
 import { request } from "./api.js";
@@ -66,6 +66,9 @@ class Studio {
 
   choose(tab, name) { this.#chosen[tab] = name; }
 
+  /** To be called by a tab when its `part()` is another one: the picker shows what fits that. */
+  partChanged = () => {};
+
   /** Show a sentence; `kind` is "bad" for what went wrong. */
   say(message, kind = "") {
     const box = document.getElementById("messages");
@@ -117,19 +120,20 @@ async function start() {
   }
 
   const picker = document.getElementById("model");
+  const part = () => tabs[active].part?.() ?? active;
   function showModels() {
     if (!studio.models.length) return;
     picker.disabled = false;
     picker.replaceChildren(...studio.models.map((model) => {
-      const reason = model.unfit[active];
+      const reason = model.unfit[part()];
       return h("option", { value: model.name, disabled: Boolean(reason), title: reason ?? model.about },
         reason ? `${model.label} – ${reason}` : model.label);
     }));
-    picker.value = studio.model(active) ?? "";
+    picker.value = studio.model(part()) ?? "";
     picker.title = studio.models.find((model) => model.name === picker.value)?.about ?? "";
   }
   picker.addEventListener("change", () => {
-    studio.choose(active, picker.value);
+    studio.choose(part(), picker.value);
     showModels();
     tabs[active].model?.();
   });
@@ -155,6 +159,7 @@ async function start() {
   });
   window.addEventListener("pagehide", () => studio.flush());
 
+  studio.partChanged = showModels;
   takeFiles((files) => tabs[active].take?.(files));
   open(location.hash.slice(1));
   try {
