@@ -81,7 +81,7 @@ def test_objects_are_clicked_corrected_named_and_saved(page, tmp_path):
     assert colour(page, 60, 60)[3] == 0
     clicked = state(page)["doc"]
 
-    button(page, "Erase").click()
+    button(page, "Cut off").click()
     drag(page, (322, 225), (322, 235))
     settle(page)
     assert colour(page, 322, 230)[3] == 0

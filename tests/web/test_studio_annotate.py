@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -87,6 +88,26 @@ def test_photo_is_encoded_once(client, photo, monkeypatch):
     assert shown(events(client, asked(photo, other))[-1])[230, 322] == 1
 
 
+def test_edges_are_found_again_without_asking_the_network(client, photo, monkeypatch):
+    from selfsup_motion.web import annotate
+
+    body = asked(photo, ROCKET, current=1, score=True)
+    cut, scored = (events(client, {**body, "refine": refine})[-1] for refine in ("grabcut", "none"))
+    assert cut["score"] == scored["score"]  # what the network says, before it is cut
+    assert (shown(cut) != shown(scored)).any()
+
+    def again(*_):
+        raise AssertionError("the network is asked again")
+
+    monkeypatch.setattr(annotate, "clicked_score", again)
+    for changes in (
+        {"refine": "grabcut"},
+        {"threshold": 0.3},
+        {"labels": painted((1, 0, 9, 0, 9))},
+    ):
+        events(client, {**body, "refine": "none", **changes})
+
+
 def test_current_object_comes_first_and_points_of_others_are_beside_it(client, photo):
     first, last = events(client, asked(photo, ROCKET, SKY, current=4, threshold=0.3))
     assert first["progress"] == [1, 2]
@@ -97,7 +118,11 @@ def test_current_object_comes_first_and_points_of_others_are_beside_it(client, p
     assert [mask[y, x] for x, y in ((322, 230), (60, 60))] == [1, 4]
 
 
-def test_what_is_saved_makes_the_same_masks_in_the_command(client, photo, command, tmp_path):
+def test_what_is_saved_makes_the_same_masks_in_the_command(client, command, tmp_path):
+    named = "photo (1), b='2'.jpg"  # which shells and Hydra would take apart
+    photo = client.post(
+        "/api/photos", content=PHOTO.read_bytes(), headers={"x-name": quote(named)}
+    ).json()
     cat = {"label": 9, "name": "only painted", "positive": []}
     body = asked(
         photo,
@@ -116,8 +141,8 @@ def test_what_is_saved_makes_the_same_masks_in_the_command(client, photo, comman
     assert (mask[200:260, 300:340] == 0).all()
     assert (mask[10:30, 600:630] == 3).all()
     files, told = saved(client, body, "clicks", tmp_path)
-    assert files == ["rocket_clicks.json", "rocket_corrections.png"]
-    (tmp_path / "rocket.jpg").write_bytes(PHOTO.read_bytes())
+    assert files == ["photo_1_b_2_clicks.json", "photo_1_b_2_corrections.png"]
+    (tmp_path / named).write_bytes(PHOTO.read_bytes())
     words = shlex.split(told)
     assert words[:3] == ["python", "-m", "selfsup_motion.annotate"]
     assert command("annotate", *words[3:], "paths.output_dir=out") == 0

@@ -234,16 +234,44 @@ def object_score(
     Returns:
         (H, W) float32 in [0, 1]; 0 for an object without a positive point.
     """
-    picture = photo.photo if isinstance(photo, LookedAt) else photo
-    if not len(clicks[number - 1].positive):
-        return np.zeros(picture.shape[-2:], np.float32)
-    own = clicks[number - 1].among([c for i, c in enumerate(clicks, start=1) if i != number])
-    score = constrained(probe(weights, photo, own.positive, own.negative, zoom=zoom), own)
-    if refine == "grabcut":
-        return constrained(refine_grabcut(score, picture), own)
-    if refine == "guided":
-        return constrained(refine_guided(score, picture), own)
-    return score
+    own = own_clicks(clicks, number)
+    score = clicked_score(weights, photo, own, zoom)
+    return refined_score(score, photo, own, refine)
+
+
+def own_clicks(clicks: Sequence[Clicks], number: int) -> Clicks:
+    """The clicks of an object, from 1, with the points on the others beside it."""
+    return clicks[number - 1].among([c for i, c in enumerate(clicks, start=1) if i != number])
+
+
+def clicked_score(
+    weights: Weights, photo: Tensor | LookedAt, own: Clicks, zoom: float | None
+) -> NDArray[np.float32]:
+    """What the network says of an object; see `object_score`.
+
+    Args:
+        weights: the network.
+        photo: see `object_score`.
+        own: of `own_clicks`.
+        zoom: see `probe`.
+    """
+    if not len(own.positive):
+        return np.zeros(_picture(photo).shape[-2:], np.float32)
+    return constrained(probe(weights, photo, own.positive, own.negative, zoom=zoom), own)
+
+
+def refined_score(
+    score: NDArray[np.float32], photo: Tensor | LookedAt, own: Clicks, refine: Refinement | None
+) -> NDArray[np.float32]:
+    """A score of `clicked_score` along the edges of the photo; see `object_score`."""
+    if refine is None or not len(own.positive):
+        return score
+    refined = refine_grabcut if refine == "grabcut" else refine_guided
+    return constrained(refined(score, _picture(photo)), own)
+
+
+def _picture(photo: Tensor | LookedAt) -> Tensor:
+    return photo.photo if isinstance(photo, LookedAt) else photo
 
 
 def object_ids(scores: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup_motion.apps.annotate import Refinement, clicked_mask, doubts, object_score
+from selfsup_motion.apps.annotate import (
+    Refinement,
+    clicked_mask,
+    clicked_score,
+    doubts,
+    own_clicks,
+    refined_score,
+)
 from selfsup_motion.apps.annotation_files import coco, labelme
 from selfsup_motion.apps.clicks import Clicks, clicks_of
 from selfsup_motion.apps.corrections import (
@@ -27,6 +34,7 @@ from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.data.reading.masks import MOST_OBJECTS, write_mask
 from selfsup_motion.web import fields
 from selfsup_motion.web.calls import Answer, Call, Events, answer, stream
+from selfsup_motion.web.commands import command_line
 from selfsup_motion.web.marks import label_map, runs_of
 from selfsup_motion.web.models import Loaded, computing
 from selfsup_motion.web.refusals import Refusal
@@ -43,13 +51,50 @@ _FORMATS = ("png", "coco", "labelme", "clicks")
 
 
 @dataclass(frozen=True)
+class _Score:
+    """What is known of an object.
+
+    Attributes:
+        key: the points and the zoom that it is of; None: nothing is known.
+        clicked: (H, W) of `clicked_score`.
+        refine: how it was refined.
+        refined: (H, W) of `refined_score`.
+    """
+
+    key: tuple[bytes, bytes, float | None] | None
+    clicked: NDArray[np.float32]
+    refine: Refinement | None
+    refined: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A photo of a session, as it was last looked at.
+
+    Attributes:
+        key: the photo and the model.
+        looked: what the network has seen of it.
+        scores: of the objects, by the page's labels.
+    """
+
+    key: tuple[str, int]
+    looked: LookedAt
+    scores: dict[int, _Score]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.looked.photo.shape[-2], self.looked.photo.shape[-1]
+
+
+@dataclass(frozen=True)
 class _Wanted:
     """What a request asks for.
 
     Attributes:
         photo: that the objects are on.
         weights: the network.
-        seen: the photo as the network has seen it.
+        seen: what is known of the photo.
         labels: what the page calls the objects: those with a point on them or painted.
         names: of these.
         clicks: of these.
@@ -63,7 +108,7 @@ class _Wanted:
 
     photo: Stored
     weights: Loaded[Weights]
-    seen: LookedAt
+    seen: _Seen
     labels: list[int]
     names: list[str]
     clicks: list[Clicks]
@@ -80,19 +125,17 @@ def masks(call: Call) -> Events:
     wanted = _wanted(call)
     current = fields.whole(call.body, "current", 0, NOT_AN_OBJECT, 0)
     shown = fields.flag(call.body, "score", False)
-    sent = None
+    sent: _Score | None = None
     for scores, done in _scores(call, wanted, current):
         clicked = _clicked(wanted, scores)
         event: dict[str, Any] = {
             "progress": [done, len(scores)],
             "labels": _for_page(wanted, clicked),
         }
-        if (
-            shown
-            and current in wanted.labels
-            and sent is not (score := scores[wanted.labels.index(current)])
-        ):
-            event["score"], sent = _score_picture(score), score
+        if shown and current in wanted.labels:
+            score = scores[wanted.labels.index(current)]
+            if score is not sent:
+                event["score"], sent = _score_picture(score.clicked), score
         if done == len(scores):
             mask = _painted(wanted, clicked)
             event["shares"] = {
@@ -135,7 +178,7 @@ def _wanted(call: Call) -> _Wanted:
     if len({label for label, _, _ in objects}) < len(objects):
         raise Refusal("objects: two of them have the same label.")
     seen = _look(call, weights, photo)
-    size = seen.photo.shape[-2], seen.photo.shape[-1]
+    size = seen.size
     painted = label_map(body, size)
     there = painted_objects(painted)
     used = [one for one in objects if one[2]["positive"] or one[0] in there]
@@ -179,81 +222,64 @@ def _numbered(painted: NDArray[np.uint8], labels: Sequence[int]) -> NDArray[np.u
     return np.asarray(numbers[painted], np.uint8)
 
 
-def _look(call: Call, weights: Loaded[Weights], photo: Stored) -> LookedAt:
-    """A photo, encoded once for a session and a model; scores of another one are forgotten."""
-    key = photo.id, weights.serial
-    memory = call.session.memory
+def _look(call: Call, weights: Loaded[Weights], photo: Stored) -> _Seen:
+    """A photo, encoded once for a session and a model."""
+    key, memory = (photo.id, weights.serial), call.session.memory
     with call.session.lock:
         known = memory.get("annotate.seen")
-    if known is not None and known[0] == key:
-        seen: LookedAt = known[1]
-        return seen
-    seen = LookedAt(weights.value, read_photo(photo.path, name="The photo"))
+    if isinstance(known, _Seen) and known.key == key:
+        return known
+    seen = _Seen(key, LookedAt(weights.value, read_photo(photo.path, name="The photo")), {})
     with call.session.lock:
-        memory["annotate.seen"] = key, seen
-        memory["annotate.scores"] = {}
+        memory["annotate.seen"] = seen
     return seen
 
 
-def _scores(
-    call: Call, wanted: _Wanted, current: int
-) -> Iterator[tuple[list[NDArray[np.float32]], int]]:
+def _scores(call: Call, wanted: _Wanted, current: int) -> Iterator[tuple[list[_Score], int]]:
     """Scores of all objects, as far as they are known, and how many are up to date.
 
     The current object comes first; of the others, the last scores stand until their turn comes.
     """
-    keys = [_key(wanted, number) for number in range(1, len(wanted.labels) + 1)]
+    looked = wanted.seen.looked
     with call.session.lock:
-        known: dict[int, tuple[Any, NDArray[np.float32]]] = dict(
-            call.session.memory.get("annotate.scores", {})
-        )
-    nothing = np.zeros(wanted.seen.photo.shape[-2:], np.float32)
-    scores = [known.get(label, (None, nothing))[1] for label in wanted.labels]
+        known = dict(wanted.seen.scores)
+    own = [own_clicks(wanted.clicks, number) for number in range(1, len(wanted.labels) + 1)]
+    keys = [(one.positive.tobytes(), one.negative.tobytes(), wanted.zoom) for one in own]
+    nothing = np.zeros(wanted.seen.size, np.float32)
+    scores = [known.get(label, _Score(None, nothing, None, nothing)) for label in wanted.labels]
     old = [
         at
-        for at, label in enumerate(wanted.labels)
-        if label not in known or known[label][0] != keys[at]
+        for at, score in enumerate(scores)
+        if (score.key, score.refine) != (keys[at], wanted.refine)
     ]
     old.sort(key=lambda at: wanted.labels[at] != current)
-    for position, at in enumerate(old):
-        with computing(wanted.weights):
-            scores[at] = object_score(
-                wanted.weights.value,
-                wanted.seen,
-                wanted.clicks,
-                at + 1,
-                zoom=wanted.zoom,
-                refine=wanted.refine,
-            )
-        known[wanted.labels[at]] = keys[at], scores[at]
+    for left, at in zip(range(len(old) - 1, -1, -1), old, strict=True):
+        score = scores[at].clicked
+        if scores[at].key != keys[at]:
+            with computing(wanted.weights):
+                score = clicked_score(wanted.weights.value, looked, own[at], wanted.zoom)
+        refined = refined_score(score, looked, own[at], wanted.refine)
+        scores[at] = known[wanted.labels[at]] = _Score(keys[at], score, wanted.refine, refined)
         _keep(call, wanted, known)
-        if position < len(old) - 1:
-            yield scores, len(scores) - len(old) + position + 1
+        if left:
+            yield scores, len(scores) - left
     yield scores, len(scores)
 
 
-def _key(wanted: _Wanted, number: int) -> tuple[Any, ...]:
-    """What a score depends on."""
-    clicks = wanted.clicks
-    own = clicks[number - 1].among([one for i, one in enumerate(clicks, 1) if i != number])
-    points = own.positive.tobytes(), own.negative.tobytes()
-    return wanted.photo.id, wanted.weights.serial, points, wanted.zoom, wanted.refine
-
-
-def _keep(
-    call: Call, wanted: _Wanted, known: Mapping[int, tuple[Any, NDArray[np.float32]]]
-) -> None:
+def _keep(call: Call, wanted: _Wanted, known: Mapping[int, _Score]) -> None:
     """Keep the scores of the objects that are there, as far as memory is set apart for them."""
-    kept = {label: known[label] for label in wanted.labels if label in known}
-    most = int(_MOST_SCORES // (4 * wanted.seen.photo[0].numel()))
+    most = int(_MOST_SCORES // (2 * 4 * math.prod(wanted.seen.size)))
+    kept = [(label, known[label]) for label in wanted.labels if label in known][:most]
     with call.session.lock:
-        call.session.memory["annotate.scores"] = dict(list(kept.items())[:most])
+        wanted.seen.scores.clear()
+        wanted.seen.scores.update(kept)
 
 
-def _clicked(wanted: _Wanted, scores: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
+def _clicked(wanted: _Wanted, scores: Sequence[_Score]) -> NDArray[np.uint8]:
     if not scores:
-        return np.zeros(wanted.seen.photo.shape[-2:], np.uint8)
-    return clicked_mask(scores, wanted.clicks, wanted.threshold, all_parts=wanted.all_parts)
+        return np.zeros(wanted.seen.size, np.uint8)
+    refined = [score.refined for score in scores]
+    return clicked_mask(refined, wanted.clicks, wanted.threshold, all_parts=wanted.all_parts)
 
 
 def _painted(wanted: _Wanted, clicked: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -291,20 +317,20 @@ def _save_clicks(call: Call, wanted: _Wanted, stem: str) -> Answer:
     ]
     name, painted = f"{stem}_clicks.json", f"{stem}_corrections.png"
     files = [_json(call, name, points)]
-    words = [f"image={wanted.photo.name}", f"objects={name}"]
+    settings: dict[str, object] = {"image": wanted.photo.name, "objects": name}
     if wanted.corrections is not None and wanted.corrections.any():
         files.append(_png(call, painted, wanted.corrections))
-        words.append(f"corrections={painted}")
+        settings["corrections"] = painted
     model = call.studio.models.find(fields.text(call.body, "model"), "annotate")
-    words += [
-        f"checkpoint={model.checkpoint}",
-        f"zoom={'null' if wanted.zoom is None else format(wanted.zoom, 'g')}",
-        f"threshold={wanted.threshold:g}",
-        f"refine={wanted.refine or 'null'}",
-    ]
-    words += ["all_parts=true"] if wanted.all_parts else []
-    command = f"python -m selfsup_motion.annotate {shlex.join(words)}"
-    return {"files": files, "command": command}
+    settings |= {
+        "checkpoint": model.checkpoint,
+        "zoom": wanted.zoom,
+        "threshold": wanted.threshold,
+        "refine": wanted.refine,
+    }
+    if wanted.all_parts:
+        settings["all_parts"] = True
+    return {"files": files, "command": command_line("annotate", settings)}
 
 
 def _png(call: Call, name: str, mask: NDArray[np.uint8]) -> str:

@@ -50,7 +50,7 @@ export default function create(panel, studio) {
       h("button", { type: "button", title, "data-format": format, onclick: () => save(format) }, text))),
     command);
 
-  const paints = [["brush", "Brush", "brush", "Paint the object; [ and ] change the size"], ["off", "Erase", "eraser", "Paint what is not an object"]]
+  const paints = [["brush", "Brush", "brush", "Paint the object; [ and ] change the size"], ["off", "Cut off", "brush", "Paint what is not an object"]]
     .map(([name, text, picture, title]) => {
       const button = toggle(text, picture, () => { surface.tool = "brush"; setErasing(name === "off"); }, { "data-paint": name });
       button.title = title;
@@ -63,7 +63,7 @@ export default function create(panel, studio) {
   const other = h("button", { type: "button", class: "push", onclick: () => open(null) }, "Another photo");
   const tools = toolBar(surface, ["point", "eraser", "pan"], [h("span", { class: "gap" }), views, other]);
   const rubber = tools.querySelector("[data-tool=eraser]");
-  rubber.replaceChildren(icon("undo"), "As clicked");
+  rubber.replaceChildren(icon("eraser"), "Remove paint");
   rubber.title = "Take paint away, back to what the points give";
   tools.querySelector("[data-tool=point]").after(sign, ...paints);
   const side = h("aside", { class: "side" },
