@@ -6,13 +6,20 @@ import json
 import shutil
 import struct
 
+import av
 import cv2
 import numpy as np
 import pytest
+import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from studios import example, make_studio
 
 from selfsup_motion.apps.example import PHOTO
+from selfsup_motion.apps.film import film
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.weights.checkpoints import KEY
 
 COLOURS = {"model": "color_patches", "side": 256}
 
@@ -29,7 +36,21 @@ def studio(tmp_path_factory, cmp_checkpoint):
         )
         (run / "figures").mkdir()
         Image.new("RGB", (8, 8)).save(run / "figures" / "step_000007_flow.png")
-    return make_studio(runs)
+    # below a folder of its own, so that it is not among the runs of `test_runs_are_listed…`
+    return make_studio(runs, checkpoint=str(mosi_run(tmp_path_factory.mktemp("mosi"))))
+
+
+def mosi_run(folder):
+    """An untrained MoSI."""
+    cfg = compose(["experiment=mosi"])
+    config = OmegaConf.to_container(cfg, resolve=True)
+    torch.manual_seed(0)
+    method = build(cfg.method, "method")
+    (folder / "checkpoints").mkdir()
+    ours = {"version": "0", "experiment": "mosi", "config": config}
+    content = {"state_dict": method.state_dict(), "global_step": 1, KEY: ours}
+    torch.save(content, folder / "checkpoints" / "best.ckpt")
+    return folder
 
 
 def upload(client, picture):
@@ -169,3 +190,38 @@ def test_unknown_runs_are_refused(client):
     assert "no such run" in refused(client, "runs", runs=["/etc"])
     assert "runs" in refused(client, "runs", runs=[])
     assert "runs" in refused(client, "runs", runs=["a", "b", "c"])
+
+
+@pytest.fixture(scope="module")
+def video(client, tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "a.mp4"
+    noise = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
+    with film(path, 10) as made:
+        for number in range(20):
+            made.add(np.roll(noise, 3 * number, 1))
+    answer = client.post("/api/inspect/video", content=path.read_bytes())
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_evidence_of_motion_comes_clip_by_clip_and_then_as_a_film(client, video, tmp_path):
+    assert (video["frames"], video["seconds"]) == (20, 1.9)
+    names = client.get("/api/inspect/motions?model=given").json()["motions"]
+    body = {"video": video["id"], "model": "given", "stride": 1, "motion": names[1]}
+    events = [json.loads(line) for line in ask(client, "evidence", **body).text.splitlines()]
+    clips = [event["clip"] for event in events if "clip" in event]
+    assert clips[0]["second"] == 0
+    assert {clip["motion"] for clip in clips} == {names[1]}
+    assert all(0 < clip["probability"] < 1 for clip in clips)
+    (tmp_path / "a.mp4").write_bytes(client.get(f"/api/files/{events[-1]['film']}").content)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 20
+
+
+def test_only_networks_of_clips_find_motion_in_videos(client, video, photo):
+    for model in ("cmp", "color_patches"):
+        assert refused(client, "evidence", video=video["id"], model=model)
+    assert "sees clips" in refused(client, "features", photo=photo["id"], model="given", side=256)
+    assert "motion: " in refused(client, "evidence", video=video["id"], model="given", motion="x")
+    answer = client.post("/api/inspect/video", content=b"no video")
+    assert answer.status_code == 415

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,10 +124,8 @@ class Activation:
                 )
                 count = min(count, max(1, seen))
             side = self.short_side or trained_side
-            answers = [
-                self._answer(method, file, span, side, wanted)
-                for span in clip_spans(count, method.motion.length * self.stride)
-            ]
+            spans = clip_spans(count, method.motion.length * self.stride)
+            answers = [clip_answer(method, file, span, self.stride, side, wanted) for span in spans]
             self._draw(file, answers, folder, fps, progress)
         finally:
             file.close()
@@ -151,26 +149,6 @@ class Activation:
             )
         return names.index(self.motion)
 
-    @torch.no_grad()
-    def _answer(
-        self,
-        method: MoSINetwork,
-        file: VideoFile,
-        span: tuple[int, int],
-        side: int,
-        wanted: int | None,
-    ) -> Answer:
-        first, last = span
-        times = first + self.stride * np.arange(method.motion.length)
-        # a video shorter than a clip stays at its last frame
-        frames = file.read(np.minimum(times, last - 1).tolist(), side)
-        clip = torch.from_numpy(frames).permute(0, 3, 1, 2)[None].to(method.device)
-        features = method.encoder(method.normalised(clip))
-        chances = method.answer_scores(method.head(features))[0].exp()
-        number = int(chances.argmax()) if wanted is None else wanted
-        heat = motion_map(features, method.evidence[number : number + 1])[0].cpu().numpy()
-        return Answer(first, last, heat, method.answer_names[number], float(chances[number]))
-
     def _draw(
         self,
         file: VideoFile,
@@ -180,25 +158,72 @@ class Activation:
         progress: OnProgress,
     ) -> None:
         """Lay the heat over the frames, on one scale for the whole video."""
-        most = max(float(answer.heat.max()) for answer in answers) or 1.0
         total = answers[-1].last
         kept = set(np.linspace(0, total - 1, min(_STRIP, total)).round().astype(int).tolist())
         strip: list[Image] = []
-        done = 0
         with film(folder / "film.mp4", fps) as out:
-            for answer in answers:
-                numbers = range(done, answer.last)
-                frames = file.read(list(numbers), self.picture_side)
-                heat = _enlarged(answer, (frames.shape[1], frames.shape[2]), most)
-                for number, frame in zip(numbers, frames, strict=True):
-                    shown = overlay_heat(frame, heat[number - answer.first])
-                    text = f"{answer.motion} {answer.probability:.0%}"
-                    out.add(captioned(shown, [text]))
-                    if number in kept:
-                        strip.append(captioned(np.concatenate([frame, shown]), [text]))
-                    progress(number + 1, total, "")
-                done = answer.last
+            for number, frame, shown, text in heat_frames(file, answers, self.picture_side):
+                out.add(captioned(shown, [text]))
+                if number in kept:
+                    strip.append(captioned(np.concatenate([frame, shown]), [text]))
+                progress(number + 1, total, "")
         save_picture(folder / "strip.png", np.concatenate(strip, 1))
+
+
+@torch.no_grad()
+def clip_answer(
+    method: MoSINetwork,
+    file: VideoFile,
+    span: tuple[int, int],
+    stride: int,
+    side: int,
+    wanted: int | None,
+) -> Answer:
+    """What the network says about one clip.
+
+    Args:
+        method: in evaluation mode.
+        file: the video.
+        span: of `clip_spans`: its first frame and the one behind its last.
+        stride: every how many frames of the video the network sees one.
+        side: short side at which it sees them.
+        wanted: number of the motion whose evidence is asked for; None: the likeliest.
+    """
+    first, last = span
+    times = first + stride * np.arange(method.motion.length)
+    # a video shorter than a clip stays at its last frame
+    frames = file.read(np.minimum(times, last - 1).tolist(), side)
+    clip = torch.from_numpy(frames).permute(0, 3, 1, 2)[None].to(method.device)
+    features = method.encoder(method.normalised(clip))
+    chances = method.answer_scores(method.head(features))[0].exp()
+    number = int(chances.argmax()) if wanted is None else wanted
+    heat = motion_map(features, method.evidence[number : number + 1])[0].cpu().numpy()
+    return Answer(first, last, heat, method.answer_names[number], float(chances[number]))
+
+
+def heat_frames(
+    file: VideoFile, answers: Sequence[Answer], short_side: int | None
+) -> Iterator[tuple[int, Image, Image, str]]:
+    """Lay the heat over the frames, on one scale for all answers.
+
+    Args:
+        file: the video.
+        answers: of `clip_answer`, in order; together they are about all frames up to the last one.
+        short_side: of the pictures; None: that of the video.
+
+    Yields:
+        For each frame its number, the frame, the frame with heat, and the answer in words.
+    """
+    most = max(float(answer.heat.max()) for answer in answers) or 1.0
+    done = 0
+    for answer in answers:
+        numbers = range(done, answer.last)
+        frames = file.read(list(numbers), short_side)
+        heat = _enlarged(answer, (frames.shape[1], frames.shape[2]), most)
+        for number, frame in zip(numbers, frames, strict=True):
+            shown = overlay_heat(frame, heat[number - answer.first])
+            yield number, frame, shown, f"{answer.motion} {answer.probability:.0%}"
+        done = answer.last
 
 
 def load_mosi(

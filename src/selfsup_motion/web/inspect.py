@@ -16,7 +16,7 @@ from selfsup_motion.data.flow.estimation import DISFlow
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.feature_maps import Measure, pca_colors, similarity_map
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.web import fields, runs
+from selfsup_motion.web import fields, motion_evidence, runs
 from selfsup_motion.web.calls import Answer, Call, answer
 from selfsup_motion.web.models import Loaded, computing
 from selfsup_motion.web.pictures import data_url, flow_view
@@ -174,6 +174,7 @@ ROUTES = [
     answer("POST", "/similar", similar),
     answer("POST", "/neighbours", neighbours),
     answer("POST", "/flow", flow),
+    *motion_evidence.ROUTES,
     *runs.ROUTES,
 ]
 

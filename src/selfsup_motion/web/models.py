@@ -14,7 +14,9 @@ from typing import Any, Generic, TypeVar
 
 from omegaconf import OmegaConf
 
+from selfsup_motion.apps.activation import load_mosi
 from selfsup_motion.errors import UserError
+from selfsup_motion.methods.mosi.network import MoSINetwork
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.trust import Trust
 from selfsup_motion.tasks.propagation.choice import composed
@@ -171,6 +173,21 @@ class Models:
             return encoder.to(self._device).eval().requires_grad_(False)
 
         return self._get(name, tab, "encoder", load)
+
+    def mosi(self, name: str, tab: str) -> Loaded[tuple[MoSINetwork, int]]:
+        """A MoSI and the short side of the images it was trained on, loaded likewise.
+
+        Raises:
+            UserError: no such model, or its checkpoint cannot be used.
+        """
+
+        def load(checkpoint: str) -> tuple[MoSINetwork, int]:
+            path = chosen_checkpoint(checkpoint, "MoSI")
+            network, side = load_mosi(path, self._device, None, self._trust)
+            network.requires_grad_(False)
+            return network, side
+
+        return self._get(name, tab, "mosi", load)
 
     def _get(self, name: str, tab: str, role: str, load: Callable[[str], T]) -> Loaded[T]:
         model = self.find(name, tab)

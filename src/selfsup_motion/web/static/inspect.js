@@ -3,9 +3,10 @@
 import { h, toggle } from "./dom.js";
 import photosView from "./inspect_photos.js";
 import runsView from "./inspect_runs.js";
+import videoView from "./inspect_video.js";
 
 const TAB = "inspect";
-const VIEWS = { photos: ["Photos", photosView], runs: ["Runs", runsView] };
+const VIEWS = { photos: ["Photos", photosView], video: ["Video", videoView], runs: ["Runs", runsView] };
 
 export default function create(panel, studio) {
   const state = { view: "photos", ...studio.state(TAB) };

@@ -8,6 +8,7 @@ import { Surface } from "./surface.js";
 
 const TAB = "inspect";
 const SETTINGS = { show: "photo", side: 512, sharpness: 6 };
+const FLOW = "Choose two frames, then press Flow.";
 const HEADER = 16;
 const NEAR = 14;
 
@@ -37,7 +38,7 @@ export default function create(studio, kept, keepState) {
 
   const info = h("p", { class: "quiet" });
   const told = h("p", { class: "quiet" });
-  const flowTold = h("p", { class: "quiet" });
+  const flowTold = h("p", { class: "quiet" }, FLOW);
   const found = h("div", { class: "found" });
   const more = h("input", { type: "file", accept: "image/*", multiple: true, hidden: true,
     onchange: () => { add([...more.files]); more.value = ""; } });
@@ -99,7 +100,8 @@ export default function create(studio, kept, keepState) {
         return open(own, null); // of a session that has ended
       }
     }
-    flowTold.textContent = told.textContent = "";
+    flowTold.textContent = FLOW;
+    told.textContent = "";
     showLayers();
     keep();
     compute();
@@ -240,7 +242,7 @@ export default function create(studio, kept, keepState) {
   const flow = latest(async () => {
     const [first, second] = panes.map((one) => one.photo);
     if (!first || !second) {
-      flowTold.textContent = "Choose two frames to see what moves between them.";
+      flowTold.textContent = FLOW;
       return;
     }
     if (motion?.of[0] === first.id && motion.of[1] === second.id) return;

@@ -1,0 +1,114 @@
+"""What the tab Inspect asks for about videos: where a network of clips finds motion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from selfsup_motion.apps.activation import clip_answer, clip_spans, heat_frames
+from selfsup_motion.apps.film import film
+from selfsup_motion.data.reading.decoding import VideoFile
+from selfsup_motion.ops.motion_pictures import captioned
+from selfsup_motion.web import fields
+from selfsup_motion.web.calls import Answer, Call, Events, answer, stream, upload
+from selfsup_motion.web.models import computing
+from selfsup_motion.web.pictures import data_url
+from selfsup_motion.web.refusals import Refusal
+from selfsup_motion.web.uploads import video_suffix
+
+PART = "inspect.motion"
+_USUAL_FPS = 25.0
+_PICTURE_SIDE = 256
+"""Shorter side of the film."""
+_MOST_STRIDE = 16
+_TOLD_EVERY = 8
+
+
+def take_video(call: Call) -> Answer:
+    """A video that is uploaded; it takes the place of the one before."""
+    assert call.draft is not None
+    video_suffix(call.draft)
+    file = VideoFile(call.draft, "The video")
+    try:
+        table, limits = file.table, call.studio.limits
+        frames = len(table.pts)
+        if frames < 2:
+            raise Refusal("The video has a single frame, which cannot move.")
+        if table.height * table.width > limits.megapixels * 1e6:
+            raise Refusal(
+                f"The frames have {table.width}x{table.height} pixels, more than "
+                f"{limits.megapixels:g} megapixels, the most that this studio takes.",
+                413,
+            )
+        seconds = float(table.seconds[-1])
+        if seconds > limits.seconds:
+            raise Refusal(
+                f"The video takes {seconds:.0f} seconds, more than {limits.seconds:g}, the most "
+                "that this studio takes: cut it, or start the studio with a larger max_seconds.",
+                413,
+            )
+        file.read([0], _PICTURE_SIDE)
+    finally:
+        file.close()
+    for old in call.session.files("clip"):
+        call.session.remove(old.id)
+    about = {"frames": frames, "seconds": round(seconds, 2)}
+    return call.session.add(
+        call.draft, call.name, "clip", "application/octet-stream", about
+    ).as_json()
+
+
+def motions(call: Call) -> Answer:
+    """The motions that a network tells apart: `?model=…`."""
+    network, _ = call.studio.models.mosi(call.query.get("model", ""), PART).value
+    return {"motions": list(network.answer_names)}
+
+
+def evidence(call: Call) -> Events:
+    """What the network says about each clip as it comes, then a film of where it sees it."""
+    stored = call.session.file(call.body.get("video"), "clip")
+    stride = fields.whole(call.body, "stride", 1, _MOST_STRIDE, 1)
+    model = call.studio.models.mosi(fields.text(call.body, "model"), PART)
+    network, side = model.value
+    motion = fields.choice(call.body, "motion", ("", *network.answer_names), "")
+    wanted = network.answer_names.index(motion) if motion else None
+    file = VideoFile(stored.path, stored.name)
+    path = call.session.new_path(".mp4")
+    try:
+        count, seconds = len(file.table.pts), file.table.seconds
+        spans = clip_spans(count, network.motion.length * stride)
+        answers = []
+        for number, span in enumerate(spans, 1):
+            with computing(model):
+                answers.append(clip_answer(network, file, span, stride, side, wanted))
+            told: dict[str, Any] = {
+                "second": round(float(seconds[span[0]]), 2),
+                "motion": answers[-1].motion,
+                "probability": round(answers[-1].probability, 4),
+            }
+            yield {"progress": [number, 2 * len(spans)], "clip": told}
+        done = 0
+        with film(path, file.table.fps or _USUAL_FPS) as out:
+            for done, _, shown, text in heat_frames(file, answers, _PICTURE_SIDE):
+                out.add(captioned(shown, [text]))
+                if done % max(_TOLD_EVERY, count // 8) == 0:
+                    yield {
+                        "progress": [count + done, 2 * count],
+                        "picture": data_url(np.ascontiguousarray(shown)),
+                    }
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        file.close()
+    for old in call.session.files("evidence"):
+        call.session.remove(old.id)
+    yield {"film": call.session.add(path, "motion.mp4", "evidence", "video/mp4").id}
+
+
+ROUTES = [
+    upload("/video", take_video),
+    answer("GET", "/motions", motions),
+    stream("/evidence", evidence),
+]
