@@ -81,7 +81,7 @@ def test_objects_are_clicked_corrected_named_and_saved(page, tmp_path):
     assert colour(page, 60, 60)[3] == 0
     clicked = state(page)["doc"]
 
-    button(page, "Cut off").click()
+    button(page, "Cut").click()
     drag(page, (322, 225), (322, 235))
     settle(page)
     assert colour(page, 322, 230)[3] == 0
@@ -130,9 +130,13 @@ def test_objects_are_clicked_corrected_named_and_saved(page, tmp_path):
         assert saved.value.suggested_filename == file
     content = json.loads(saved.value.path().read_text())
     assert {one["label"] for one in content["shapes"]} == {"object 1", "moon"}
+    received = []
+    page.on("download", lambda download: received.append(download.suggested_filename))
     button(page, "Clicks").click()
     command = page.locator(f"{TAB} code").inner_text()
     assert "corrections=rocket_corrections.png" in command
+    page.wait_for_timeout(500)
+    assert sorted(received) == ["rocket_clicks.json", "rocket_corrections.png"]
 
     button(page, "Remove object 1").click()
     settle(page)
@@ -155,4 +159,22 @@ def test_contradiction_is_told_and_taken_back(page):
     page.get_by_text("on the same pixel").wait_for()
     page.keyboard.press("Control+z")
     settle(page)
-    assert len(state(page)["doc"]["shapes"]) == 1
+    page.keyboard.press("0")
+    page.keyboard.press("x")
+    click(page, 100, 100)
+    assert [(one["sign"], one["label"]) for one in state(page)["doc"]["shapes"]] == [
+        (1, 1),
+        (-1, 2),
+    ]
+
+
+def test_paint_is_taken_away_again(page):
+    button(page, "Brush").click()
+    drag(page, (100, 100), (200, 100))
+    settle(page)
+    assert colour(page, 150, 100)[3] > 0
+    button(page, "Unpaint").click()
+    drag(page, (150, 100), (210, 100))
+    settle(page)
+    assert colour(page, 150, 100)[3] == 0
+    assert colour(page, 110, 100)[3] > 0

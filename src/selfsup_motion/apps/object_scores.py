@@ -34,15 +34,22 @@ class LookedAt:
         self._weights = weights
         self._encoded: dict[tuple[int, ...], EncodedImages] = {}
 
+    def encode(self) -> None:
+        """Look at the whole photo now, so that the first answer is as fast as the others."""
+        self._encode(self.photo)
+
     def move(self, part: Tensor, points: Tensor, vectors: Tensor) -> Tensor:
         """See `methods.cmp.clicks.Move`; of the photo or of a rectangle cut out of it."""
+        return self._encode(part).propagate(points, vectors)
+
+    def _encode(self, part: Tensor) -> EncodedImages:
         # parts share the photo's memory, so where one begins and how large it is tells which it is
         key = part.storage_offset(), *part.shape
         if key not in self._encoded:
-            for old in list(self._encoded)[1:]:  # of squares, only the last one is kept
+            for old in list(self._encoded)[1:]:  # beside the first, only the last one is kept
                 del self._encoded[old]
             self._encoded[key] = encode(self._weights, part)
-        return self._encoded[key].propagate(points, vectors)
+        return self._encoded[key]
 
 
 def probe(

@@ -126,6 +126,9 @@ def masks(call: Call) -> Events:
     current = fields.whole(call.body, "current", 0, NOT_AN_OBJECT, 0)
     shown = fields.flag(call.body, "score", False)
     sent: _Score | None = None
+    if not wanted.labels:  # just opened
+        with computing(wanted.weights):
+            wanted.seen.looked.encode()
     for scores, done in _scores(call, wanted, current):
         clicked = _clicked(wanted, scores)
         event: dict[str, Any] = {

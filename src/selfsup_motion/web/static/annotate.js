@@ -50,7 +50,7 @@ export default function create(panel, studio) {
       h("button", { type: "button", title, "data-format": format, onclick: () => save(format) }, text))),
     command);
 
-  const paints = [["brush", "Brush", "brush", "Paint the object; [ and ] change the size"], ["off", "Cut off", "brush", "Paint what is not an object"]]
+  const paints = [["brush", "Brush", "brush", "Paint the object; [ and ] change the size"], ["off", "Cut", "eraser", "Paint what does not belong to any object"]]
     .map(([name, text, picture, title]) => {
       const button = toggle(text, picture, () => { surface.tool = "brush"; setErasing(name === "off"); }, { "data-paint": name });
       button.title = title;
@@ -63,8 +63,8 @@ export default function create(panel, studio) {
   const other = h("button", { type: "button", class: "push", onclick: () => open(null) }, "Another photo");
   const tools = toolBar(surface, ["point", "eraser", "pan"], [h("span", { class: "gap" }), views, other]);
   const rubber = tools.querySelector("[data-tool=eraser]");
-  rubber.replaceChildren(icon("eraser"), "Remove paint");
-  rubber.title = "Take paint away, back to what the points give";
+  rubber.replaceChildren("Unpaint");
+  rubber.title = "Take away what Brush and Cut have painted, back to what the points give";
   tools.querySelector("[data-tool=point]").after(sign, ...paints);
   const side = h("aside", { class: "side" },
     h("h2", {}, "Objects"), list, h("div", { class: "row" }, add), busy, notes, controls, savePart);
