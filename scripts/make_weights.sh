@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Trains the models that come with the package again: make weights CLIPS=/folder PHOTOS=/folder
 #
-#   CLIPS   folder of videos; src/selfsup_motion/weights/shipped/cmp.md names those that were used
+#   CLIPS   folder of videos; the cards in src/selfsup_motion/weights/shipped name those that were used
 #   PHOTOS  folder of photos, likewise
+#   MODELS  default "cmp cmp_dense correspondence mosi"
 #   OUTPUT  default outputs/weights; started again, everything goes on where it stopped
-#   DAVIS   root of DAVIS-2017 to measure cmp on; optional
+#   DAVIS   root of DAVIS-2017 to measure cmp and correspondence on; optional
 #   FLOW    folder of flow with truth to measure cmp_dense on; optional
 #   STEPS   default: those of the experiments
 set -euo pipefail
@@ -15,14 +16,14 @@ if [[ -z "${CLIPS:-}" || -z "${PHOTOS:-}" ]]; then
 fi
 PYTHON=${PYTHON:-python}
 OUTPUT=${OUTPUT:-outputs/weights}
+MODELS=${MODELS:-cmp cmp_dense correspondence mosi}
 
-# trained NAME EXPERIMENT KEY=VALUE...: trains a model and packs it
+# trained NAME KEY=VALUE...: goes on with the run of this name, then packs its weights
 trained() {
-  local name=$1 experiment=$2
-  shift 2
-  "$PYTHON" -m selfsup_motion.train experiment="$experiment" trainer=cpu \
-    data.cutouts="$OUTPUT/cutouts" data.textures="$PHOTOS" "$@" \
-    ${STEPS:+trainer.max_steps=$STEPS} paths.output_dir="$OUTPUT/$name" resume=auto
+  local name=$1
+  shift
+  "$PYTHON" -m selfsup_motion.train "$@" trainer=cpu ${STEPS:+trainer.max_steps=$STEPS} \
+    paths.output_dir="$OUTPUT/$name" resume=auto
   # what an earlier start packed is replaced once the run has gone on
   local last=$OUTPUT/$name/checkpoints/last.ckpt file=$OUTPUT/$name.safetensors
   if [[ ! "$file" -nt "$last" ]]; then
@@ -31,15 +32,50 @@ trained() {
   fi
 }
 
-"$PYTHON" -m selfsup_motion.prepare prepare=cutouts \
-  prepare.root="$CLIPS" prepare.output="$OUTPUT/cutouts" prepare.per_video=90
-trained cmp cmp_photos data.num_workers=1 callbacks.checkpoint.every_n_train_steps=250
-trained cmp_dense cmp_dense data.num_workers=0 callbacks.checkpoint.every_n_train_steps=100
-if [[ -n "${DAVIS:-}" ]]; then
-  "$PYTHON" -m selfsup_motion.evaluate task=arrow_answers data.root="$DAVIS" \
-    checkpoint="$OUTPUT/cmp.safetensors" paths.output_dir="$OUTPUT/arrow_answers"
-fi
-if [[ -n "${FLOW:-}" ]]; then
-  "$PYTHON" -m selfsup_motion.evaluate task=flow_hints data.root="$FLOW" \
-    checkpoint="$OUTPUT/cmp_dense.safetensors" paths.output_dir="$OUTPUT/flow_hints"
-fi
+# measured NAME TASK ROOT KEY=VALUE...: if there is such a root
+measured() {
+  local name=$1 task=$2 root=$3
+  shift 3
+  [[ -n "$root" ]] || return 0
+  "$PYTHON" -m selfsup_motion.evaluate task="$task" data.root="$root" \
+    checkpoint="$OUTPUT/$name.safetensors" paths.output_dir="$OUTPUT/$task" "$@"
+}
+
+cut_out() {
+  "$PYTHON" -m selfsup_motion.prepare prepare=cutouts \
+    prepare.root="$CLIPS" prepare.output="$OUTPUT/cutouts" prepare.per_video=90
+}
+
+for model in $MODELS; do
+  case $model in
+    cmp)
+      cut_out
+      trained cmp experiment=cmp_photos \
+        data.cutouts="$OUTPUT/cutouts" data.textures="$PHOTOS" \
+        data.num_workers=1 callbacks.checkpoint.every_n_train_steps=250
+      measured cmp arrow_answers "${DAVIS:-}"
+      ;;
+    cmp_dense)
+      cut_out
+      trained cmp_dense experiment=cmp_dense \
+        data.cutouts="$OUTPUT/cutouts" data.textures="$PHOTOS" \
+        data.num_workers=0 callbacks.checkpoint.every_n_train_steps=100
+      measured cmp_dense flow_hints "${FLOW:-}"
+      ;;
+    correspondence)
+      "$PYTHON" -m selfsup_motion.prepare prepare=frames \
+        prepare.root="$CLIPS" prepare.output="$OUTPUT/frames" prepare.fps=12
+      trained correspondence experiment=dense_ulearn_videos data.root="$OUTPUT/frames" \
+        data.num_workers=1 callbacks.checkpoint.every_n_train_steps=250
+      measured correspondence davis2017 "${DAVIS:-}" propagator=learned
+      ;;
+    mosi)
+      trained mosi experiment=mosi data=images data.root="$PHOTOS" \
+        trainer.max_steps=1200 data.num_workers=1 callbacks.checkpoint.every_n_train_steps=200
+      ;;
+    *)
+      echo "MODELS=$model: choose among cmp, cmp_dense, correspondence and mosi." >&2
+      exit 2
+      ;;
+  esac
+done
