@@ -140,7 +140,7 @@ def test_unknown_motions_videos_and_other_networks_are_refused(run, video, tmp_p
 
 def test_the_command_finds_the_newest_run(command, run, video, tmp_path, capsys):
     shutil.copytree(run, tmp_path / "outputs" / "train" / "mosi" / "now")
-    assert command("activation", f"video={video}", "seconds=1") == 0
+    assert command("activation", f"video={video}", "seconds=1", "checkpoint=auto") == 0
     weights = "outputs/train/mosi/now/checkpoints/best.ckpt (MoSI, experiment mosi, step 600)"
     assert f"weights  {weights}" in capsys.readouterr().out
     assert len(list(tmp_path.rglob("film.mp4"))) == 1

@@ -162,7 +162,7 @@ def test_lossy_mask_is_one_object_and_the_number_is_told(propagate, capsys):
     told = capsys.readouterr().out
     assert "first.jpg: a lossy or soft mask" in told
     assert "Following 1 object (1)." in told
-    assert "Propagation: patches (frame 0, the last 5 frames;" in told
+    assert "Propagation: learned, which fits the encoder (frame 0, the last 5 frames;" in told
     assert set(np.unique(read_mask(Path("out/masks/00001.png")))) == {0, 1}
 
 
