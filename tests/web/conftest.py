@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,9 +48,15 @@ def client(app: Any) -> TestClient:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of runs of `served`; a file may have its own."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def served(served_runs: Path) -> Iterator[str]:
     """The address of a studio that a browser can open."""
-    studio = make_studio(tmp_path_factory.mktemp("runs"), limits=Limits(20, 4, 60))
+    studio = make_studio(served_runs, limits=Limits(20, 4, 60))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]

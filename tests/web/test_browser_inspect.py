@@ -6,10 +6,25 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from studios import mosi_run, two_runs
 
 from selfsup_motion.apps.example import PHOTO
+from selfsup_motion.apps.film import film
 
 pytestmark = pytest.mark.browser
+
+COMPUTED = (
+    "() => !document.querySelector('.pair[data-computing]')"
+    " && document.querySelector('#panel-inspect .side').textContent.includes('cells of')"
+)
+
+
+@pytest.fixture(scope="module")
+def served_runs(tmp_path_factory, cmp_checkpoint):
+    runs = two_runs(tmp_path_factory.mktemp("runs"), cmp_checkpoint)
+    (runs / "mosi").mkdir()
+    mosi_run(runs / "mosi")
+    return runs
 
 
 def frame(dx, dy):
@@ -29,7 +44,7 @@ def until(page, script, what):
     raise AssertionError(what)
 
 
-def test_two_frames_are_compared_by_pointing_and_runs_are_listed(open_page, tmp_path):
+def test_two_frames_are_compared_by_pointing(open_page, tmp_path):
     page = open_page("inspect")
     panel = page.locator("#panel-inspect")
     page.locator("#model").select_option("color_patches")
@@ -39,7 +54,7 @@ def test_two_frames_are_compared_by_pointing_and_runs_are_listed(open_page, tmp_
     second.locator("input[type=file]").set_input_files(frame(24, 12))
     second.locator(".stage img").wait_for()
     panel.get_by_text("cells of 4 pixels").wait_for()
-    until(page, "() => !document.querySelector('.pair[data-computing]')", "no features")
+    until(page, COMPUTED, "no features")
     page.screenshot(path=tmp_path / "photos.png")
 
     panel.get_by_role("button", name="Colours").click()
@@ -71,5 +86,37 @@ def test_two_frames_are_compared_by_pointing_and_runs_are_listed(open_page, tmp_
     page.wait_for_timeout(600)
     page.reload()
     second.locator(".stage img").wait_for()
+    until(page, COMPUTED, "no features after a reload")
+
+
+def test_motion_is_found_in_a_video_and_runs_are_seen_side_by_side(open_page, tmp_path):
+    with film(tmp_path / "a.mp4", 10) as made:
+        noise = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
+        for number in range(20):
+            made.add(np.roll(noise, 3 * number, 1))
+    page = open_page("inspect")
+    panel = page.locator("#panel-inspect")
+    clips = page.locator("#model option[value='run:mosi']")
+    assert clips.is_disabled()
+    assert "sees clips" in clips.inner_text()
+
+    panel.get_by_role("button", name="Video", exact=True).click()
+    assert page.locator("#model").input_value() == "run:mosi"
+    panel.locator("input[type=file][accept^=video]").set_input_files(tmp_path / "a.mp4")
+    panel.get_by_label("The video with what was found").wait_for()
+    assert panel.locator(".side:visible tbody tr").count() == 3
+    page.screenshot(path=tmp_path / "video.png")
+
     panel.get_by_role("button", name="Runs").click()
-    panel.get_by_text("There are no runs in the folder").wait_for()
+    for name in ("cmp/first", "cmp/second"):
+        panel.get_by_role("checkbox", name=name).check()
+    seed = panel.get_by_role("row", name="seed")
+    seed.wait_for()
+    assert seed.locator("td").all_inner_texts() == ["1", "2"]
+    until(
+        page,
+        "() => [...document.querySelectorAll('#panel-inspect figure img')]"
+        ".filter((image) => image.naturalWidth === 8).length === 2",
+        "no figures",
+    )
+    page.screenshot(path=tmp_path / "runs.png")

@@ -3,54 +3,26 @@
 import base64
 import io
 import json
-import shutil
 import struct
 
 import av
 import cv2
 import numpy as np
 import pytest
-import torch
-from omegaconf import OmegaConf
 from PIL import Image
-from studios import example, make_studio
+from studios import example, make_studio, mosi_run, two_runs
 
 from selfsup_motion.apps.example import PHOTO
 from selfsup_motion.apps.film import film
-from selfsup_motion.settings.build import build
-from selfsup_motion.settings.compose import compose
-from selfsup_motion.weights.checkpoints import KEY
 
 COLOURS = {"model": "color_patches", "side": 256}
 
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory, cmp_checkpoint):
-    runs = tmp_path_factory.mktemp("runs")
-    for name, seed in (("first", 1), ("second", 2)):
-        run = runs / "cmp" / name
-        shutil.copytree(cmp_checkpoint, run)
-        (run / "config.yaml").write_text(f"seed: {seed}\nmonitor: val/epe\n")
-        (run / "summary.json").write_text(
-            json.dumps({"finished": True, "steps": 7, "metrics": {"val/epe": seed}})
-        )
-        (run / "figures").mkdir()
-        Image.new("RGB", (8, 8)).save(run / "figures" / "step_000007_flow.png")
+    runs = two_runs(tmp_path_factory.mktemp("runs"), cmp_checkpoint)
     # below a folder of its own, so that it is not among the runs of `test_runs_are_listed…`
     return make_studio(runs, checkpoint=str(mosi_run(tmp_path_factory.mktemp("mosi"))))
-
-
-def mosi_run(folder):
-    """An untrained MoSI."""
-    cfg = compose(["experiment=mosi"])
-    config = OmegaConf.to_container(cfg, resolve=True)
-    torch.manual_seed(0)
-    method = build(cfg.method, "method")
-    (folder / "checkpoints").mkdir()
-    ours = {"version": "0", "experiment": "mosi", "config": config}
-    content = {"state_dict": method.state_dict(), "global_step": 1, KEY: ours}
-    torch.save(content, folder / "checkpoints" / "best.ckpt")
-    return folder
 
 
 def upload(client, picture):
@@ -138,7 +110,8 @@ def test_flow_points_where_the_second_frame_has_moved(client, photo):
 def test_most_alike_photo_comes_first(client, photo, moved):
     blue = upload(client, np.full((200, 300, 3), (0, 0, 250), np.uint8))
     for place in ({}, {"x": 322, "y": 230}):
-        told = ask(client, "neighbours", photo=photo["id"], **COLOURS, **place).json()
+        text = ask(client, "neighbours", photo=photo["id"], **COLOURS, **place).text
+        told = json.loads(text.splitlines()[-1])
         order = [one["photo"]["id"] for one in told["found"]]
         assert order.index(moved["id"]) < order.index(blue["id"])
         assert photo["id"] not in order

@@ -11,7 +11,7 @@ from torch import Tensor
 
 Measure = Literal["cosine", "euclidean"]
 
-_MOST_CELLS = 20_000
+_MOST_CELLS = 4_000
 """Cells that principal components are computed from."""
 _EDGE = 0.01
 """Share of cells that may be darker than black, or brighter than full colour."""

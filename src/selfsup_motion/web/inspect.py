@@ -17,7 +17,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.ops.feature_maps import Measure, pca_colors, similarity_map
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
 from selfsup_motion.web import fields, motion_evidence, runs
-from selfsup_motion.web.calls import Answer, Call, answer
+from selfsup_motion.web.calls import Answer, Call, Events, answer, stream
 from selfsup_motion.web.models import Loaded, computing
 from selfsup_motion.web.pictures import data_url, flow_view
 from selfsup_motion.web.refusals import Refusal
@@ -110,8 +110,8 @@ def similar(call: Call) -> Answer:
     )
 
 
-def neighbours(call: Call) -> Answer:
-    """The other photos of the session, the most alike first.
+def neighbours(call: Call) -> Events:
+    """The other photos of the session, the most alike first; told when all have been looked at.
 
     With x and y: by their cell that is most like this place, and where it is. Without: by their
     mean features.
@@ -129,13 +129,15 @@ def neighbours(call: Call) -> Answer:
         query = source.features.mean((1, 2))
     found = []
     gallery = [photo for photo in call.session.files("photo") if photo.id != stored.id]
-    for photo in gallery[-_MOST_GALLERY:]:
+    gallery = gallery[-_MOST_GALLERY:]
+    for number, photo in enumerate(gallery):
+        yield {"progress": [number, len(gallery)]}
         seen = _look(call, photo)
         cells = seen.features if local else seen.features.mean((1, 2), keepdim=True)
         alike = similarity_map(query, cells, seen.measure)
         at = seen.place(*divmod(int(alike.argmax()), alike.shape[1])) if local else None
         found.append({"photo": photo.as_json(), "similarity": float(alike.max()), "at": at})
-    return {
+    yield {
         "found": sorted(found, key=lambda one: one["similarity"], reverse=True),
         "measure": source.measure,
     }
@@ -172,7 +174,7 @@ def flow(call: Call) -> Answer:
 ROUTES = [
     answer("POST", "/features", features),
     answer("POST", "/similar", similar),
-    answer("POST", "/neighbours", neighbours),
+    stream("/neighbours", neighbours),
     answer("POST", "/flow", flow),
     *motion_evidence.ROUTES,
     *runs.ROUTES,

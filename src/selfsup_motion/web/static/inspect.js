@@ -25,8 +25,15 @@ export default function create(panel, studio) {
     if (views[name].side) panel.append(views[name].side);
   }
   const buttons = Object.entries(VIEWS).map(([name, [text]]) =>
-    toggle(text, null, () => show(name), { "data-view": name }));
+    toggle(text, null, () => choose(name), { "data-view": name }));
   bar.append(...buttons, h("span", { class: "gap" }), ...Object.values(views).map((view) => view.tools));
+
+  function choose(name) {
+    show(name);
+    studio.keep(TAB, state);
+    studio.partChanged();
+    views[name].shown?.();
+  }
 
   function show(name) {
     state.view = name;
@@ -34,9 +41,6 @@ export default function create(panel, studio) {
     for (const [key, view] of Object.entries(views)) {
       for (const element of [view.main, view.tools, view.side]) if (element) element.hidden = key !== name;
     }
-    studio.keep(TAB, state);
-    studio.partChanged();
-    views[name].shown?.();
   }
   show(state.view);
 
@@ -44,6 +48,6 @@ export default function create(panel, studio) {
     part: () => views[state.view].part ?? TAB,
     take: (files) => views[state.view].take?.(files),
     shown: () => views[state.view].shown?.(),
-    model: () => { for (const view of Object.values(views)) view.model?.(); },
+    model: () => { if (!panel.hidden) views[state.view].shown?.(); },
   };
 }

@@ -1,6 +1,6 @@
 // Photos as an encoder sees them: colours of the features, what is like a place, flow, neighbours.
 
-import { binary, fileUrl, latest, request, upload } from "./api.js";
+import { binary, events, fileUrl, latest, request, upload } from "./api.js";
 import { h, select, slider, toggle } from "./dom.js";
 import { drawFlow } from "./flow.js";
 import { photoChooser, showPhoto } from "./photos.js";
@@ -58,7 +58,7 @@ export default function create(studio, kept, keepState) {
     found);
 
   const shows = { photo: "Photo", colours: "Colours", flow: "Flow" };
-  const buttons = Object.entries(shows).map(([name, text]) => toggle(text, null, () => show(name), { "data-show": name }));
+  const buttons = Object.entries(shows).map(([name, text]) => toggle(text, null, () => { show(name); keep(); }, { "data-show": name }));
   buttons[1].title = "Colours by the three directions in which the features differ most";
   const tools = h("div", { class: "row flat" }, buttons);
   const main = h("div", { class: "pair" }, panes.map((one) => one.root));
@@ -71,7 +71,6 @@ export default function create(studio, kept, keepState) {
     settings.show = name;
     for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.show === name);
     showLayers();
-    keep();
     if (name === "flow") flow();
   }
 
@@ -115,9 +114,11 @@ export default function create(studio, kept, keepState) {
     place.disabled = !held;
     const known = first ?? second;
     if (!known || !asked().model) {
-      info.textContent = known ? "No model fits." : "";
+      info.textContent = known && studio.models.length ? "No model fits." : "";
       return;
     }
+    computed = wanted();
+    alike = null;
     info.textContent = "Encoding …";
     main.dataset.computing = "";
     try {
@@ -133,7 +134,7 @@ export default function create(studio, kept, keepState) {
       if (held) look(held);
     } catch (error) {
       info.textContent = "";
-      colours = null;
+      colours = computed = null;
       studio.failed(error);
     } finally {
       delete main.dataset.computing;
@@ -282,7 +283,11 @@ export default function create(studio, kept, keepState) {
     const body = { ...asked(), photo: panes[0].photo.id };
     if (local && held) Object.assign(body, { x: held.x, y: held.y });
     try {
-      const answer = await request("POST", "/api/inspect/neighbours", body);
+      let answer;
+      for await (const event of events("/api/inspect/neighbours", body)) {
+        if (event.progress) found.firstChild.textContent = `Comparing: ${event.progress[0]} of ${event.progress[1]} …`;
+        else answer = event;
+      }
       found.replaceChildren(...answer.found.map(({ photo, similarity }) =>
         h("button", { type: "button", title: photo.name, onclick: () => open(panes[1], photo) },
           h("img", { src: fileUrl(photo.view), alt: photo.name }),
@@ -302,13 +307,16 @@ export default function create(studio, kept, keepState) {
       if (taken) await showPhoto(own.surface, taken).catch(() => open(own, null));
     }
     show(settings.show);
-    compute();
   }
   begin();
 
+  /** What the features shown are of; they are computed when the tab is looked at. */
+  const wanted = () => JSON.stringify([asked(), panes.map((one) => one.photo?.id)]);
+  let computed = null;
+
   return {
     main, tools, side,
-    model: () => { alike = null; compute(); },
+    shown: () => { if (wanted() !== computed) compute(); },
     take: async (files) => {
       const free = panes.filter((one) => !one.photo);
       const into = files.length > 1 ? panes : [free[0] ?? panes[1]];

@@ -18,7 +18,7 @@ export default function create(studio, kept, keepState) {
     h("p", { class: "big" }, "See where motion is found"),
     h("p", {}, "Drop a video here or choose one. It stays on the machine that runs this studio."),
     h("button", { type: "button", class: "main", onclick: () => input.click() }, "Choose a video"), sending, missing,
-    h("p", { class: "quiet" }, `MP4, MOV, WebM, MKV or AVI, up to ${seconds / 60} minutes and ${megabytes} MB.`), input);
+    h("p", { class: "quiet" }, `MP4, MOV, WebM, MKV or AVI, up to ${Math.round(seconds / 6) / 10} minutes and ${megabytes} MB.`), input);
   const film = h("video", { loop: true, controls: true, playsinline: true, "aria-label": "The video with what was found" });
   film.muted = film.autoplay = true;
   const picture = h("img", { alt: "A frame with what was found", hidden: true });
@@ -121,5 +121,5 @@ export default function create(studio, kept, keepState) {
 
   film.hidden = true;
   show();
-  return { main, tools, side, part: PART, take: (files) => send(files[0]), shown: model, model };
+  return { main, tools, side, part: PART, take: (files) => send(files[0]), shown: model };
 }
