@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from selfsup_motion.tasks.propagation.choice import preset
 from selfsup_motion.tasks.propagation.label_cells import pixel_labels, reduce_labels
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
-from selfsup_motion.tasks.propagation.tracking import with_new
+from selfsup_motion.tasks.propagation.tracks import with_new
 
 
 def test_dinos_protocol(golden):

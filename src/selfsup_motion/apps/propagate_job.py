@@ -47,6 +47,9 @@ class Propagate:
         overlay: write `overlay.mp4`.
         fps: of a folder of frames; None: 25, or the video's own.
         max_frames: end after so many; None: the whole video.
+        corrections: folder of masks, each called as its frame and true of it, whatever was found
+            there; 255 where nothing is said. Frames after it are found from it. None: there are
+            none.
         short_side: that frames are resized to before they are encoded; masks and points are of the
             video's own size. None: they are not resized; "auto": as the propagator has it.
 
@@ -68,13 +71,17 @@ class Propagate:
         fps: float | None,
         max_frames: int | None,
         short_side: int | Auto | None,
+        corrections: ExistingPath | None = None,
     ) -> None:
         if sigma <= 0 or (fps or 1) <= 0 or (max_frames or 1) < 1:
             raise UserError(
                 f"sigma={sigma}, fps={fps}, max_frames={max_frames}: all must be positive."
             )
         self.stream: FrameStream = open_inputs(video, mask, points, fps)
+        if corrections is not None and mask is None:
+            raise UserError("corrections are masks: give mask=, which they correct.")
         self.mask, self.points = mask, points
+        self.corrections = corrections
         self.propagator, self.layer, self.precision = propagator, layer, precision
         self.sigma, self.overlay, self.short_side = sigma, overlay, short_side
         self.names = self.stream.frame_names[:max_frames]
@@ -118,22 +125,27 @@ class Propagate:
         folder, propagator = follower.folder, follower.propagation.propagator
         path = Path(str(self.mask))
         colours = palette()
-        given = self._given(path)
+        given, corrections = self._given(path)
         (folder / "masks").mkdir()
         last: list[Frame] = []
-        frames = self._frames(last, given, path)
-        found = follow_masks(follower.encoder, propagator, frames, given)
+        frames = self._frames(last, {**corrections, **given}, path)
+        found = follow_masks(follower.encoder, propagator, frames, given, corrections)
         for name, ids in zip(self.names, found, strict=False):
             write_mask(folder / "masks" / f"{name}.png", ids)
             yield lambda ids=ids: draw_masks(_upright(last[0]), ids, colours)  # type: ignore[misc]
 
-    def _given(self, path: Path) -> dict[int, Ids]:
-        """The masks that objects start in, void as background, by the numbers of the frames."""
+    def _given(self, path: Path) -> tuple[dict[int, Ids], dict[int, Ids]]:
+        """The masks that objects start in, void as background, and those that correct, by the
+        numbers of the frames."""
         files = {0: path}
         if path.is_dir():
             files = masks_of_frames(path, self.stream.frame_names)
             files = {time: file for time, file in files.items() if time < len(self.names)}
-        reader = MaskReader(list(files.values()), self.names[0])
+        later: dict[int, Path] = {}
+        if self.corrections is not None:
+            later = masks_of_frames(Path(self.corrections), self.stream.frame_names)
+            later = {time: file for time, file in later.items() if time < len(self.names)}
+        reader = MaskReader([*files.values(), *later.values()], self.names[0])
         masks = {time: reader.read(file) for time, file in files.items()}
         void = " except for void (255)" if any((m == VOID).any() for m in masks.values()) else ""
         masks = {time: np.where(mask == VOID, 0, mask) for time, mask in masks.items()}
@@ -145,7 +157,7 @@ class Propagate:
                 log.warning("%s: %s.", files[time], reason)
             late = f" from frame {self.names[time]} on" if time else ""
             log.info("Following %s%s.", describe_objects(mask, reader.object_names), late)
-        return given
+        return given, {time: reader.read(file) for time, file in later.items()}
 
     def _points(
         self, follower: Follower, stack: ExitStack

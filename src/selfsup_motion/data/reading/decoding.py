@@ -8,13 +8,14 @@ found by its time, decoded from the key frame before it.
 from __future__ import annotations
 
 import logging
+import math
 import stat
 import time
 import zlib
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,11 +144,14 @@ class VideoFile:
             )
         return np.stack([found[index] for index in indices])
 
-    def stream(self, short_side: int | None = None) -> Iterator[NDArray[np.uint8]]:
+    def stream(
+        self, short_side: int | None = None, start: int = 0
+    ) -> Iterator[NDArray[np.uint8]]:
         """Decode all frames in order, one at a time, without a time limit.
 
         Args:
             short_side: resize so that the shorter side is this long; None keeps the size.
+            start: number of the first frame.
 
         Yields:
             (H, W, 3) uint8 RGB, rotated as it is to be displayed.
@@ -157,10 +161,31 @@ class VideoFile:
         """
         self._restart()
         try:
-            for frame in self._container.decode(self._stream):
+            for frame in self._decoded(start):
                 yield self._convert(frame, short_side)
         except (av.FFmpegError, ValueError) as error:
             raise self._refusal(f"{self.name} is damaged: {_reason(error)}.") from error
+
+    def _decoded(self, start: int) -> Iterator[VideoFrame]:
+        """All frames from one on, by decoding from a key frame before it."""
+        if self.table.counted or start == 0:
+            yield from islice(self._container.decode(self._stream), start, None)
+            return
+        self._deadline = math.inf
+        first = int(self.table.pts[start])
+        key = int(np.searchsorted(self.table.key_pts, first, side="right")) - 1
+        # one that only continues the pictures before it does not give the frame itself
+        for begin in dict.fromkeys([max(key, 0), max(key - 1, 0), 0]):
+            begun = False
+            for frame in self._decode_from(self._key(begin)):
+                if frame.pts is not None and frame.pts >= first:
+                    if not begun and (frame.pts != first or frame.is_corrupt):
+                        break
+                    begun = True
+                    yield frame
+            if begun:
+                return
+        raise ValueError(f"frame {start} cannot be decoded")
 
     def close(self) -> None:
         """Release the file."""

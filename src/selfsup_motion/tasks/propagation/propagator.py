@@ -231,7 +231,8 @@ class LabelPropagator:
 
         Args:
             labels: (D, h, w) of the frame.
-            starting: labels that begin with this frame; there must be none of them before.
+            starting: labels that begin with this frame, or begin anew because somebody has
+                corrected them in it. Such a frame is kept for good if the first one is.
         """
         if self._waiting is None:
             raise RuntimeError("store comes after start or step")
@@ -260,6 +261,34 @@ class LabelPropagator:
         """How many frames are in memory."""
         return len(self._frames)
 
+    @property
+    def bytes_kept(self) -> int:
+        """Memory of what is kept."""
+        tensors = [t for frame in self._frames.values() for t in (frame.features, frame.labels)]
+        own = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return own + sum(context.bytes_kept for context, _ in self._later)
+
+    def fork(self, places: Sequence[int], count: int) -> LabelPropagator:
+        """Another one that goes on from the same frame; each can then be given frames of its own.
+
+        Args:
+            places: new places of the labels, those of objects that are still to come between them.
+            count: of labels, the new ones included.
+        """
+        made = self.changed()
+        made._time, made._kept, made._waiting = self._time, set(self._kept), self._waiting
+        made._frames = {
+            time: Frame(frame.time, frame.features, _moved(frame.labels, places, count))
+            for time, frame in self._frames.items()
+        }
+        if self._told is not None:
+            made._told = _moved(self._told, places, count)
+        made._later = [
+            (context.fork(places, count), _moved(told, places, count))
+            for context, told in self._later
+        ]
+        return made
+
     def _begin(self, labels: Tensor, starting: Sequence[int]) -> None:
         """Remember the first frame of some labels."""
         assert self._told is not None
@@ -270,6 +299,7 @@ class LabelPropagator:
         own = torch.zeros_like(self._told)
         own[list(starting)] = True
         self._told = self._told & ~own
+        self._later = [(context, told & ~own) for context, told in self._later]
         context = self.changed(starts="memory")
         context.start(self._waiting, labels)
         self._later.append((context, own))
@@ -337,6 +367,14 @@ class LabelPropagator:
         for wrong, text in problems:
             if wrong:
                 raise ValueError(f"propagator: {text}")
+
+
+def _moved(labels: Tensor, places: Sequence[int], count: int) -> Tensor:
+    if list(places) == list(range(count)):
+        return labels
+    moved = labels.new_zeros(count, *labels.shape[1:])
+    moved[list(places)] = labels
+    return moved
 
 
 def min_max(labels: Tensor) -> Tensor:

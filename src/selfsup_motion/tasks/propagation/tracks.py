@@ -1,0 +1,288 @@
+"""Objects and points through a video, one frame after the other, with corrections on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfsup_motion.data.reading.masks import VOID, Ids
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+from selfsup_motion.tasks.propagation.frame_size import resized
+from selfsup_motion.tasks.propagation.keypoints import Points, gaussian_maps, read_points
+from selfsup_motion.tasks.propagation.label_cells import (
+    cells_to_labels,
+    pixel_labels,
+    reduce_labels,
+)
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelResize
+
+
+class MaskTrack:
+    """Objects that are followed through the frames of a video.
+
+    Nothing is computed before the first of them starts.
+
+    Args:
+        encoder: makes the features.
+        propagator: copies the labels, for this track alone; None: they stay in their place.
+        ids: of all objects, ascending, with 0 for the background.
+        size: (height, width) of the frames.
+    """
+
+    def __init__(
+        self,
+        encoder: FrameEncoder,
+        propagator: LabelPropagator | None,
+        ids: Ids,
+        size: tuple[int, int],
+    ) -> None:
+        self._encoder, self._propagator, self._ids, self._size = encoder, propagator, ids, size
+        self._seen = size if propagator is None else propagator.size.of(size)
+        self._known: set[int] = set()
+        self._last = np.zeros(size, np.uint8)
+
+    @property
+    def bytes_kept(self) -> int:
+        """Memory of what is kept of earlier frames."""
+        kept = 0 if self._propagator is None else self._propagator.bytes_kept
+        return kept + self._last.nbytes
+
+    def fork(self, ids: Ids) -> MaskTrack:
+        """Another one that goes on from the same frame.
+
+        Args:
+            ids: of all objects that it will have: its own and new ones, ascending, with 0.
+        """
+        places = np.searchsorted(ids, self._ids).tolist()
+        made = self._propagator and self._propagator.fork(places, len(ids))
+        track = MaskTrack(self._encoder, made, ids, self._size)
+        track._known, track._last = set(self._known), self._last
+        return track
+
+    def next(self, frame: Tensor, given: Ids | None = None, corrected: Ids | None = None) -> Ids:
+        """The objects of the next frame.
+
+        Args:
+            frame: (3, H, W) RGB, uint8 or float in [0, 255].
+            given: (H, W) ids of objects that start in it, which lie over those that are found.
+            corrected: see `correct`.
+
+        Returns:
+            (H, W) uint8 ids.
+        """
+        if not self._known:
+            new = self._last if given is None else given
+            self._last = new if corrected is None else correct(new, corrected)
+            self._know(self._last)
+            if self._known and self._propagator is not None:
+                features = self._features(frame)
+                index = self._index(self._last, features.device)
+                self._propagator.start(features, self._cells(index))
+        elif self._propagator is None:
+            found = self._last if given is None else np.where(given > 0, given, self._last)
+            self._last = found if corrected is None else correct(found, corrected)
+        else:
+            self._last = self._step(self._propagator, frame, given, corrected)
+        return self._last
+
+    def _step(
+        self, propagator: LabelPropagator, frame: Tensor, given: Ids | None, corrected: Ids | None
+    ) -> Ids:
+        stride, count = self._encoder.stride, len(self._ids)
+        features = self._features(frame)
+        soft = propagator.step(features)
+        index = pixel_labels(
+            soft, stride, self._seen, self._size,
+            pixels=propagator.pixels, stretch=propagator.min_max == "output",
+        )  # fmt: skip
+        new = torch.zeros(self._size, dtype=torch.int64, device=features.device)
+        starting: set[int] = set()
+        if given is not None:
+            new = self._index(given, features.device)
+            index = torch.where(new > 0, new, index)
+            starting = self._know(given)
+        found: Ids = self._ids[index.cpu().numpy()]
+        if corrected is not None:
+            found = correct(found, corrected)
+            starting |= self._know(corrected)
+            if not (corrected == VOID).any():
+                starting = set(self._known)
+        if propagator.hard:
+            if corrected is not None:
+                index = self._index(found, features.device)
+                if self._seen != self._size:
+                    index = _nearest(index, self._seen)
+            elif self._seen != self._size:
+                index = cells_to_labels(soft, stride)[: self._seen[0], : self._seen[1]]
+                small = _nearest(new, self._seen)
+                index = torch.where(small > 0, small, index)
+            soft = reduce_labels(index, count, stride, propagator.label_resize)
+        else:
+            if given is not None:
+                soft = with_new(soft, self._cells(new))
+            if corrected is not None:
+                soft = self._with_corrected(soft, corrected)
+        propagator.store(soft, np.searchsorted(self._ids, sorted(starting)).tolist())
+        return found
+
+    def _with_corrected(self, soft: Tensor, corrected: Ids) -> Tensor:
+        """Soft labels of a frame, where a mask says what there is."""
+        said = torch.from_numpy(corrected != VOID).long().to(soft.device)
+        known = np.where(corrected == VOID, 0, corrected).astype(np.uint8)
+        shown = np.searchsorted(self._ids, _objects(known)).tolist()
+        soft = soft.clone()
+        soft[0] += soft[shown].sum(0)
+        soft[shown] = 0
+        resize, stride = self._resize, self._encoder.stride
+        share = reduce_labels(said, 2, stride, resize, self._seen)[1:]
+        told = self._cells(self._index(known, soft.device))
+        told[0] -= 1 - share[0]
+        return (1 - share) * soft + told.clamp(min=0)
+
+    def _know(self, ids: Ids) -> set[int]:
+        """The objects that a mask shows, which are known from now on."""
+        shown = set(_objects(np.where(ids == VOID, 0, ids)))
+        self._known |= shown
+        return shown
+
+    def _features(self, frame: Tensor) -> Tensor:
+        return features_of(self._encoder, frame, self._seen)
+
+    def _index(self, ids: Ids, device: torch.device) -> Tensor:
+        return torch.from_numpy(np.searchsorted(self._ids, ids)).to(device)
+
+    def _cells(self, index: Tensor) -> Tensor:
+        count, stride = len(self._ids), self._encoder.stride
+        return reduce_labels(index, count, stride, self._resize, self._seen)
+
+    @property
+    def _resize(self) -> LabelResize:
+        assert self._propagator is not None
+        return self._propagator.label_resize
+
+
+class PointTrack:
+    """Points that are followed through the frames of a video.
+
+    Args:
+        encoder: makes the features.
+        propagator: copies the labels, for this track alone; None: they stay in their place.
+        size: (height, width) of the frames.
+        sigma: of the dots that stand for points, in cells of the features.
+    """
+
+    def __init__(
+        self,
+        encoder: FrameEncoder,
+        propagator: LabelPropagator | None,
+        size: tuple[int, int],
+        sigma: float,
+    ) -> None:
+        self._encoder, self._propagator, self._size, self._sigma = encoder, propagator, size, sigma
+        self._seen = size if propagator is None else propagator.size.of(size)
+        self._scale = np.array([self._seen[1] / size[1], self._seen[0] / size[0]]) / encoder.stride
+        self._last: Points | None = None
+
+    @property
+    def bytes_kept(self) -> int:
+        """Memory of what is kept of earlier frames."""
+        return 0 if self._propagator is None else self._propagator.bytes_kept
+
+    def fork(self, count: int) -> PointTrack:
+        """Another one that goes on from the same frame, with `count` points: its own come first."""
+        made = self._propagator
+        if made is not None:
+            own = 0 if self._last is None else len(self._last)
+            made = made.fork(range(own + 1), count + 1)
+        track = PointTrack(self._encoder, made, self._size, self._sigma)
+        if self._last is not None:
+            track._last = np.full((count, 2), -1.0)
+            track._last[: len(self._last)] = self._last
+        return track
+
+    def next(self, frame: Tensor, given: Points | None, count: int) -> Points:
+        """The points of the next frame.
+
+        Args:
+            frame: (3, H, W) RGB, uint8 or float in [0, 255].
+            given: (K, 2) x, y in pixels of points that are known in it; nan for the others. None:
+                none is.
+            count: K.
+
+        Returns:
+            (K, 2) x, y in pixels; -1, -1 for a point that is lost or has not begun.
+        """
+        told = np.full((count, 2), np.nan) if given is None else given
+        known = np.isfinite(told).all(1)
+        if self._last is None:
+            if given is None:
+                return np.full((count, 2), -1.0)
+            if self._propagator is not None:
+                features = features_of(self._encoder, frame, self._seen)
+                self._propagator.start(features, self._dots(told, features))
+            self._last = np.where(known[:, None], told, -1.0)
+            return self._last
+        if self._propagator is None:
+            self._last = np.where(known[:, None], told, self._last)
+            return self._last
+        features = features_of(self._encoder, frame, self._seen)
+        soft = self._propagator.step(features)
+        found = read_points(soft.cpu())
+        if self._propagator.hard:
+            kept = np.where(found[:, :1] < 0, np.nan, found / self._scale)
+            soft = self._dots(np.where(known[:, None], told, kept), features)
+        elif known.any():
+            soft = soft.clone()
+            places = (np.flatnonzero(known) + 1).tolist()
+            soft[places] = self._dots(told, features)[places].to(soft.device)
+        self._propagator.store(soft, (np.flatnonzero(known) + 1).tolist())
+        pixels = np.where(found < 0, -1.0, found / self._scale)
+        self._last = np.where(known[:, None], told, pixels)
+        return self._last
+
+    def _dots(self, points: Points, features: Tensor) -> Tensor:
+        size = features.shape[1], features.shape[2]
+        return gaussian_maps(points * self._scale, size, self._sigma)
+
+
+def correct(found: Ids, corrected: Ids) -> Ids:
+    """What was found in a frame, corrected by hand.
+
+    Args:
+        found: (H, W) ids.
+        corrected: (H, W) ids that are true; void (255) where nothing is said: there it stays as
+            found, but the objects that `corrected` shows are nowhere else.
+
+    Returns:
+        (H, W) uint8.
+    """
+    shown = _objects(np.where(corrected == VOID, 0, corrected))
+    others = np.where(np.isin(found, shown), 0, found)
+    return np.where(corrected == VOID, others, corrected).astype(np.uint8)
+
+
+def with_new(soft: Tensor, new: Tensor) -> Tensor:
+    """Soft labels of a frame (D, h, w), where those of objects that start in it take the place of
+    what was found; `new` (D, h, w), with the background as label 0."""
+    share = new[1:].sum(0, keepdim=True)
+    return (1 - share) * soft + torch.cat([torch.zeros_like(share), new[1:]])
+
+
+def features_of(encoder: FrameEncoder, frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """(C, h, w) of a frame (3, H, W) that is resized to `size` before."""
+    features: Tensor = encoder(resized(frame.to(encoder.device)[None], size))
+    return features[0]
+
+
+def _objects(ids: Ids) -> Sequence[int]:
+    """The ids that a mask shows, without the background."""
+    shown: list[int] = np.flatnonzero(np.bincount(ids.ravel())).tolist()
+    return [number for number in shown if number]
+
+
+def _nearest(index: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(index[None, None].float(), size, mode="nearest-exact")[0, 0].long()
