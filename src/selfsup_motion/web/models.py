@@ -24,7 +24,7 @@ from selfsup_motion.web.refusals import Refusal
 from selfsup_motion.weights.checkpoints import KEY, load_encoder, method_name, read_checkpoint
 from selfsup_motion.weights.choice import chosen_checkpoint
 from selfsup_motion.weights.run_folders import checkpoint_in, newest_first, runs_below
-from selfsup_motion.weights.shipped import shipped
+from selfsup_motion.weights.shipped import CORRESPONDENCE, shipped
 from selfsup_motion.weights.trained_cmp import Weights, load_weights
 
 T = TypeVar("T")
@@ -68,6 +68,7 @@ class Offered:
             "label": self.label,
             "about": self.about,
             "unfit": dict(self.unfit),
+            "preferred": self.name in (CORRESPONDENCE, COLOR_PATCHES),
         }
 
 

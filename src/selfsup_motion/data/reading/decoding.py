@@ -144,9 +144,7 @@ class VideoFile:
             )
         return np.stack([found[index] for index in indices])
 
-    def stream(
-        self, short_side: int | None = None, start: int = 0
-    ) -> Iterator[NDArray[np.uint8]]:
+    def stream(self, short_side: int | None = None, start: int = 0) -> Iterator[NDArray[np.uint8]]:
         """Decode all frames in order, one at a time, without a time limit.
 
         Args:

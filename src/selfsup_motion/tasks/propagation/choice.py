@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -29,6 +30,9 @@ from selfsup_motion.tasks.propagation.search import Similarity, Weights
 from selfsup_motion.weights.checkpoints import weights_used
 
 Auto = Literal["auto"]
+
+_COMPOSING = threading.Lock()
+"""Hydra's state is one for the process."""
 
 _FINE, _COARSE, _FINE_STRIDE = "learned", "cosine", 4
 """For learned features in general: up to cells of so many pixels, a frame of 480p has more of them
@@ -247,14 +251,16 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
-    """The config of `evaluate` for these overrides; an application of Hydra may be running."""
-    application = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with completing(), hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return hydra.compose("evaluate", list(overrides))
-    finally:
-        GlobalHydra.instance().hydra = application
+    """The config of `evaluate` for these overrides; an application of Hydra may be running. May be
+    called in several threads at once."""
+    with _COMPOSING:
+        application = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            with completing(), hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+                return hydra.compose("evaluate", list(overrides))
+        finally:
+            GlobalHydra.instance().hydra = application
 
 
 def settings_of(node: DictConfig) -> dict[str, Any]:

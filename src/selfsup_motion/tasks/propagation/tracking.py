@@ -98,8 +98,8 @@ def follow_points(
     track: PointTrack | None = None
     for time, frame in enumerate(map(_pixels, frames)):
         size = frame.shape[1], frame.shape[2]
-        track = track or PointTrack(features_of, propagator, size, sigma)
-        yield track.next(frame, given.get(time), count)
+        track = track or PointTrack(features_of, propagator, count, size, sigma)
+        yield track.next(frame, given.get(time))
 
 
 def _made(

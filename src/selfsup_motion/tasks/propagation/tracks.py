@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.data.reading.masks import VOID, Ids
@@ -44,6 +45,11 @@ class MaskTrack:
         self._seen = size if propagator is None else propagator.size.of(size)
         self._known: set[int] = set()
         self._last = np.zeros(size, np.uint8)
+
+    @property
+    def ids(self) -> Ids:
+        """Of all objects, ascending, with 0."""
+        return self._ids
 
     @property
     def bytes_kept(self) -> int:
@@ -168,9 +174,12 @@ class MaskTrack:
 class PointTrack:
     """Points that are followed through the frames of a video.
 
+    Nothing is computed before the first of them begins.
+
     Args:
         encoder: makes the features.
         propagator: copies the labels, for this track alone; None: they stay in their place.
+        count: of points, K.
         size: (height, width) of the frames.
         sigma: of the dots that stand for points, in cells of the features.
     """
@@ -179,13 +188,20 @@ class PointTrack:
         self,
         encoder: FrameEncoder,
         propagator: LabelPropagator | None,
+        count: int,
         size: tuple[int, int],
         sigma: float,
     ) -> None:
         self._encoder, self._propagator, self._size, self._sigma = encoder, propagator, size, sigma
         self._seen = size if propagator is None else propagator.size.of(size)
         self._scale = np.array([self._seen[1] / size[1], self._seen[0] / size[0]]) / encoder.stride
-        self._last: Points | None = None
+        self._last: Points = np.full((count, 2), -1.0)
+        self._started = False
+
+    @property
+    def count(self) -> int:
+        """Of points."""
+        return len(self._last)
 
     @property
     def bytes_kept(self) -> int:
@@ -194,59 +210,62 @@ class PointTrack:
 
     def fork(self, count: int) -> PointTrack:
         """Another one that goes on from the same frame, with `count` points: its own come first."""
-        made = self._propagator
-        if made is not None:
-            own = 0 if self._last is None else len(self._last)
-            made = made.fork(range(own + 1), count + 1)
-        track = PointTrack(self._encoder, made, self._size, self._sigma)
-        if self._last is not None:
-            track._last = np.full((count, 2), -1.0)
-            track._last[: len(self._last)] = self._last
+        own = len(self._last)
+        made = self._propagator and self._propagator.fork(range(own + 1), count + 1)
+        track = PointTrack(self._encoder, made, count, self._size, self._sigma)
+        track._last[:own], track._started = self._last, self._started
         return track
 
-    def next(self, frame: Tensor, given: Points | None, count: int) -> Points:
+    def next(self, frame: Tensor, given: Points | None = None) -> Points:
         """The points of the next frame.
 
         Args:
             frame: (3, H, W) RGB, uint8 or float in [0, 255].
-            given: (K, 2) x, y in pixels of points that are known in it; nan for the others. None:
-                none is.
-            count: K.
+            given: x, y in pixels of the first points, up to K; nan where one is not known in this
+                frame. None: none is.
 
         Returns:
             (K, 2) x, y in pixels; -1, -1 for a point that is lost or has not begun.
         """
-        told = np.full((count, 2), np.nan) if given is None else given
+        told = np.full(self._last.shape, np.nan)
+        if given is not None:
+            told[: len(given)] = given
         known = np.isfinite(told).all(1)
-        if self._last is None:
-            if given is None:
-                return np.full((count, 2), -1.0)
-            if self._propagator is not None:
-                features = features_of(self._encoder, frame, self._seen)
-                self._propagator.start(features, self._dots(told, features))
-            self._last = np.where(known[:, None], told, -1.0)
+        if not self._started and given is None:
             return self._last
         if self._propagator is None:
             self._last = np.where(known[:, None], told, self._last)
-            return self._last
-        features = features_of(self._encoder, frame, self._seen)
-        soft = self._propagator.step(features)
-        found = read_points(soft.cpu())
-        if self._propagator.hard:
-            kept = np.where(found[:, :1] < 0, np.nan, found / self._scale)
-            soft = self._dots(np.where(known[:, None], told, kept), features)
-        elif known.any():
-            soft = soft.clone()
-            places = (np.flatnonzero(known) + 1).tolist()
-            soft[places] = self._dots(told, features)[places].to(soft.device)
-        self._propagator.store(soft, (np.flatnonzero(known) + 1).tolist())
-        pixels = np.where(found < 0, -1.0, found / self._scale)
-        self._last = np.where(known[:, None], told, pixels)
+        elif not self._started:
+            features = features_of(self._encoder, frame, self._seen)
+            self._propagator.start(features, self._dots(told, features))
+            self._last = np.where(known[:, None], told, -1.0)
+        else:
+            self._last = self._step(self._propagator, frame, told, known)
+        self._started = True
         return self._last
 
+    def _step(
+        self, propagator: LabelPropagator, frame: Tensor, told: Points, known: NDArray[np.bool_]
+    ) -> Points:
+        features = features_of(self._encoder, frame, self._seen)
+        soft = propagator.step(features)
+        found = read_points(soft.cpu())
+        pixels = np.where(found < 0, -1.0, found / self._scale)
+        places = (np.flatnonzero(known) + 1).tolist()
+        if propagator.hard:
+            kept = np.where(found[:, :1] < 0, np.nan, found)
+            soft = self._dots_at(np.where(known[:, None], told * self._scale, kept), features)
+        elif places:
+            soft = soft.clone()
+            soft[places] = self._dots(told, features)[places].to(soft.device)
+        propagator.store(soft, places)
+        return np.where(known[:, None], told, pixels)
+
     def _dots(self, points: Points, features: Tensor) -> Tensor:
-        size = features.shape[1], features.shape[2]
-        return gaussian_maps(points * self._scale, size, self._sigma)
+        return self._dots_at(points * self._scale, features)
+
+    def _dots_at(self, cells: Points, features: Tensor) -> Tensor:
+        return gaussian_maps(cells, (features.shape[1], features.shape[2]), self._sigma)
 
 
 def correct(found: Ids, corrected: Ids) -> Ids:

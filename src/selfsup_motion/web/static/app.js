@@ -60,7 +60,8 @@ class Studio {
   /** The name of the model that is chosen for a tab; undefined if none fits, or before it is known. */
   model(tab) {
     const fits = this.#models.filter((model) => !(tab in model.unfit));
-    const wanted = fits.find((model) => model.name === this.#chosen[tab]) ?? fits[0];
+    const wanted = fits.find((model) => model.name === this.#chosen[tab]) 
+      ?? (tab === "follow" ? fits.find((model) => model.preferred) : undefined) ?? fits[0];
     return wanted?.name;
   }
 
