@@ -268,6 +268,17 @@ class LabelPropagator:
         own = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         return own + sum(context.bytes_kept for context, _ in self._later)
 
+    def forget(self, labels: Sequence[int]) -> None:
+        """Remove some labels from all frames that are kept."""
+        if not labels:
+            return
+        for time, frame in self._frames.items():
+            left = frame.labels.clone()
+            left[list(labels)] = 0
+            self._frames[time] = Frame(frame.time, frame.features, left)
+        for context, _ in self._later:
+            context.forget(labels)
+
     def fork(self, places: Sequence[int], count: int) -> LabelPropagator:
         """Another one that goes on from the same frame; each can then be given frames of its own.
 

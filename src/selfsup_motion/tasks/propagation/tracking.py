@@ -39,7 +39,8 @@ def follow_masks(
             frames by their numbers: an object starts in the first of them that shows it, the others
             do not count for it.
         corrections: (H, W) uint8 of later frames by their numbers: what there really is, 255 where
-            nothing is said. Later frames are found from the corrected one; see `tracks.correct`.
+            nothing is said; see `tracks.correct`. One without 255 takes the place of the first
+            frame: frames after it are followed from it alone.
 
     Yields:
         (H, W) uint8 ids for each frame; the objects that start in it are as in its mask.

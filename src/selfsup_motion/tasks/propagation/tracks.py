@@ -75,25 +75,33 @@ class MaskTrack:
         Args:
             frame: (3, H, W) RGB, uint8 or float in [0, 255].
             given: (H, W) ids of objects that start in it, which lie over those that are found.
-            corrected: see `correct`.
+            corrected: see `correct`. One that says all of the frame takes the place of the first
+                frame: what was found before it does not count any more.
 
         Returns:
             (H, W) uint8 ids.
         """
-        if not self._known:
+        if corrected is not None and not (corrected == VOID).any():
+            self._last = corrected
+            self._know(corrected)
+            self._start(frame)
+        elif not self._known:
             new = self._last if given is None else given
             self._last = new if corrected is None else correct(new, corrected)
             self._know(self._last)
-            if self._known and self._propagator is not None:
-                features = self._features(frame)
-                index = self._index(self._last, features.device)
-                self._propagator.start(features, self._cells(index))
+            self._start(frame)
         elif self._propagator is None:
             found = self._last if given is None else np.where(given > 0, given, self._last)
             self._last = found if corrected is None else correct(found, corrected)
         else:
             self._last = self._step(self._propagator, frame, given, corrected)
         return self._last
+
+    def _start(self, frame: Tensor) -> None:
+        """Begin with a frame whose objects are known."""
+        if self._known and self._propagator is not None:
+            features = self._features(frame)
+            self._propagator.start(features, self._cells(self._index(self._last, features.device)))
 
     def _step(
         self, propagator: LabelPropagator, frame: Tensor, given: Ids | None, corrected: Ids | None
@@ -115,8 +123,6 @@ class MaskTrack:
         if corrected is not None:
             found = correct(found, corrected)
             starting |= self._know(corrected)
-            if not (corrected == VOID).any():
-                starting = set(self._known)
         if propagator.hard:
             if corrected is not None:
                 index = self._index(found, features.device)
@@ -258,6 +264,8 @@ class PointTrack:
         elif places:
             soft = soft.clone()
             soft[places] = self._dots(told, features)[places].to(soft.device)
+        # what was found of them before is wrong
+        propagator.forget(places)
         propagator.store(soft, places)
         return np.where(known[:, None], told, pixels)
 
