@@ -67,7 +67,7 @@ def events(answer):
 
 def asked(video, keys, **changes):
     drawn = [{"frame": time, "labels": labels(mask), "full": full} for time, mask, full in keys]
-    body = {"video": video["id"], "model": "colours", "kind": "masks", "keys": drawn}
+    body = {"video": video["id"], "model": "color_patches", "kind": "masks", "keys": drawn}
     return {**body, **changes}
 
 
@@ -83,7 +83,7 @@ def followed(client, body):
 
 def pictures(path):
     with av.open(path) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
 def saved(client, body, what):
@@ -139,7 +139,9 @@ def test_same_masks_as_the_command_with_a_late_object_and_a_correction(
         own = masks.read(f"Annotations/480p/clip/{time:05d}.png")
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(own))), ids)
     Path("film.mp4").write_bytes(saved(client, body, "film")[0])
-    np.testing.assert_array_equal(pictures("film.mp4"), pictures("out/overlay.mp4"))
+    # the same pictures, as far as two encodings of them agree
+    difference = np.subtract(pictures("film.mp4"), pictures("out/overlay.mp4"), dtype=np.float32)
+    assert np.abs(difference).mean() < 1
     rows = saved(client, body, "boxes")[0].decode().splitlines()
     assert rows[1] == "0,0.0,1,square,8,16,16,16,256"
 
@@ -173,7 +175,7 @@ def test_correction_changes_later_frames_and_no_earlier_ones(client, video):
 
 def test_points_are_followed_and_exported(client, video):
     rows = [{"frame": 0, "points": [[16, 24], [12, 20]]}, {"frame": 6, "points": [None, [33, 22]]}]
-    body = {"video": video["id"], "model": "colours", "kind": "points", "keys": rows,
+    body = {"video": video["id"], "model": "color_patches", "kind": "points", "keys": rows,
             "names": ["=a", "b"]}  # fmt: skip
     told = events(client.post("/api/follow/run", json=body))
     points = {e["frame"]: e["points"] for e in told[1:]}

@@ -158,7 +158,9 @@ def start_of(
             words.append(f"points={stem}/points.json")
     offered = call.studio.models.find(fields.text(call.body, "model"), "follow")
     words.append(
-        f"encoder={COLOR_PATCHES}" if offered.name == COLOR_PATCHES else f"checkpoint={offered.checkpoint}"
+        f"encoder={COLOR_PATCHES}"
+        if offered.name == COLOR_PATCHES
+        else f"checkpoint={offered.checkpoint}"
     )
     chosen = fields.text(call.body, "preset", default="auto")
     if chosen != "auto":

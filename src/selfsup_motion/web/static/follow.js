@@ -52,7 +52,7 @@ export default function create(panel, studio) {
 
   // --- the column beside it ------------------------------------------------------------------
 
-  const objects = h("div", { class: "objects" });
+  const objects = h("div", { class: "followed" });
   const maskInput = h("input", { type: "file", accept: "image/*", hidden: true,
     onchange: () => { if (maskInput.files.length) sendMask(maskInput.files[0]); maskInput.value = ""; } });
   const kinds = [["masks", "Objects"], ["points", "Points"]].map(([name, text]) =>
@@ -410,7 +410,7 @@ export default function create(panel, studio) {
     objects.replaceChildren(...names.map((name, index) => h("label", { class: "object" },
       h("input", { type: "radio", name: "follow-object", checked: surface.label === index + 1, "aria-label": `Paint ${name}`,
         onchange: () => { surface.label = index + 1; } }),
-      h("span", { class: "swatch", style: `background: ${cssColour(index + 1)}` }),
+      swatch(index + 1),
       h("input", { type: "text", value: name, "aria-label": "Name", maxlength: 100,
         onchange: (event) => { names[index] = event.target.value; keep(); } }))));
   }
@@ -456,6 +456,12 @@ export default function create(panel, studio) {
     redo: () => surface.redo(),
     surface,
   };
+}
+
+function swatch(label) {
+  const element = h("span", { class: "swatch" });
+  element.style.background = cssColour(label); // a style attribute is against the page's policy
+  return element;
 }
 
 function flat({ width, height, runs }) {
