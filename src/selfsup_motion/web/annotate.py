@@ -298,7 +298,8 @@ def _notes(wanted: _Wanted, mask: NDArray[np.uint8]) -> list[str]:
     notes = []
     for told in doubts(mask, wanted.clicks, wanted.zoom):
         notes.append(re.sub(r"object (\d+)", lambda found: wanted.names[int(found[1]) - 1], told))
-    notes += [f"{name}: no point on it yet." for name in wanted.left_out]
+    if wanted.labels:  # before the first click, nothing is missing
+        notes += [f"{name}: no point on it yet." for name in wanted.left_out]
     return notes
 
 

@@ -61,7 +61,7 @@ export default function create(panel, studio) {
   const views = Object.entries({ mask: "Masks", score: "Score", photo: "Photo" })
     .map(([name, text]) => toggle(text, null, () => show(name), { "data-show": name }));
   const other = h("button", { type: "button", class: "push", onclick: () => open(null) }, "Another photo");
-  const tools = toolBar(surface, ["point", "eraser", "pan"], [h("span", { class: "gap" }), views, other]);
+  const tools = toolBar(surface, ["point", "eraser", "pan"], [h("span", { class: "gap" }), h("span", { class: "views" }, views), other]);
   const rubber = tools.querySelector("[data-tool=eraser]");
   rubber.replaceChildren("Unpaint");
   rubber.title = "Take away what Brush and Cut have painted, back to what the points give";
