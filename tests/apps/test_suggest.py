@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup_motion.apps.suggest import suggested_arrows
+from selfsup_motion.apps.suggest import arrow_to_begin_with
 from selfsup_motion.errors import UserError
 from selfsup_motion.weights.trained_cmp import load_weights
 
@@ -15,8 +15,8 @@ def test_an_arrow_is_suggested_on_the_only_thing():
     image = np.full((160, 200, 3), (90, 140, 90), np.uint8)
     cv2.ellipse(image, (120, 80), (34, 24), 30, 0, 360, (200, 30, 40), -1)
     photo = torch.from_numpy(image).permute(2, 0, 1)
-    ((x, y, dx, dy),) = suggested_arrows(weights, photo, "photo.jpg")
+    ((x, y, dx, dy),) = arrow_to_begin_with(weights, photo, "photo.jpg")
     assert tuple(image[int(y), int(x)]) == (200, 30, 40)
     assert np.hypot(dx, dy) == 8
     with pytest.raises(UserError, match=r"photo\.jpg: nothing in it stands out"):
-        suggested_arrows(weights, torch.full((3, 96, 96), 120, dtype=torch.uint8), "photo.jpg")
+        arrow_to_begin_with(weights, torch.full((3, 96, 96), 120, dtype=torch.uint8), "photo.jpg")

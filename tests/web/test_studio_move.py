@@ -172,3 +172,11 @@ def test_only_the_last_results_are_kept(client, photo, studio):
     session = studio.sessions.get(client.cookies[studio.cookie])
     assert len(session.files("preview")) == 3
     assert len(session.files("photo")) == 1
+
+
+def test_suggested_arrows_lie_on_the_photo_and_move_something(client, photo):
+    told = client.post("/api/move/suggest", json={"photo": photo["id"], "model": "cmp"}).json()
+    assert 1 <= len(told["arrows"]) <= 2
+    assert all(0 <= x < 512 and 0 <= y < 342 for x, y, _, _ in told["arrows"])
+    first, *_ = events(client.post("/api/move/preview", json=asked(photo, **told, pins=[])))
+    assert first["flow"]["longest"] > 4

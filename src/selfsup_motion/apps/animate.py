@@ -33,7 +33,7 @@ from selfsup_motion.apps.render import (
     render_frames,
     schedule,
 )
-from selfsup_motion.apps.suggest import SUGGEST, suggested_arrows
+from selfsup_motion.apps.suggest import SUGGEST, arrow_to_begin_with
 from selfsup_motion.data.reading.pictures import save_picture
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile
@@ -135,7 +135,7 @@ class Animation:
             weights = weights.at(self.short_side)
         lines = [f"weights {weights.used}"]
         if suggest:
-            rows = suggested_arrows(weights, whole, self.image)
+            rows = arrow_to_begin_with(weights, whole, self.image)
             sets = arrow_sets(rows, self.pins, size)
             lines.append(f"note    the network's suggestion: arrows={short(rows)}; draw your own")
         total, done = len(sets) * len(self.moments), 0

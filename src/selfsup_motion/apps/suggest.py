@@ -16,27 +16,39 @@ _SIDE = 0.75
 """Of the size that the network was trained at: as good for this, and twice as fast."""
 
 
-def suggested_arrows(weights: Weights, photo: Tensor, name: str) -> Rows:
-    """An arrow on what could move most surely.
+def suggested_arrows(weights: Weights, photo: Tensor, count: int = 1) -> Rows:
+    """Arrows on what could move most surely, each on another thing.
+
+    Args:
+        weights: the network.
+        photo: (3, H, W) uint8.
+        count: how many at most.
+
+    Returns:
+        [[x, y, dx, dy], …], in pixels, rounded; none where nothing stands out.
+    """
+    side = max(1, round(_SIDE * weights.short_side))
+    hints = explore(weights.method, photo, short_side=side).suggest(count)
+    height, width = photo.shape[-2:]
+    rows = torch.cat([hints.points, hints.vectors], 1).round().long().tolist()
+    return [[min(x, width - 1), min(y, height - 1), dx, dy] for x, y, dx, dy in rows]
+
+
+def arrow_to_begin_with(weights: Weights, photo: Tensor, name: str) -> Rows:
+    """The surest of `suggested_arrows`.
 
     Args:
         weights: the network.
         photo: (3, H, W) uint8.
         name: of the photo, for messages.
 
-    Returns:
-        [[x, y, dx, dy]], in pixels, rounded.
-
     Raises:
         UserError: nothing stands out.
     """
-    side = max(1, round(_SIDE * weights.short_side))
-    hints = explore(weights.method, photo, short_side=side).suggest(1)
-    if not len(hints.points):
+    rows = suggested_arrows(weights, photo)
+    if not rows:
         raise UserError(
             f"image={name}: nothing in it stands out as a thing that could move; draw an arrow, "
             "for example arrows=[[120,80,30,-10]]."
         )
-    height, width = photo.shape[-2:]
-    rows = torch.cat([hints.points, hints.vectors], 1).round().long().tolist()
-    return [[min(x, width - 1), min(y, height - 1), dx, dy] for x, y, dx, dy in rows]
+    return rows

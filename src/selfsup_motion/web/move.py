@@ -20,7 +20,9 @@ from selfsup_motion.apps.motion import encode, farthest, predict_motion
 from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.regions import border_pins, spread_over_regions
 from selfsup_motion.apps.render import Easing, Loop, Moment, Warp, frame_count, schedule
+from selfsup_motion.apps.suggest import suggested_arrows
 from selfsup_motion.data.geometry import resize_image
+from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmp.propagate import EncodedImages
 from selfsup_motion.ops.flow import write_flow
 from selfsup_motion.web import fields
@@ -37,6 +39,7 @@ _PREVIEW_FRAMES = 32
 _PREVIEWS_KEPT = 3
 _MOST_MARKS = 500
 _MOST_FILM_FRAMES = 1500
+_MOST_SUGGESTED = 2
 _CAMERAS = ("free", "still")
 _MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp"}
 
@@ -113,6 +116,20 @@ def film(call: Call) -> Events:
     yield {"file": call.session.add(path, name, "film", _MEDIA_TYPES[suffix]).id}
 
 
+def suggest(call: Call) -> Answer:
+    """Arrows on what could move: {"arrows": [[x, y, dx, dy], …]}."""
+    weights = call.studio.models.cmp(fields.text(call.body, "model"), "move")
+    stored = call.session.file(call.body.get("photo"), "photo")
+    seen = _look(call.session, weights, stored.id, stored.path)
+    with computing(weights):
+        rows = suggested_arrows(weights.value, seen.photo, _MOST_SUGGESTED)
+    if not rows:
+        raise UserError(
+            "Nothing in this photo stands out as a thing that could move: draw an arrow."
+        )
+    return {"arrows": rows}
+
+
 def flow_file(call: Call) -> Answer:
     """The flow as a .flo file."""
     wanted = _wanted(call)
@@ -145,6 +162,7 @@ def arrows_file(call: Call) -> Answer:
 ROUTES = [
     stream("/preview", preview),
     stream("/film", film),
+    answer("POST", "/suggest", suggest),
     answer("POST", "/flow-file", flow_file),
     answer("POST", "/arrows-file", arrows_file),
 ]

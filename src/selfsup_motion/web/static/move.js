@@ -55,8 +55,9 @@ export default function create(panel, studio) {
   const other = h("button", { type: "button", class: "push", onclick: () => open(null) }, "Another photo");
   const shows = { photo: "Drawing", flow: "Motion", film: "Film" };
   const views = Object.entries(shows).map(([name, text]) => toggle(text, null, () => show(name), { "data-show": name }));
+  const suggest = h("button", { type: "button", title: "Arrows on what could move, as the network sees it", onclick: suggestArrows }, "Suggest");
   const tools = toolBar(surface, ["arrow", "path", "pin", "brush", "eraser", "pan"],
-    [h("span", { class: "gap" }), views, other]);
+    [h("span", { class: "gap" }), suggest, views, other]);
   const side = h("aside", { class: "side" }, results, controls, savePart);
   panel.append(h("div", { class: "work" }, tools, root), side);
 
@@ -99,6 +100,19 @@ export default function create(panel, studio) {
       root.focus({ preventScroll: true });
     }
     keep();
+  }
+
+  /** Add arrows on things that could move. */
+  async function suggestArrows() {
+    suggest.disabled = true;
+    try {
+      const { arrows } = await request("POST", "/api/move/suggest", { photo: photo.id, model: studio.model(TAB) });
+      surface.edit((doc) => { doc.shapes.push(...arrows.map(([x, y, dx, dy]) => ({ type: "arrow", x, y, dx, dy }))); });
+    } catch (error) {
+      studio.failed(error);
+    } finally {
+      suggest.disabled = false;
+    }
   }
 
   /** What the server is asked: the marks, lengths as the slider has it. */

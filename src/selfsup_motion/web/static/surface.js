@@ -161,8 +161,15 @@ export class Surface extends EventTarget {
     const doc = this.doc;
     change(doc);
     this.#doc = doc;
+    this.#number();
     this.#readLabels();
     this.#commit("edit");
+  }
+
+  /** Marks that come without an id get one; later ones count on from there. */
+  #number() {
+    this.#nextId = 1 + Math.max(0, ...this.#doc.shapes.map((shape) => shape.id ?? 0));
+    for (const shape of this.#doc.shapes) shape.id ??= this.#nextId++;
   }
 
   get canUndo() { return this.#history.canUndo; }
@@ -203,7 +210,7 @@ export class Surface extends EventTarget {
   get map() { return this.#map; }
 
   #took(reason) {
-    this.#nextId = 1 + Math.max(0, ...this.#doc.shapes.map((shape) => shape.id ?? 0));
+    this.#number();
     if (!this.#doc.shapes.some((shape) => shape.id === this.#selected)) this.#selected = null;
     this.#readLabels();
     this.#redraw();
