@@ -67,7 +67,7 @@ def test_two_frames_are_compared_by_pointing(open_page, tmp_path):
     panel.get_by_text("most alike at").wait_for()
     assert second.locator("canvas[data-name=alike]").is_visible()
     page.mouse.click(box["x"] + 322 * scale, box["y"] + 230 * scale)
-    panel.get_by_text("Held").wait_for()
+    first.get_by_text("Held; click").wait_for()
     page.mouse.move(5, 400)
     page.wait_for_timeout(300)
     x, y = panel.get_by_text("most alike at").inner_text().split(" at ")[1].strip(".").split(",")
@@ -101,7 +101,8 @@ def test_motion_is_found_in_a_video_and_runs_are_seen_side_by_side(open_page, tm
     assert "sees clips" in clips.inner_text()
 
     panel.get_by_role("button", name="Video", exact=True).click()
-    assert page.locator("#model").input_value() == "run:mosi"
+    assert page.locator("#model option[value=cmp]").is_disabled()
+    page.locator("#model").select_option("run:mosi")
     panel.locator("input[type=file][accept^=video]").set_input_files(tmp_path / "a.mp4")
     panel.get_by_label("The video with what was found").wait_for()
     assert panel.locator(".side:visible tbody tr").count() == 3
