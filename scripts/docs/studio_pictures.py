@@ -1,7 +1,7 @@
 """Take the pictures of the studio: python scripts/docs/studio_pictures.py docs/pictures
 
-Starts a studio, draws the arrow of the example photo with the mouse, and saves what the page shows and
-the film that it makes. Needs the extra studio, Playwright and Debian's chromium.
+Starts a studio, draws the arrow of the example photo with the mouse, and saves what the page shows
+and the film that it makes. Needs the extra studio, Playwright and Debian's chromium.
 """
 
 from __future__ import annotations
