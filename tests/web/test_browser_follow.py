@@ -52,11 +52,12 @@ def test_object_is_painted_followed_corrected_in_frame_20_and_saved(open_page):
     page = open_page("follow")
     page.locator("#panel-follow").get_by_role("button", name="Take the example").click()
     page.wait_for_selector("#panel-follow .surface[data-frame='0']")
-    stroke(page, (120, 90), (150, 100), (130, 110))
+    stroke(page, (161, 60), (168, 80), (163, 98))
     follow(page, "Follow")
     before = masks(page)
     assert before.shape == (60, SIZE[1], SIZE[0])
-    assert before[0, 90, 120] == 1
+    assert before[0, 60, 161] == 1
+    assert 100 < (before[59] == 1).sum() < 4000
     go(page, 20)
     stroke(page, (20, 20), (60, 20))
     assert "corrected" in page.locator("#panel-follow .side").inner_text()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from selfsup_motion.apps.film import film
 from selfsup_motion.data.reading.decoding import FrameTable, VideoFile
 from selfsup_motion.data.toy import ToyWorld
+from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
 from selfsup_motion.web.refusals import Refusal
 from selfsup_motion.web.sessions import Session, Stored
@@ -27,7 +28,11 @@ _AT_ONCE = 8
 """Frames that are decoded when one of them is asked for."""
 _KEPT = 96
 """Frames for the page in memory."""
-_EXAMPLE_WORLD, _EXAMPLE_FRAMES, _EXAMPLE_SIDE = 3, 60, 256
+_EXAMPLE_WORLD, _EXAMPLE_FRAMES, _EXAMPLE_SIDE = 2, 60, 256
+_EXAMPLE = Difficulty(
+    colour_similarity=0.9, limbs=(3, 4), object_size=(0.35, 0.5), speed=(0.01, 0.03)
+)
+"""Objects that stand out, so that colours alone can follow them."""
 
 
 class OpenVideo:
@@ -119,7 +124,13 @@ def add_example(session: Session, limits: Limits) -> Stored:
     """A short film of the toy world."""
     path = session.new_path(".mp4")
     size = _EXAMPLE_SIDE * 3 // 4, _EXAMPLE_SIDE
-    world = ToyWorld(_EXAMPLE_WORLD + 1, split="test", size=size, num_frames=_EXAMPLE_FRAMES)
+    world = ToyWorld(
+        _EXAMPLE_WORLD + 1,
+        split="test",
+        size=size,
+        num_frames=_EXAMPLE_FRAMES,
+        difficulty=_EXAMPLE,
+    )
     with film(path, 15) as made:
         for number in range(_EXAMPLE_FRAMES):
             frame = world.read(_EXAMPLE_WORLD, [number]).frames[0]
