@@ -186,6 +186,8 @@ def test_points_are_followed_and_exported(client, video):
     assert table[1] == "0,0.0,'=a,16.0,24.0"
     content = json.loads(saved(client, body, "json")[0])
     assert content["frames"][5] == points[5]
+    refused = client.post("/api/follow/save", json={**body, "what": "start"})
+    assert "frame 0 alone" in refused.json()["error"]
 
 
 def test_mask_is_uploaded_or_clicked(client, video):

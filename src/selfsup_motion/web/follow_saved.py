@@ -25,6 +25,7 @@ from selfsup_motion.web.calls import Call, Events
 from selfsup_motion.web.follow_run import MaskKeys, PointKeys, Run
 from selfsup_motion.web.follow_video import opened
 from selfsup_motion.web.models import COLOR_PATCHES
+from selfsup_motion.web.refusals import Refusal
 from selfsup_motion.web.sessions import Stored
 
 _TOLD = 8
@@ -126,6 +127,11 @@ def start_of(
     call: Call, stored: Stored, keys: MaskKeys | PointKeys, names: Sequence[str]
 ) -> dict[str, Any]:
     """What was painted or placed, as a zip of files that `propagate` takes, and the command."""
+    if isinstance(keys, PointKeys) and set(keys.places) != {0}:
+        raise Refusal(
+            "The command takes points of frame 0 alone; from a program, follow_points takes those "
+            "of several frames."
+        )
     frames, stem = stored.about["frames"], _stem(stored)
     path = call.session.new_path(".zip")
     words = [f"video={stored.name}"]
@@ -142,18 +148,14 @@ def start_of(
         else:
             count = keys.count
             called = [*names, *(str(i) for i in range(len(names), count))][:count]
-            content: Any = {
-                str(time): {
-                    name: [float(x), float(y)]
-                    for name, (x, y) in zip(called, rows, strict=False)
-                    if np.isfinite(x)
-                }
-                for time, rows in keys.places.items()
-            }
-            if list(keys.places) == [0]:
-                content = content["0"]
-            else:
-                content = {"names": called, "frames": content}
+            placed = [
+                (name, [float(x), float(y)])
+                for name, (x, y) in zip(called, keys.places[0], strict=False)
+                if np.isfinite(x)
+            ]
+            content: Any = dict(placed)
+            if len(content) < len(placed):  # two of one name
+                content = [place for _, place in placed]
             packed.writestr(f"{stem}/points.json", json.dumps(content))
             words.append(f"points={stem}/points.json")
     offered = call.studio.models.find(fields.text(call.body, "model"), "follow")
