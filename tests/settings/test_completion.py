@@ -39,7 +39,7 @@ def test_arguments_that_yaml_does_not_name_have_the_constructors_defaults():
 @pytest.mark.parametrize("name", [e for e in described("experiment") if "/" not in e])
 def test_every_plain_argument_of_our_classes_is_in_the_config(name):
     lacking = []
-    for key, node in nodes(compose([f"experiment={name}"])):
+    for key, node in nodes(compose([f"experiment={name}", "++data.root=x"])):
         if node["_target_"].startswith("selfsup_motion."):
             found = locate(node["_target_"])
             for argument in inspect.signature(found).parameters.values():

@@ -52,6 +52,10 @@ MODULES: dict[str, tuple[Callable[[Any], object], list[list[str]]]] = {
         lambda module: module(IMAGES.float() / 255),
         [["experiment=corrflow"], ["experiment=corrflow", *RESNET]],
     ),
+    "CRW": (lambda module: module(IMAGES.float() / 255), [["experiment=crw"]]),
+    "CycleTime": (lambda module: module(IMAGES.float() / 255), [["experiment=cycletime"]]),
+    "DenseUlearn": (lambda module: module(IMAGES.float() / 255), [["experiment=dense_ulearn"]]),
+    "MAST": (lambda module: module(IMAGES.float() / 255), [["experiment=mast"]]),
     "MoSI": (
         lambda module: module(module.normalised(CLIPS)),
         [["experiment=mosi", "encoder=r3d8"]],

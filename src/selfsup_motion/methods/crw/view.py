@@ -46,7 +46,7 @@ class CRWView(View):
         frame_area: tuple[float, float] = (0.8, 0.95),
         frame_ratio: tuple[float, float] = (0.7, 1.3),
         patch_area: tuple[float, float] = (0.7, 0.9),
-        patch_ratio: tuple[float, float] = (0.75, 4 / 3),
+        patch_ratio: tuple[float, float] = (0.75, 1.3333333333333333),
         color: float = 0.0,
         flip: bool = False,
         train: bool = True,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 SCALE = 1 / 3
 """Side of the patch in sides of the image."""
-PUBLISHED_TRANSLATION = 227 / 210
+PUBLISHED_TRANSLATION = 1.080952380952381  # 227 / 210
 """What the published code multiplies translations by when it crops features."""
 _EPSILON = 1e-5
 _GRID = 20
