@@ -158,6 +158,32 @@ def test_the_propagation_is_told_and_what_it_has_to_beat_stands_beside(
     ]
 
 
+def test_all_propagations_in_one_run_equal_those_of_runs_of_their_own(evaluate, folder, capsys):
+    write_davis(folder / "davis", ("cat",), count=5)
+    names = ["dino", "timecycle", "learned"]
+    run = (*DAVIS[:2], "device=cpu", "encoder=corrflow_small", "task.baselines=[]", "seed=3")
+    run = (*run, "task.short_side=48")  # of the protocols with large frames, too
+    every = ("propagator=all", f"propagator.names=[{','.join(names)}]", "paths.output_dir=all")
+    assert evaluate(*run, *every) == 0
+    told = capsys.readouterr().out
+    assert "One encoder, 3 propagations, J&F differs by" in told
+    found = summary("all")
+    assert found["propagator"]["name"] == "learned", "what fits the encoder is the result"
+    assert set(found["baselines"]) == set(names) - {"learned"}
+    rows = Path("all/sensitivity.csv").read_text().splitlines()
+    assert sorted(row.split(",")[0] for row in rows[1:]) == sorted(names)
+    scores = [float(row.split(",")[1]) for row in rows[1:]]
+    assert scores == sorted(scores, reverse=True)
+    assert Path("all/sensitivity.txt").read_text().count("\n") == 4
+    assert cv2.imread("all/sensitivity.png").shape[2] == 3
+    for name in ("timecycle",):
+        assert evaluate(*run, f"propagator={name}", f"paths.output_dir={name}") == 0
+        assert metrics(name) == found["baselines"][name]
+        for file in sorted(Path(name, "results/cat").iterdir()):
+            ours = Path("all/presets", name, "results/cat", file.name)
+            assert ours.read_bytes() == file.read_bytes()
+
+
 def test_joints_are_followed_beside_baselines(evaluate, folder, capsys):
     size = ("data.size=64", "task.size=[64,64]", "data.difficulty.puppet=1")
     run = ("encoder=resnet10", "encoder.width=8", "encoder.out_channels=8")
@@ -410,6 +436,8 @@ def test_wrong_file_is_named_in_one_sentence(evaluate, folder, capsys, kind, exp
         ([*DAVIS, "propagator.temperature=0"], "temperature must be positive"),
         ([*DAVIS, "task.short_side=0"], "short_side must be at least 8 pixels"),
         (["task=jhmdb", "data=toy", *DAVIS[2:], "task.short_side=9"], "short_side=9: task.size"),
+        ([*DAVIS, "propagator=all", "propagator.names=[crv]"], "propagator.names: crv is none of"),
+        (["task=jhmdb", "data=toy", *DAVIS[2:], "propagator=all"], "propagator=all compares propa"),
         ([*DAVIS, "propagator.radus=3"], "did you mean propagator.radius?"),
         ([*DAVIS, "task.layer=layer3"], "LabColor has no layer 'layer3'"),
         ([*DAVIS, "data=images"], "this data set has no labelled sequences"),

@@ -99,10 +99,7 @@ def test_a_given_short_side_is_that_of_every_propagation():
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (
-            ["propagator.learned=crv"],
-            "propagator.learned=crv: expected one of badja, color, corrflow",
-        ),
+        (["propagator.learned=crv"], "propagator.learned=crv: expected one of "),
         (["propagator.colors=auto"], "propagator.colors=auto: expected one of"),
         (["propagator.temperature=0"], "temperature must be positive"),
     ],

@@ -10,7 +10,7 @@ from selfsup_motion.ops.attention.distant import distant_matches, distant_part
 from selfsup_motion.ops.attention.parts import attention_part, best_matches, join_parts
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
-from selfsup_motion.settings.groups import options
+from selfsup_motion.tasks.propagation.choice import preset_names
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 
 PLAIN = {
@@ -34,7 +34,7 @@ def run(propagator, features, labels):
     return found
 
 
-PRESETS = [name for name in options("propagator") if not name.startswith("auto")]
+PRESETS = preset_names()
 
 
 @pytest.mark.parametrize("name", PRESETS)

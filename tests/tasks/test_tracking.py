@@ -1,5 +1,7 @@
 """From pixels to cells and back, and masks and points through a video."""
 
+from itertools import tee
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from selfsup_motion.tasks.propagation.label_cells import (
     reduce_labels,
 )
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.tasks.propagation.shared_features import SharedFrameEncoder, features_of
 from selfsup_motion.tasks.propagation.tracking import follow_masks, follow_points
 
 COLOR = PLAIN | {"radius": 6, "similarity": "euclidean", "temperature": 1e-3, "hard": True}
@@ -172,3 +175,23 @@ def test_frames_are_resized_and_what_is_found_is_not():
 def test_sizes_that_cannot_be_are_refused(sizes, expected):
     with pytest.raises(ValueError, match=expected):
         LabelPropagator(**sizes)
+
+
+def test_shared_features_are_those_of_each_size_and_made_once():
+    frames = [torch.from_numpy(frame) for frame in video(4)[0]]
+    masks = video(1)[1]
+    shared, plain = SharedFrameEncoder(LabColor(2)), FrameEncoder(LabColor(2))
+    sizes = (None, 40, 40)
+    made = [LabelPropagator(**COLOR | {"short_side": size, "hard": False}) for size in sizes]
+    copies = tee(frames, len(made))
+    side_by_side = [follow_masks(shared, made[i], copies[i], masks[0]) for i in range(len(made))]
+    together = list(zip(*side_by_side, strict=True))
+    assert shared.encoded == 2 * len(frames), "two sizes"
+    for index, size in enumerate(sizes):
+        alone = LabelPropagator(**COLOR | {"short_side": size, "hard": False})
+        for found, own in zip(together, follow_masks(plain, alone, frames, masks[0]), strict=True):
+            np.testing.assert_array_equal(found[index], own)
+    for frame in frames:
+        ours = features_of(shared, frame, (40, 57))
+        assert torch.equal(ours, features_of(plain, frame, (40, 57)))
+        assert features_of(shared, frame, (40, 57)) is ours

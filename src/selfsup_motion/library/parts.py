@@ -10,7 +10,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.library.configs import chosen
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.groups import options
-from selfsup_motion.tasks.propagation.choice import settings_of
+from selfsup_motion.tasks.propagation.choice import preset_names, settings_of
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.weights.checkpoints import note_origin
 from selfsup_motion.weights.nodes import plain
@@ -47,11 +47,10 @@ def propagator(name: str, **settings: Any) -> LabelPropagator:
     Raises:
         UserError: there is no such propagator or argument, or a value does not fit.
     """
-    if name.startswith("auto"):
-        known = [option for option in options("propagator") if not option.startswith("auto")]
+    if name in options("propagator") and name not in preset_names():
         raise UserError(
-            f"propagator={name} chooses by the encoder, which evaluate and propagate know; here, "
-            f"name one of {', '.join(known)}."
+            f"propagator={name} chooses among the others, which evaluate and propagate do; here, "
+            f"name one of {', '.join(preset_names())}."
         )
     node = chosen("propagator", name, settings)
     try:

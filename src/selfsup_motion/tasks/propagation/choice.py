@@ -167,7 +167,7 @@ class FittingPropagator:
         self._colors, self._patches = colors, patches
         self._corrflow, self._learned = corrflow, learned
         named = {"colors": colors, "patches": patches, "corrflow": corrflow, "learned": learned}
-        known = [option for option in options("propagator") if not option.startswith("auto")]
+        known = preset_names()
         for key, name in named.items():
             if name is not None and name not in known:
                 raise UserError(f"propagator.{key}={name}: expected one of {', '.join(known)}.")
@@ -197,8 +197,26 @@ class FittingPropagator:
         return made
 
 
+class EveryPropagator:
+    """All of several presets, to see how much a result depends on the propagation.
+
+    Args:
+        names: presets (of `conf/propagator`).
+
+    Raises:
+        UserError: there is no preset of that name.
+    """
+
+    def __init__(self, *, names: Sequence[str]) -> None:
+        known = preset_names()
+        for name in names:
+            if name not in known:
+                raise UserError(f"propagator.names: {name} is none of {', '.join(known)}.")
+        self.names = list(dict.fromkeys(names))
+
+
 def fitted(
-    propagator: LabelPropagator | FittingPropagator,
+    propagator: LabelPropagator | FittingPropagator | EveryPropagator,
     encoder: nn.Module,
     layer: str | None,
     stride: int,
@@ -219,6 +237,11 @@ def fitted(
     """
     if isinstance(encoder, NoMotion):
         return Propagation(None)
+    if isinstance(propagator, EveryPropagator):
+        raise UserError(
+            "propagator=all compares propagations, which task=davis2017 can do; name one of them, "
+            "or leave it out for the one that fits the encoder."
+        )
     try:
         if isinstance(propagator, LabelPropagator):
             found = Propagation(propagator)
@@ -233,7 +256,7 @@ def fitted(
 class FollowsLabels(Protocol):
     """A task or an application that follows labels."""
 
-    propagator: LabelPropagator | FittingPropagator
+    propagator: LabelPropagator | FittingPropagator | EveryPropagator
 
 
 def name_preset(job: object) -> None:
@@ -243,6 +266,12 @@ def name_preset(job: object) -> None:
         return
     if isinstance(propagator := job.propagator, LabelPropagator):
         propagator.name = HydraConfig.get().runtime.choices.get("propagator")
+
+
+def preset_names() -> list[str]:
+    """Those that are settings of `LabelPropagator`; the others choose among them."""
+    chooses = ("auto", "all")
+    return [option for option in options("propagator") if not option.startswith(chooses)]
 
 
 def preset(name: str) -> dict[str, Any]:

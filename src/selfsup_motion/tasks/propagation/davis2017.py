@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import tee
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from selfsup_motion.data.reading.mask_reading import describe_objects, mask_warning, objects_of
 from selfsup_motion.data.reading.masks import Ids, palette, read_ids, write_mask
@@ -20,12 +22,18 @@ from selfsup_motion.files.inputs import ExistingFile
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.overlay import draw_masks
 from selfsup_motion.tasks.features.frame_encoder import Precision
-from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator, Propagation
+from selfsup_motion.tasks.propagation.choice import (
+    Auto,
+    EveryPropagator,
+    FittingPropagator,
+    Propagation,
+)
 from selfsup_motion.tasks.propagation.davis_metrics import VOID
 from selfsup_motion.tasks.propagation.davis_scoring import DavisScores, Prediction
 from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
 from selfsup_motion.tasks.propagation.object_starts import starting_masks
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.tasks.propagation.sensitivity import write_sensitivity
 from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.propagation.tracking import follow_masks
 from selfsup_motion.tasks.task import Needs, Task
@@ -40,7 +48,8 @@ class Davis2017(Task):
     Args:
         source: videos with masks.
         sequences: names of those to work on; None: all.
-        propagator: copies the labels.
+        propagator: copies the labels; `EveryPropagator` compares presets, and adds
+            `presets/<name>` and `sensitivity.csv`, `.txt` and `.png`.
         baselines: what is scored beside the encoder, see `followers.baselines`.
         seed: of the weights of an untrained encoder.
         layer: of the encoder; None: its output.
@@ -65,7 +74,7 @@ class Davis2017(Task):
         *,
         source: LabelledVideos,
         sequences: Sequence[str] | None,
-        propagator: LabelPropagator | FittingPropagator,
+        propagator: LabelPropagator | FittingPropagator | EveryPropagator,
         baselines: Sequence[Baseline],
         seed: int,
         layer: str | None,
@@ -111,7 +120,7 @@ class Davis2017(Task):
         followers = make_followers(
             encoder, self.propagator, self.baselines,
             layer=self.layer, precision=self.precision, device=device, folder=folder,
-            seed=self.seed, short_side=self.short_side,
+            seed=self.seed, short_side=self.short_side, compares=True,
         )  # fmt: skip
         self.propagation = followers[0].propagation
         videos = [self.source.open(name) for name in self.names]
@@ -121,13 +130,13 @@ class Davis2017(Task):
         total, done = len(passes) * sum(len(video.frame_names) for video in videos), 0
         scores = DavisScores(self.official_ids)
         for video in videos:
-            for follower in passes:
-                results = follower.folder / "results" / video.name
-                if not (reuse and _is_whole(results, video, given[video.name])):
-                    for time in _track(follower, video, given[video.name]):
-                        if progress:
-                            progress(done + time + 1, total, video.name)
-                done += len(video.frame_names)
+            own = given[video.name]
+            for together in _sharing(passes):
+                left = [f for f in together if not (reuse and _is_whole(f, video, own))]
+                for time in _track(left, video, own):
+                    if progress:
+                        progress(done + (time + 1) * len(left), total, video.name)
+                done += len(together) * len(video.frame_names)
             scores.add(video, {f.name: _masks(f, video, given[video.name]) for f in followers})
         scores.log_differences()
         for follower in followers:
@@ -135,6 +144,8 @@ class Davis2017(Task):
                 follower.folder.mkdir(parents=True, exist_ok=True)
                 scores.evaluators[follower.name].write(follower.folder, self.attributes)
         metrics = {name: evaluator.summary() for name, evaluator in scores.evaluators.items()}
+        if isinstance(self.propagator, EveryPropagator) and metrics:
+            write_sensitivity(folder, _sharing(followers)[0], metrics)
         self.beside = {name: values for name, values in metrics.items() if name}
         return metrics.get("", {})
 
@@ -153,12 +164,35 @@ class Davis2017(Task):
             yield draw_masks(np.ascontiguousarray(frame.transpose(1, 2, 0)), ids, colours)
 
 
-def _track(follower: Follower, video: LabelledVideo, given: Mapping[int, Ids]) -> Iterator[int]:
-    """Write the result of a video; yields the number of each frame that is done."""
+def _sharing(followers: Sequence[Follower]) -> list[list[Follower]]:
+    """Followers in groups that have one encoder, in their order."""
+    groups: dict[int, list[Follower]] = {}
+    for follower in followers:
+        groups.setdefault(id(follower.encoder), []).append(follower)
+    return list(groups.values())
+
+
+def _track(
+    followers: Sequence[Follower], video: LabelledVideo, given: Mapping[int, Ids]
+) -> Iterator[int]:
+    """Write the results of a video side by side; yields the number of each frame that is done."""
+    if not followers:
+        return
+    frames = (torch.from_numpy(frame) for frame in frames_of_size(video, given))
+    copies = tee(frames, len(followers))
+    tracks = [_tracked(f, video, given, own) for f, own in zip(followers, copies, strict=True)]
+    for times in zip(*tracks, strict=True):
+        yield times[0]
+
+
+def _tracked(
+    follower: Follower, video: LabelledVideo, given: Mapping[int, Ids], frames: Iterator[Tensor]
+) -> Iterator[int]:
+    """One of them."""
     drafts = follower.folder / ".drafts"
     shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
     propagator = follower.propagation.propagator
-    masks = follow_masks(follower.encoder, propagator, frames_of_size(video, given), given)
+    masks = follow_masks(follower.encoder, propagator, frames, given)
     try:
         with new_folder(follower.folder / "results" / video.name, drafts) as draft:
             for time, (name, ids) in enumerate(zip(video.frame_names, masks, strict=True)):
@@ -168,8 +202,9 @@ def _track(follower: Follower, video: LabelledVideo, given: Mapping[int, Ids]) -
         shutil.rmtree(drafts, ignore_errors=True)
 
 
-def _is_whole(results: Path, video: LabelledVideo, given: Mapping[int, Ids]) -> bool:
+def _is_whole(follower: Follower, video: LabelledVideo, given: Mapping[int, Ids]) -> bool:
     """Whether an earlier run has left a readable mask of each frame."""
+    results = follower.folder / "results" / video.name
     if not results.is_dir():
         return False
     size = next(iter(given.values())).shape

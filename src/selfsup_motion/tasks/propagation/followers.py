@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +16,16 @@ from selfsup_motion.settings.build import build
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder, Precision
 from selfsup_motion.tasks.propagation.choice import (
     Auto,
+    EveryPropagator,
     FittingPropagator,
     Propagation,
     composed,
     fitted,
+    preset,
     settings_of,
 )
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
+from selfsup_motion.tasks.propagation.shared_features import SharedFrameEncoder
 from selfsup_motion.weights.checkpoints import untrained_copy
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ class Follower:
     """An encoder with its propagation.
 
     Attributes:
-        name: "" for the one that is evaluated, else the baseline's.
+        name: "" for the one that is evaluated, else the baseline's or the preset's.
         encoder: makes the features.
         propagation: copies the labels.
         folder: for its results.
@@ -54,7 +57,7 @@ class Follower:
 
 def make_followers(
     encoder: nn.Module,
-    propagator: LabelPropagator | FittingPropagator,
+    propagator: LabelPropagator | FittingPropagator | EveryPropagator,
     wanted: Sequence[Baseline],
     *,
     layer: str | None,
@@ -63,25 +66,44 @@ def make_followers(
     folder: Path,
     seed: int,
     short_side: int | Auto | None = "auto",
+    compares: bool = False,
 ) -> list[Follower]:
     """The follower that is evaluated, then what it has to beat; says which propagation was chosen.
 
+    If the task `compares` propagations: of `EveryPropagator`, the one that fits the encoder is
+    evaluated; the others follow it, with the same encoder and `presets/<name>` for their results.
+
     Arguments and errors as of `evaluated_follower` and `baselines`.
     """
+    every, one = None, propagator
+    if compares and isinstance(one, EveryPropagator):
+        every, one = one, FittingPropagator()
     result = evaluated_follower(
-        encoder, propagator,
+        encoder, one,
         layer=layer, precision=precision, device=device, folder=folder, short_side=short_side,
     )  # fmt: skip
     log.info("Propagation: %s.", result.propagation)
     beside = baselines(
         wanted, result, layer=layer, precision=precision, seed=seed, short_side=short_side
     )
-    return [result, *beside]
+    if every is None or result.stays:
+        return [result, *beside]
+    shared = SharedFrameEncoder(encoder, layer, precision).to(device)
+    result = replace(result, encoder=shared)
+    others = []
+    for name in every.names:
+        found = result.propagation.propagator
+        if found is not None and name != found.name:
+            made = LabelPropagator(**preset(name))
+            made.name = name
+            propagation = fitted(made, encoder, layer, shared.stride, short_side)
+            others.append(Follower(name, shared, propagation, folder / "presets" / name))
+    return [result, *others, *beside]
 
 
 def evaluated_follower(
     encoder: nn.Module,
-    propagator: LabelPropagator | FittingPropagator,
+    propagator: LabelPropagator | FittingPropagator | EveryPropagator,
     *,
     layer: str | None,
     precision: Precision,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from selfsup_motion.data.reading.masks import VOID, Ids
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.propagation.frame_size import resized
 from selfsup_motion.tasks.propagation.keypoints import Points, gaussian_maps, read_points
 from selfsup_motion.tasks.propagation.label_cells import (
     cells_to_labels,
@@ -20,6 +19,7 @@ from selfsup_motion.tasks.propagation.label_cells import (
     reduce_labels,
 )
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelResize
+from selfsup_motion.tasks.propagation.shared_features import features_of
 
 
 class MaskTrack:
@@ -297,12 +297,6 @@ def with_new(soft: Tensor, new: Tensor) -> Tensor:
     what was found; `new` (D, h, w), with the background as label 0."""
     share = new[1:].sum(0, keepdim=True)
     return (1 - share) * soft + torch.cat([torch.zeros_like(share), new[1:]])
-
-
-def features_of(encoder: FrameEncoder, frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, h, w) of a frame (3, H, W) that is resized to `size` before."""
-    features: Tensor = encoder(resized(frame.to(encoder.device)[None], size))
-    return features[0]
 
 
 def _objects(ids: Ids) -> Sequence[int]:
