@@ -80,7 +80,7 @@ def test_every_block_has_a_language_and_few_are_not_run():
     assert {block.language for block in all_blocks} <= LANGUAGES
     marked = [block for block in all_blocks if block.reason is not None]
     assert all(len(block.reason) > 10 for block in marked)
-    assert len(marked) <= 8, [str(block) for block in marked]
+    assert len(marked) <= 9, [str(block) for block in marked]
     assert sum(page.read_text(encoding="utf-8").count("<!-- not run") for page in PAGES) == len(
         marked
     ), "a mark stands before the block that it is about"

@@ -11,7 +11,9 @@ from PIL import Image
 FOLDER = ROOT / "docs" / "pictures"
 OF_PHOTOS = {"cmp_photos.webp"}
 """Drawn by scripts/docs/photo_answers.py on photos that do not come with the package."""
-FILES = sorted(file for file in FOLDER.iterdir() if file.name not in OF_PHOTOS)
+OF_THE_STUDIO = {"studio.webp", "studio_film.webp"}
+"""Taken by scripts/docs/studio_pictures.py in a browser."""
+FILES = sorted(file for file in FOLDER.iterdir() if file.name not in OF_PHOTOS | OF_THE_STUDIO)
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,6 @@ def test_odd_photos_move_too(animate, cmp_checkpoint, size):
     ("arguments", "expected"),
     [
         ([ARROW], "image is not set"),
-        (["image=photo.png"], "arrows is not set"),
         (["image=photo.png", ARROW, "checkpoint=auto"], "train experiment=cmp_animate"),
         (["image=none.png", ARROW], "image=none.png: there is no such file"),
         (["image=photo.png", "arrows=[]", MINE], "arrows: all arrows have length zero"),

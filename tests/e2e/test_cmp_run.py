@@ -50,7 +50,9 @@ def test_real_videos_train_with_estimated_flow(command, tmp_path, shared):
     assert list((run / "figures").glob("*.png"))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_to_all_processes_at_once_still_saves(tmp_path, signum):
     # what a terminal's Ctrl-C and SLURM do: the loader's workers get the signal too
     run = tmp_path / "run"

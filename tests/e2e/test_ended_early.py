@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     ),
     "evaluate": (
         ["evaluate", "task=davis2017", "data.root=davis", "encoder=lab_color"],
-        "selfsup_motion.tasks.propagation.davis2017.first_mask",
+        "selfsup_motion.tasks.propagation.davis2017.given_masks",
     ),
     "evaluate, actions": (
         ["evaluate", "task=toy_actions", "encoder=r3d8"],

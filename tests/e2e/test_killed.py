@@ -226,6 +226,7 @@ def finish(*overrides: str, die_at_write: int = 0) -> int:
     return process.exitcode
 
 
+@pytest.mark.slow
 def test_training_killed_again_and_again_has_the_log_of_one_left_alone(folder):
     """Before a row, a checkpoint or in a validation, always another."""
     assert finish("paths.output_dir=straight") == 0
