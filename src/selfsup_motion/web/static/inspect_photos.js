@@ -128,7 +128,7 @@ export default function create(studio, kept, keepState) {
       info.textContent = `${answer.channels} channels, ${w0} × ${h0} cells of ${answer.stride} pixels.`;
       colours = answer;
       const shown = first ? panes : [panes[1]];
-      await Promise.all(answer.photos.map((picture, i) => drawColours(shown[i], picture)));
+      await Promise.all(answer.photos.map((picture, i) => drawColours(shown[i], picture, answer.stride)));
       for (const own of panes) own.size = own.grid = null;
       answer.photos.forEach((picture, i) => Object.assign(shown[i], { size: picture.size, grid: picture.grid, stride: answer.stride }));
       if (held) look(held);
@@ -151,11 +151,11 @@ export default function create(studio, kept, keepState) {
     context.drawImage(cells, 0, 0, columns * stride, rows * stride);
   }
 
-  async function drawColours(own, picture) {
+  async function drawColours(own, picture, stride) {
     const image = new Image();
     image.src = picture.colours;
     await image.decode();
-    stretch(own.surface.layer("colours"), image, picture.size, picture.grid, colours.stride);
+    stretch(own.surface.layer("colours"), image, picture.size, picture.grid, stride);
   }
 
   const cells = document.createElement("canvas");
