@@ -171,14 +171,17 @@ class MAST(Method):
             truth = lab[:, :, channel, None]
             cells = self._from_before(features, truth).flatten(0, 1)
             later = truth[:, 1:].flatten(0, 1)
-            self._update(self.val_loss["network"], color_loss(cells, later, self.stride))
+            loss = color_loss(cells, later, self.stride)
+            self._update(self.val_loss["network"], loss, len(later))
             if not self._baselines:
                 before = truth[:, :-1, ..., :: self.stride, :: self.stride].flatten(0, 1)
                 for name, other in (("same_place", before), ("grey", torch.zeros_like(before))):
-                    self._update(self.val_loss[name], color_loss(other, later, self.stride))
-        found = sharpness(features[:, :2], self.radius, **self._softmax)
-        for name, value in (("max", found.highest), ("std", found.spread)):
-            self._update(self.val_sharpness[name], torch.tensor(value))
+                    loss = color_loss(other, later, self.stride)
+                    self._update(self.val_loss[name], loss, len(later))
+        for clip in torch.split(features[:, :2], 1):  # so that it does not depend on batches
+            found = sharpness(clip, self.radius, **self._softmax)
+            for name, value in (("max", found.highest), ("std", found.spread)):
+                self._update(self.val_sharpness[name], torch.tensor(value))
         if "masks" in batch:
             self.objects.update(images, self.encode(lab), batch["masks"])
 
@@ -276,8 +279,8 @@ class MAST(Method):
             )  # fmt: skip
 
     @staticmethod
-    def _update(metric: nn.Module, values: Tensor) -> None:
-        metric.update(values)  # type: ignore[operator]
+    def _update(metric: nn.Module, mean: Tensor, weight: float = 1.0) -> None:
+        metric.update(mean, weight)  # type: ignore[operator]
 
     @staticmethod
     def _mean(metric: nn.Module) -> float:
