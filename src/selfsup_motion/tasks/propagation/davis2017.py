@@ -31,10 +31,10 @@ from selfsup_motion.tasks.propagation.choice import (
 from selfsup_motion.tasks.propagation.davis_metrics import VOID
 from selfsup_motion.tasks.propagation.davis_scoring import DavisScores, Prediction
 from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
-from selfsup_motion.tasks.propagation.object_starts import starting_masks
+from selfsup_motion.tasks.propagation.object_starts import frames_of_size, starting_masks
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sensitivity import write_sensitivity
-from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo, LabelledVideos, chosen
+from selfsup_motion.tasks.propagation.sequences import LabelledVideo, LabelledVideos, chosen
 from selfsup_motion.tasks.propagation.tracking import follow_masks
 from selfsup_motion.tasks.task import Needs, Task
 from selfsup_motion.text.progress import OnProgress
@@ -271,20 +271,6 @@ def pasted(given: Mapping[int, Ids], frame: int) -> Ids:
         if time <= frame:
             found = np.where(given[time] > 0, given[time], found)
     return found
-
-
-def frames_of_size(video: LabelledVideo, given: Mapping[int, Ids]) -> Iterator[Frame]:
-    """The frames of a video, which must be as large as the masks that are given."""
-    first = next(iter(given.values()))
-    for time, frame in enumerate(video.frames()):
-        mask = given.get(time, first)
-        if frame.shape[1:] != mask.shape:
-            raise UserError(
-                f"{video.name}: frame {video.frame_names[time]} is {frame.shape[1]}x"
-                f"{frame.shape[2]} pixels, its mask {mask.shape[0]}x{mask.shape[1]}; they must be "
-                "of one size."
-            )
-        yield frame
 
 
 def read_attributes(path: Path) -> dict[str, list[str]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from selfsup_motion.data.reading.masks import Ids
+from selfsup_motion.errors import UserError
+from selfsup_motion.tasks.propagation.sequences import Frame, LabelledVideo
+from selfsup_motion.tasks.propagation.vos_videos import VosVideo
 
 
 def object_starts(masks: Mapping[int, Ids]) -> dict[int, set[int]]:
@@ -39,3 +42,17 @@ def starting_masks(masks: Mapping[int, Ids]) -> dict[int, Ids]:
     starts = object_starts(masks)
     found = {time: new_objects(masks, time, starts) for time in starts}
     return {time: mask for time, mask in found.items() if mask is not None}
+
+
+def frames_of_size(video: LabelledVideo | VosVideo, given: Mapping[int, Ids]) -> Iterator[Frame]:
+    """The frames of a video, which must be as large as the masks that are given."""
+    first = next(iter(given.values()))
+    for time, frame in enumerate(video.frames()):
+        mask = given.get(time, first)
+        if frame.shape[1:] != mask.shape:
+            raise UserError(
+                f"{video.name}: frame {video.frame_names[time]} is {frame.shape[1]}x"
+                f"{frame.shape[2]} pixels, its mask {mask.shape[0]}x{mask.shape[1]}; they must be "
+                "of one size."
+            )
+        yield frame

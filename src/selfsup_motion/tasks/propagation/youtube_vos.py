@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,8 +20,9 @@ from selfsup_motion.ops.overlay import draw_masks
 from selfsup_motion.tasks.features.frame_encoder import Precision
 from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator, Propagation
 from selfsup_motion.tasks.propagation.followers import Baseline, Follower, make_followers
+from selfsup_motion.tasks.propagation.object_starts import frames_of_size
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
-from selfsup_motion.tasks.propagation.sequences import Frame, chosen
+from selfsup_motion.tasks.propagation.sequences import chosen
 from selfsup_motion.tasks.propagation.tables import Values, write_table
 from selfsup_motion.tasks.propagation.tracking import follow_masks
 from selfsup_motion.tasks.propagation.vos_metrics import object_scores, summarised
@@ -171,7 +172,7 @@ def _track(follower: Follower, video: VosVideo, place: Path) -> None:
     drafts = follower.folder / ".drafts"
     shutil.rmtree(drafts, ignore_errors=True)  # of a run that was killed
     given, asked = given_masks(video), set(asked_frames(video))
-    frames, propagator = _frames(video, given), follower.propagation.propagator
+    frames, propagator = frames_of_size(video, given), follower.propagation.propagator
     masks = follow_masks(follower.encoder, propagator, frames, given)
     try:
         with new_folder(place, drafts) as draft:
@@ -193,20 +194,6 @@ def given_masks(video: VosVideo) -> dict[int, Ids]:
         assert mask is not None, "objects begin where they are annotated"
         masks[time] = np.where(np.isin(mask, numbers), mask, 0).astype(np.uint8)
     return masks
-
-
-def _frames(video: VosVideo, given: Mapping[int, Ids]) -> Iterator[Frame]:
-    """The frames of a video, which must be as large as the masks."""
-    first = next(iter(given.values()))
-    for time, frame in enumerate(video.frames()):
-        mask = given.get(time, first)
-        if frame.shape[1:] != mask.shape:
-            raise UserError(
-                f"{video.name}: frame {video.frame_names[time]} is {frame.shape[1]}x"
-                f"{frame.shape[2]} pixels, its masks {mask.shape[0]}x{mask.shape[1]}; they must be "
-                "of one size."
-            )
-        yield frame
 
 
 def _scores(video: VosVideo, place: Path) -> list[tuple[str, str | None, Values]]:
