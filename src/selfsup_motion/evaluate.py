@@ -113,7 +113,7 @@ def evaluate(cfg: DictConfig) -> float | None:
     from selfsup_motion.terminal.bar import Bar
     from selfsup_motion.terminal.console import quieten, show
     from selfsup_motion.training.report import finite
-    from selfsup_motion.weights.checkpoints import weights_used
+    from selfsup_motion.weights.used import weights_used
 
     quieten()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -209,7 +209,7 @@ def _train(cfg: DictConfig) -> float | None:
     from selfsup_motion.terminal.console import console
     from selfsup_motion.training.processes import is_rank_zero
     from selfsup_motion.training.session import session
-    from selfsup_motion.weights.checkpoints import load_report, made_from, weights_used
+    from selfsup_motion.weights.used import load_report, made_from, weights_used
 
     encoder = _encoder(cfg).train()
     used = weights_used(encoder)

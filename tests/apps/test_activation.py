@@ -18,7 +18,7 @@ from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
-from selfsup_motion.weights.checkpoints import KEY
+from selfsup_motion.weights.contents import KEY
 
 OPTIONS = {
     "checkpoint": "auto",

@@ -19,7 +19,7 @@ from davis_like import write_davis
 
 from selfsup_motion import load_method
 from selfsup_motion.models.resnet import ResNetEncoder
-from selfsup_motion.weights.checkpoints import read_checkpoint
+from selfsup_motion.weights.contents import read_checkpoint
 
 FILE = "checkpoint=two.pth"
 

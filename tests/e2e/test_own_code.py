@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from selfsup_motion.settings import signatures
-from selfsup_motion.weights.checkpoints import read_checkpoint
+from selfsup_motion.weights.contents import read_checkpoint
 
 NET = """
 import torch

@@ -19,7 +19,8 @@ from selfsup_motion import load_encoder
 from selfsup_motion.data.reading.masks import read_mask, write_mask
 from selfsup_motion.models.alexnet import AlexNetEncoder
 from selfsup_motion.tasks.segmentation.method import Segmentation
-from selfsup_motion.weights.checkpoints import load_method, load_report
+from selfsup_motion.weights.checkpoints import load_method
+from selfsup_motion.weights.used import load_report
 
 TINY = (
     "data.size=64", "data.val_videos=3", "data.batch_size=4", "view.crop_size=64",

@@ -14,7 +14,8 @@ import torch
 from selfsup_motion import load_encoder, load_method
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.files.tensors import read_file
-from selfsup_motion.weights.checkpoints import encoder_config, read_checkpoint
+from selfsup_motion.weights.checkpoints import encoder_config
+from selfsup_motion.weights.contents import read_checkpoint
 
 CONTENT = {
     "state_dict": {"a.weight": torch.arange(5.0), "b.weight": torch.ones(2, 3)},

@@ -12,7 +12,7 @@ from selfsup_motion.methods.parts.schedules import cosine
 from selfsup_motion.models.motion_decoders.point_attention import PointAttentionDecoder
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
-from selfsup_motion.weights.checkpoints import weights_used
+from selfsup_motion.weights.used import weights_used
 
 SMALL = ("experiment=cmp", "encoder.width=8", "data.size=64", "view.crop_size=64",
          "data.batch_size=2", "data.val_videos=2", "data.num_workers=0")  # fmt: skip

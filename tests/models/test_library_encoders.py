@@ -23,8 +23,8 @@ from selfsup_motion.models.libraries.torchvision_encoder import TorchvisionEncod
 from selfsup_motion.models.libraries.transformers_encoder import TransformersEncoder
 from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.weights.checkpoints import load_report, made_from, untrained_copy, weights_used
 from selfsup_motion.weights.rebuilding import rebuild
+from selfsup_motion.weights.used import load_report, made_from, untrained_copy, weights_used
 
 VIT = "test_vit"  # timm's own tiny one: 6 blocks of 64 channels, patches of 16, for 160 x 160
 SMALL = {

@@ -32,7 +32,8 @@ from selfsup_motion.tasks.features.scores import (
     top_k,
     top_scores,
 )
-from selfsup_motion.weights.checkpoints import load_encoder, untrained_copy
+from selfsup_motion.weights.checkpoints import load_encoder
+from selfsup_motion.weights.used import untrained_copy
 
 
 def touch(root: Path, *names: str) -> None:

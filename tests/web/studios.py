@@ -17,7 +17,7 @@ from selfsup_motion.settings.compose import compose
 from selfsup_motion.web.sessions import Sessions
 from selfsup_motion.web.shared import Studio
 from selfsup_motion.web.uploads import Limits
-from selfsup_motion.weights.checkpoints import KEY
+from selfsup_motion.weights.contents import KEY
 
 HOME = "http://127.0.0.1"
 

@@ -8,7 +8,8 @@ from selfsup_motion import load_encoder, load_method
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
-from selfsup_motion.weights.checkpoints import read_checkpoint, untrained_copy
+from selfsup_motion.weights.contents import read_checkpoint
+from selfsup_motion.weights.used import untrained_copy
 
 
 @pytest.fixture(scope="module")

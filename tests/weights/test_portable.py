@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 
 from selfsup_motion.errors import CheckpointError
-from selfsup_motion.weights.checkpoints import KEY, load_encoder, load_method, read_checkpoint
+from selfsup_motion.weights.checkpoints import load_encoder, load_method
+from selfsup_motion.weights.contents import KEY, read_checkpoint
 from selfsup_motion.weights.portable import read_portable, write_portable
 from selfsup_motion.weights.run_folders import checkpoint_file
 

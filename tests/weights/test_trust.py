@@ -10,7 +10,7 @@ from torch import nn
 from selfsup_motion import load_encoder, load_method
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.settings.trust import packages
-from selfsup_motion.weights.checkpoints import untrained_copy
+from selfsup_motion.weights.used import untrained_copy
 
 SOURCE = """
 import os

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from selfsup_motion import load_encoder, load_method
 from selfsup_motion.errors import CheckpointError
-from selfsup_motion.weights.checkpoints import load_report, read_checkpoint
+from selfsup_motion.weights.contents import read_checkpoint
+from selfsup_motion.weights.used import load_report
 
 
 @pytest.fixture(scope="module")

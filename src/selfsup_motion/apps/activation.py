@@ -26,8 +26,10 @@ from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.motion_pictures import captioned, overlay_heat
 from selfsup_motion.settings.trust import Trust
 from selfsup_motion.text.progress import OnProgress
-from selfsup_motion.weights.checkpoints import KEY, load_network, read_checkpoint, weights_used
+from selfsup_motion.weights.checkpoints import load_network
 from selfsup_motion.weights.choice import chosen_checkpoint
+from selfsup_motion.weights.contents import KEY, read_checkpoint
+from selfsup_motion.weights.used import weights_used
 
 _STRIP = 8
 _USUAL_FPS = 25.0

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.weights.checkpoints import KEY
+from selfsup_motion.weights.contents import KEY
 
 
 class Checkpoints(Checkpoint):

@@ -8,7 +8,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.weights.checkpoints import EMA_KEY
+from selfsup_motion.weights.contents import EMA_KEY
 
 
 class EMA(pl.Callback):

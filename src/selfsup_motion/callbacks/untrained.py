@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from selfsup_motion.callbacks.checkpointing import Provenance
-from selfsup_motion.weights.checkpoints import KEY
+from selfsup_motion.weights.contents import KEY
 
 log = logging.getLogger(__name__)
 

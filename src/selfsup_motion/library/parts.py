@@ -12,8 +12,8 @@ from selfsup_motion.settings.build import build
 from selfsup_motion.settings.groups import options
 from selfsup_motion.tasks.propagation.choice import preset_names, settings_of
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
-from selfsup_motion.weights.checkpoints import note_origin
 from selfsup_motion.weights.nodes import plain
+from selfsup_motion.weights.used import note_origin
 
 
 def encoder(name: str, /, **settings: Any) -> nn.Module:

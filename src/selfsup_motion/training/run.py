@@ -16,7 +16,8 @@ from selfsup_motion.settings.arguments import readable, split
 from selfsup_motion.settings.keys import keys
 from selfsup_motion.terminal.output_folder import OutputFolder, configured_path, job_number, unused
 from selfsup_motion.training.processes import from_first, is_rank_zero
-from selfsup_motion.weights.checkpoints import EMA_KEY, KEY, check_weights, read_checkpoint
+from selfsup_motion.weights.checkpoints import check_weights
+from selfsup_motion.weights.contents import EMA_KEY, KEY, read_checkpoint
 from selfsup_motion.weights.origin import origin
 
 log = logging.getLogger(__name__)

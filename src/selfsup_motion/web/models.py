@@ -21,8 +21,9 @@ from selfsup_motion.settings.build import build
 from selfsup_motion.settings.trust import Trust
 from selfsup_motion.tasks.propagation.choice import composed
 from selfsup_motion.web.refusals import Refusal
-from selfsup_motion.weights.checkpoints import KEY, load_encoder, method_name, read_checkpoint
+from selfsup_motion.weights.checkpoints import load_encoder
 from selfsup_motion.weights.choice import chosen_checkpoint
+from selfsup_motion.weights.contents import KEY, method_name, read_checkpoint
 from selfsup_motion.weights.run_folders import checkpoint_in, newest_first, runs_below
 from selfsup_motion.weights.shipped import CORRESPONDENCE, shipped
 from selfsup_motion.weights.trained_cmp import Weights, load_weights

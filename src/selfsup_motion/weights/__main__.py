@@ -58,7 +58,7 @@ def _packed(run: str, file: Path) -> str:
         raise UserError(f"{file}: expected the name of a {_SUFFIX} file.")
     if file.exists():
         raise UserError(f"{file}: there is such a file already; name another one.")
-    from selfsup_motion.weights.checkpoints import KEY, read_checkpoint
+    from selfsup_motion.weights.contents import KEY, read_checkpoint
     from selfsup_motion.weights.portable import write_portable
     from selfsup_motion.weights.run_folders import checkpoint_file
 

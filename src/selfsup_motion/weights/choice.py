@@ -60,7 +60,7 @@ def newest_checkpoint(method: str, below: Path = RUNS) -> Path:
     """
     left_out = []
     for folder in newest_first(runs_below(below)):
-        from selfsup_motion.weights.checkpoints import method_name, read_checkpoint
+        from selfsup_motion.weights.contents import method_name, read_checkpoint
 
         run = _read(folder)
         if run is None or method_name(run.config) != method:
@@ -108,7 +108,7 @@ class _Run:
 
 def _read(folder: Path) -> _Run | None:
     """None if the folder has no checkpoint of ours that can be read."""
-    from selfsup_motion.weights.checkpoints import KEY, read_checkpoint
+    from selfsup_motion.weights.contents import KEY, read_checkpoint
 
     files = [folder / "checkpoints" / name for name in CHECKPOINTS]
     files = sorted((f for f in files if f.is_file()), key=lambda f: f.stat().st_mtime_ns)

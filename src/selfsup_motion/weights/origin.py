@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from selfsup_motion import __version__
-from selfsup_motion.weights.checkpoints import KEY
+from selfsup_motion.weights.contents import KEY
 
 
 def origin(config: Mapping[str, Any]) -> dict[str, Any]:

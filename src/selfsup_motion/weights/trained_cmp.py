@@ -10,14 +10,10 @@ import torch
 from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.methods.cmp.network import CMPNetwork
 from selfsup_motion.settings.trust import Trust
-from selfsup_motion.weights.checkpoints import (
-    KEY,
-    WeightsUsed,
-    load_network,
-    read_checkpoint,
-    weights_used,
-)
+from selfsup_motion.weights.checkpoints import load_network
 from selfsup_motion.weights.choice import chosen_checkpoint
+from selfsup_motion.weights.contents import KEY, read_checkpoint
+from selfsup_motion.weights.used import WeightsUsed, weights_used
 
 _PUBLISHED_SIDE = 384
 

@@ -31,7 +31,7 @@ from selfsup_motion.tasks.features.scores import (
 from selfsup_motion.tasks.task import Needs, Task
 from selfsup_motion.text.names import register_handler
 from selfsup_motion.text.progress import OnProgress
-from selfsup_motion.weights.checkpoints import untrained_copy
+from selfsup_motion.weights.used import untrained_copy
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.models.libraries.base import LibraryEncoder
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.trust import Trust
-from selfsup_motion.weights.checkpoints import load_encoder, note_origin, weights_used
+from selfsup_motion.weights.checkpoints import load_encoder
 from selfsup_motion.weights.choice import chosen_checkpoint
 from selfsup_motion.weights.nodes import plain
+from selfsup_motion.weights.used import note_origin, weights_used
 
 
 def choose_encoder(

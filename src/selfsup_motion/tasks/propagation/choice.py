@@ -27,7 +27,7 @@ from selfsup_motion.tasks.propagation.propagator import (
     Starts,
 )
 from selfsup_motion.tasks.propagation.search import Similarity, Weights
-from selfsup_motion.weights.checkpoints import weights_used
+from selfsup_motion.weights.used import weights_used
 
 Auto = Literal["auto"]
 

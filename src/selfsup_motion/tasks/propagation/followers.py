@@ -26,7 +26,7 @@ from selfsup_motion.tasks.propagation.choice import (
 )
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.shared_features import SharedFrameEncoder
-from selfsup_motion.weights.checkpoints import untrained_copy
+from selfsup_motion.weights.used import untrained_copy
 
 log = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ from selfsup_motion.ops.sliding_windows import cover
 from selfsup_motion.tasks.features.frame_encoder import LayerOutput, whole_cells
 from selfsup_motion.tasks.segmentation.figures import label_panel
 from selfsup_motion.tasks.task import Needs
-from selfsup_motion.weights.checkpoints import load_report
+from selfsup_motion.weights.used import load_report
 
 log = logging.getLogger(__name__)
 
