@@ -36,6 +36,8 @@ def stopped(monkeypatch):
         "web.server.Server.run",
         "data.preparation.work.Work.run",
         "data.preparation.color_clusters.fit_colors",
+        "apps.run_removal.remove_run",
+        "runs.os.execv",
     ):
         monkeypatch.setattr(f"selfsup_motion.{name}", reach)
 
@@ -47,6 +49,9 @@ def test_command_is_understood(run, stopped, capsys, command):
     except Reached:
         return
     told = capsys.readouterr().err
+    if command.verb == "runs":  # which has answered already
+        assert status == 0, told
+        return
     found = MISSING.match(told)
     # the settings are checked before the data; a data set that is not here is all that may be wrong
     assert status == 2, told

@@ -40,6 +40,8 @@ def runs_here(command) -> bool:
         return "paper/" not in told and data in ([], ["data=videos"], ["data=images"])
     if command.verb == "evaluate":
         return "task=toy_" in told or "data=toy" in told
+    if command.verb == "runs":  # what others need is not deleted
+        return not any(word.startswith(("delete=", "open=")) for word in command.words)
     return bool(command.verb) and command.verb != "studio"  # which runs until it is stopped
 
 

@@ -106,6 +106,12 @@ CASES = [
     ("prepare", "prepare=shards prepare.root=empty", "for example prepare.output=/index"),
     ("fit_colors", "data=videos data.root=no", "data.root=no: there is no such folder."),
     ("fit_colors", "clusters=x", "clusters=x: expected an integer."),
+    ("runs", "folder=no", "folder=no: there is no such folder."),
+    ("runs", "folder=empty", "folder=empty: there are no runs below it."),
+    ("runs", "foldr=empty", "Unknown key foldr: did you mean folder?"),
+    ("runs", "most=x", "most=x: expected an integer."),
+    ("runs", "empty", "Write folder=empty: settings are key=value."),
+    ("runs", "--multirun", "--multirun: this command has no flags but --help."),
 ]  # fmt: skip
 
 
@@ -118,6 +124,7 @@ HELP = {
     "propagate": ["video="],
     "activation": ["video="],
     "fit_colors": ["data="],
+    "runs": ["compare=["],
 }
 """What the help of each command names."""
 ANSWERS = [

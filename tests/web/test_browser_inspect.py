@@ -121,3 +121,9 @@ def test_motion_is_found_in_a_video_and_runs_are_seen_side_by_side(open_page, tm
         "no figures",
     )
     page.screenshot(path=tmp_path / "runs.png")
+
+    # the address of `show=cmp/second`
+    page.goto(f"{page.url.partition('/#')[0]}/?run=cmp%2Fsecond#inspect")
+    boxes = panel.get_by_role("checkbox", checked=True)
+    boxes.first.wait_for()
+    assert [box.get_attribute("aria-label") for box in boxes.all()] == ["cmp/second"]

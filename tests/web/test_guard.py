@@ -15,6 +15,7 @@ SETTINGS = {
     "password": None,
     "checkpoint": None,
     "runs": "outputs",
+    "show": [],
     "trust": [],
     "device": "cpu",
     "max_megabytes": 1,

@@ -5,21 +5,30 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
-from selfsup_motion.weights.run_folders import checkpoint_in, newest_first, runs_below
+from selfsup_motion.terminal.lock import LOCK, is_held
+from selfsup_motion.weights.run_folders import CHECKPOINTS, checkpoint_in
+
+MOST_SHOWN = 100
+"""Of the runs below a folder, in the studio."""
 
 _MOST_BYTES = 2_000_000
 """Of a text file that is read: ours have a few thousand."""
 _TAIL = 20_000
 _FIGURE = re.compile(r"step_(\d+)_([\w.-]+)\.png")
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The parser in C takes a tenth of the time."""
+_EVALUATED = "evaluate.log"
+"""In folders of evaluations that do not train."""
 _PLACES = ("paths.", "hydra.")
 """Settings that say where a run is, which differ always."""
 
@@ -30,14 +39,16 @@ class RunSummary:
 
     Attributes:
         name: its path below the folder, with "/".
-        experiment: empty if it does not say.
-        method: name of the class; likewise.
-        state: "finished", "stopped", or "running or killed": it has not told its end.
+        experiment: of an evaluation, its task; empty if it does not say.
+        method: name of the class; of an evaluation, of the encoder; likewise.
+        state: "finished", "stopped", "running", "killed", or "running or killed" where its folder
+            does not tell which.
         steps: that it has made; None: unknown.
         max_steps: that it is to make; likewise.
-        monitor: the metric by which its best checkpoint is chosen; likewise.
+        monitor: the metric by which its best checkpoint is chosen, or the headline of a task;
+            likewise.
         value: of that metric at the end; likewise.
-        time: at which it last wrote a checkpoint, in seconds since 1970.
+        time: at which it last wrote a checkpoint, or a result, in seconds since 1970.
         size: of its files, in bytes.
         metrics: at the end.
         untrained: those of the network before training.
@@ -61,13 +72,34 @@ class RunSummary:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def find_runs(folder: Path, most: int) -> dict[str, Path]:
-    """The newest run folders with a checkpoint below a folder, by name; links that lead out of it
-    are left out."""
+def find_runs(
+    folder: Path, most: int | None = None, *, evaluations: bool = False
+) -> dict[str, Path]:
+    """The newest run folders below a folder, by name; links that lead out of it are left out.
+
+    Args:
+        folder: to look in.
+        most: runs that are returned; None: all.
+        evaluations: also those of `evaluate`, which have no checkpoint, and runs that were ended
+            before their first one.
+    """
     if not folder.is_dir():
         return {}
-    inside = (run for run in runs_below(folder) if _is_below(run, folder))
-    return {run.relative_to(folder).as_posix(): run for run in newest_first(inside)[:most]}
+    found = [run for run in _below(folder, evaluations) if _is_below(run, folder)]
+    found.sort(key=lambda run: (_written(run), str(run)), reverse=True)
+    return {run.relative_to(folder).as_posix(): run for run in found[:most]}
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is one of a training or an evaluation."""
+    if checkpoint_in(folder) is not None:
+        return True
+    try:
+        changed = (folder / "config.yaml").stat().st_mtime_ns
+    except OSError:
+        return False
+    keys = _flat_config(folder, changed)
+    return "method._target_" in keys or ("task._target_" in keys and "name" in keys)
 
 
 def read_run(run: Path, name: str) -> RunSummary:
@@ -77,27 +109,24 @@ def read_run(run: Path, name: str) -> RunSummary:
         run: the folder, of `find_runs`.
         name: likewise.
     """
-    checkpoint = checkpoint_in(run)
-    written = checkpoint.stat().st_mtime if checkpoint is not None else run.stat().st_mtime
     summary, ended = _summary(run)
     settings = _settings(run)
-    last = run / "checkpoints" / "last.ckpt"
-    newest = last.stat().st_mtime if last.is_file() else written
+    written = _written(run)
+    newest = _time(run / "checkpoints" / "last.ckpt") or written
     # of a session that was resumed and killed, the summary of the one before is still there
     current = bool(summary) and ended >= newest - 1
-    finished = summary.get("finished")
-    state = "running or killed"
-    if current and finished is not None:
-        state = "finished" if finished is True else "stopped"
-    monitor = settings.get("monitor")
+    monitor = settings.get("monitor", settings.get("headline"))
     metrics = _numbers(summary.get("metrics"))
     steps = summary.get("steps") if current else None
-    target = str(summary.get("method") or settings.get("method._target_") or "")
+    target = str(
+        summary.get("method") or settings.get("method._target_") or summary.get("encoder") or ""
+    )
+    experiment = settings.get("experiment") or settings.get("name")
     return RunSummary(
         name=name,
-        experiment=str(summary.get("experiment") or settings.get("experiment") or ""),
+        experiment=str(summary.get("experiment") or summary.get("task") or experiment or ""),
         method=target.rpartition(".")[2],
-        state=state,
+        state=_state(run, summary if current else {}),
         steps=steps if isinstance(steps, int) else _last_step(run),
         max_steps=_positive(settings.get("trainer.max_steps")),
         monitor=monitor if isinstance(monitor, str) else None,
@@ -135,6 +164,61 @@ def differences(first: RunSummary, second: RunSummary) -> list[tuple[str, Any, A
         for key in keys
         if not key.startswith(_PLACES) and _entry(first, key) != _entry(second, key)
     ]
+
+
+def _below(folder: Path, evaluations: bool) -> Iterator[Path]:
+    """Run folders below a folder; not what is inside of a run."""
+    for place, names, files in os.walk(folder):
+        here = Path(place)
+        if ("checkpoints" in names and checkpoint_in(here) is not None) or (
+            evaluations and "config.yaml" in files and is_run(here)
+        ):
+            yield here
+        if "checkpoints" in names or "config.yaml" in files:
+            names.clear()
+        names.sort()
+
+
+def _written(run: Path) -> float:
+    """When a run last wrote something that tells how far it is, in seconds since 1970."""
+    checkpoints = [run / "checkpoints" / name for name in CHECKPOINTS]
+    results = [run / name for name in ("summary.json", "config.yaml")]
+    return next(filter(None, (max(map(_time, files)) for files in (checkpoints, results))), 0.0)
+
+
+def _time(file: Path) -> float:
+    """When a file was written last; 0 if it is not there."""
+    try:
+        return file.stat().st_mtime if file.is_file() else 0.0
+    except OSError:  # just removed
+        return 0.0
+
+
+def goes_on(run: Path) -> bool | None:
+    """Whether the process of a run is at work in its folder; None if that cannot be told."""
+    held = is_held(run)
+    # evaluations take their lock away when they end
+    ended = held is None and (run / _EVALUATED).exists() and not (run / LOCK).exists()
+    return False if ended else held
+
+
+def _state(run: Path, summary: Mapping[str, Any]) -> str:
+    """In a word.
+
+    Args:
+        run: the folder.
+        summary: of its latest session; empty if that has not told its end.
+    """
+    held = goes_on(run)
+    if held:
+        return "running"
+    if (run / _EVALUATED).exists() and summary:
+        return "finished"
+    if summary.get("finished") is not None:
+        return "finished" if summary["finished"] is True else "stopped"
+    if held is None:
+        return "running or killed"
+    return "killed" if (run / LOCK).exists() else "stopped"
 
 
 def _entry(run: RunSummary, key: str) -> tuple[bool, Any]:
@@ -185,7 +269,7 @@ def _flat_config(run: Path, changed: int) -> Mapping[str, Any]:
     if text is None:
         return {}
     try:
-        config = OmegaConf.to_container(OmegaConf.create(text))
+        config = yaml.load(text, Loader=_Loader)
     except Exception:  # whatever somebody has made of it
         return {}
     return dict(_flat(config)) if isinstance(config, dict) else {}

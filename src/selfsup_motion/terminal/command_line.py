@@ -98,6 +98,22 @@ def run(main: Callable[[], object], config_name: str = "train") -> None:
         del os.environ["HYDRA_FULL_ERROR"]
 
 
+def plain(main: Callable[[], object]) -> None:
+    """Run a command that composes no config; a user's mistake ends it as in `run`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=register_handler())
+    try:
+        main()
+    except UserError as error:
+        _leave(sentence(error), 2)
+    except BrokenPipeError:  # `… | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _leave("Stopped.", 130)
+
+
 def job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | None:
     """Run one job, whose mistakes Hydra would announce in its own words otherwise."""
     try:

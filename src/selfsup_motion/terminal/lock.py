@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -70,6 +71,30 @@ class FolderLock:
         if self._file is not None:
             os.close(self._file)
         self._file = None
+
+
+def is_held(folder: Path) -> bool | None:
+    """Whether another process has a folder.
+
+    Not to be asked of a folder that this process has claimed: looking would give its lock back.
+
+    Returns:
+        None if that cannot be told: the folder has no file for locks, or the system no locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        file = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in _HELD else None
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(file)
+    return False
 
 
 def _is_same_file(file: int, path: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.responses import FileResponse
 
 from selfsup_motion.apps.run_list import (
+    MOST_SHOWN,
     RunSummary,
     differences,
     figure_files,
@@ -22,7 +23,6 @@ from selfsup_motion.web import fields
 from selfsup_motion.web.calls import Answer, Call, answer
 from selfsup_motion.web.refusals import Refusal
 
-_MOST_RUNS = 100
 _DETAILS = ("metrics", "untrained", "figures", "settings")
 _LONGEST_NAME = 1000
 
@@ -67,7 +67,7 @@ ROUTES = [
 
 
 def _found(call: Call) -> dict[str, Path]:
-    return find_runs(call.studio.models.runs, _MOST_RUNS)
+    return find_runs(call.studio.models.runs, MOST_SHOWN)
 
 
 def _one(found: dict[str, Path], name: Any) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from pathlib import Path
+from urllib.parse import urlencode
 
 import uvicorn
 
@@ -35,6 +36,7 @@ class Server:
         password: str | None,
         checkpoint: str | None,
         runs: str,
+        show: list[str],
         trust: Trust,
         device: str,
         max_megabytes: float,
@@ -52,6 +54,8 @@ class Server:
             password: that the page asks for; needed where others than this machine reach it.
             checkpoint: one more model: a run folder or a file.
             runs: folder below which runs are found.
+            show: one or two of these runs, by their paths below `runs`: the address that is told
+                opens the tab Inspect with them.
             trust: packages of the user's own that checkpoints may use.
             device: "cpu", "cuda", ….
             max_megabytes: of a file that is uploaded.
@@ -83,7 +87,12 @@ class Server:
             )
         if password is not None and len(password) < _LEAST_PASSWORD:
             raise UserError(f"password: expected at least {_LEAST_PASSWORD} characters.")
-        self.host, self.port, self.password = host, port, password
+        if len(show) > 2:
+            raise UserError(f"show=[{','.join(show)}]: expected one run, or two side by side.")
+        for name in show:
+            if not (Path(runs) / name).is_dir():
+                raise UserError(f"show={name}: there is no such run below runs={runs}.")
+        self.host, self.port, self.password, self.show = host, port, password, show
         self.checkpoint, self.runs, self.device = checkpoint, Path(runs), device
         self.trust = packages(trust)
         self.limits = Limits(max_megabytes, max_megapixels, max_seconds)
@@ -106,13 +115,19 @@ class Server:
                 timeout_graceful_shutdown=_GRACE,
             )
             host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
-            console.print(f"The studio is at http://{host}:{port}  (Ctrl-C ends it)", markup=False)
+            address = f"http://{host}:{port}{self._place()}"
+            console.print(f"The studio is at {address}  (Ctrl-C ends it)", markup=False)
             try:
                 uvicorn.Server(config).run(sockets=[listening])
             except KeyboardInterrupt:
                 console.print("Stopped.", markup=False)
             finally:
                 studio.sessions.close()
+
+    def _place(self) -> str:
+        """What follows the address, so that the page opens with the runs of `show`."""
+        runs = urlencode([("run", name) for name in self.show])
+        return f"/?{runs}#inspect" if runs else ""
 
     def studio(self, port: int) -> Studio:
         """What is served, on a port."""

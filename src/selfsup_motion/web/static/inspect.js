@@ -11,6 +11,11 @@ const VIEWS = { photos: ["Photos", photosView], video: ["Video", videoView], run
 export default function create(panel, studio) {
   const state = { view: "photos", ...studio.state(TAB) };
   if (!(state.view in VIEWS)) state.view = "photos";
+  const asked = new URLSearchParams(location.search).getAll("run").slice(0, 2);
+  if (asked.length) {  // the address names runs: of `show=` of the studio
+    state.view = "runs";
+    state.runs = { ...state.runs, chosen: asked };
+  }
   const bar = h("div", { class: "bar", role: "toolbar" });
   const work = h("div", { class: "work" }, bar);
   panel.append(work);
