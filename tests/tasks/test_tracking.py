@@ -18,6 +18,7 @@ from selfsup_motion.tasks.propagation.label_cells import (
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.shared_features import SharedFrameEncoder, features_of
 from selfsup_motion.tasks.propagation.tracking import follow_masks, follow_points
+from selfsup_motion.tasks.propagation.tracks import MaskTrack, PointTrack
 
 COLOR = PLAIN | {"radius": 6, "similarity": "euclidean", "temperature": 1e-3, "hard": True}
 
@@ -195,3 +196,33 @@ def test_shared_features_are_those_of_each_size_and_made_once():
         ours = features_of(shared, frame, (40, 57))
         assert torch.equal(ours, features_of(plain, frame, (40, 57)))
         assert features_of(shared, frame, (40, 57)) is ours
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"hard": False}, {"hard": False, "starts": "contexts"}, {"predict_first": True}],
+    ids=str,
+)
+def test_a_state_without_features_goes_on_as_if_it_had_kept_them(settings):
+    arrays, masks = video(9)
+    frames = [torch.from_numpy(frame) for frame in arrays]
+    corner = np.zeros_like(masks[0])
+    corner[:12, :12] = 3
+    start = np.array([[20.0, 23.0]])
+    encoder = FrameEncoder(ColorPatches(4, 12, 6))
+    own = [LabelPropagator(**COLOR | {"temperature": 1e-2} | settings) for _ in range(2)]
+    ids = np.array([0, 3, 7], np.uint8)
+    objects = MaskTrack(encoder, own[0], ids, masks[0].shape)
+    points = PointTrack(encoder, own[1], 1, masks[0].shape, 0.5)
+    given = {0: masks[0], 2: corner}
+    for time in range(5):
+        objects.next(frames[time], given.get(time))
+        points.next(frames[time], start if time == 0 else None)
+    kept = [objects.lightened(), points.lightened()]
+    for track, full in zip(kept, (objects, points), strict=True):
+        assert track.bytes_kept < full.bytes_kept / 4
+        while wanted := sorted(track.wanted)[:2]:
+            track.refill({ago: frames[4 - ago] for ago in wanted})
+    for frame in frames[5:]:
+        np.testing.assert_array_equal(kept[0].next(frame), objects.next(frame))
+        np.testing.assert_array_equal(kept[1].next(frame), points.next(frame))

@@ -38,6 +38,8 @@ from selfsup_motion.web.uploads import check_picture
 
 _MOST_KEYS = 500
 _OF_BENCHMARKS = ("auto", "badja", "vip", "crw_")
+_READ_AT_ONCE = 8
+"""Frames, to go on from an earlier one."""
 _MOST_SIDE = 2048
 """Of the label maps that the page has, as `LABELS_SIDE` of surface.js."""
 _ZOOM, _THRESHOLD = 4.0, 0.5
@@ -141,6 +143,14 @@ def run(call: Call) -> Events:
     yield {"first": made.first, "from": again, "frames": video.count}
     if start >= video.count:
         return
+    with made.lock:
+        if made.turn is not turn:
+            return
+        while wanted := made.wanted[:_READ_AT_ONCE]:
+            with video.lock:
+                pictures = video.file.read(wanted, None)
+            with computing(encoder):
+                made.refill(dict(zip(wanted, pictures, strict=True)))
     frames = video.frames(start)
     try:
         for number, pixels in enumerate(frames, start):

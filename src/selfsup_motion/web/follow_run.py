@@ -2,6 +2,8 @@
 
 Results are files, one a frame. In memory are a few states of the engine, from which frames can be
 found again after a correction: as many as fit into a fixed number of bytes, whatever the length.
+They are without the features of earlier frames, nearly all of a state's bytes: a handful of frames
+is encoded again where one goes on from there.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from selfsup_motion.data.reading.masks import VOID, Ids, read_ids, write_mask
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
@@ -26,7 +29,7 @@ from selfsup_motion.tasks.propagation.tracks import MaskTrack, PointTrack
 MOST_POINTS = 64
 SIGMA = 0.5
 """As conf/propagate.yaml has it."""
-_STATE_BYTES = 256 << 20
+_STATE_BYTES = 32 << 20
 _SPACING = 8
 """Frames between two states at first."""
 
@@ -159,15 +162,28 @@ class Run:
         if self._states:
             self._time = max(self._states)
             self._track = self._fork(self._states[self._time])
+            self._states[self._time] = self._track.lightened()
             self.done = again
         else:
             self._time = self.done = again = self.first
         return self._time, again
 
+    @property
+    def wanted(self) -> list[int]:
+        """The frames that `refill` wants before the next `step`, ascending."""
+        ago = set() if self._track is None else self._track.wanted
+        return sorted(self._time - 1 - before for before in ago)
+
+    def refill(self, frames: Mapping[int, NDArray[np.uint8]]) -> None:
+        """Have the features of frames that were followed before, (H, W, 3) by their numbers."""
+        if self._track is not None:
+            last = self._time - 1
+            self._track.refill({last - time: _pixels(frame) for time, frame in frames.items()})
+
     def step(self, time: int, frame: NDArray[np.uint8]) -> NDArray[np.generic]:
         """Find and keep what is in the next frame, (H, W, 3): ids (H, W) or points (K, 2)."""
         self._keep_state(time)
-        pixels = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))
+        pixels = _pixels(frame)
         found: NDArray[np.generic]
         if isinstance(self.keys, MaskKeys):
             if self._track is None:
@@ -228,7 +244,7 @@ class Run:
         """Keep the state before a frame, and fewer of the others if they take too much."""
         if self._track is None or time % self._spacing or time in self._states:
             return
-        self._states[time] = self._fork(self._track)
+        self._states[time] = self._track.lightened()
         while len(self._states) > 1 and self._bytes() > _STATE_BYTES:
             self._spacing *= 2
             self._states = {t: s for t, s in self._states.items() if t % self._spacing == 0}
@@ -237,3 +253,8 @@ class Run:
 
     def _bytes(self) -> int:
         return sum(state.bytes_kept for state in self._states.values())
+
+
+def _pixels(frame: NDArray[np.uint8]) -> Tensor:
+    """(3, H, W) of (H, W, 3)."""
+    return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))

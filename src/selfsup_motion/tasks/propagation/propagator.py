@@ -7,7 +7,7 @@ settings are in `conf/propagator`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -299,6 +299,46 @@ class LabelPropagator:
             for context, told in self._later
         ]
         return made
+
+    def lightened(self) -> LabelPropagator:
+        """Another one that stands after the same frame but has no features, which take most of the
+        memory; `refill` it before its next step."""
+        made = self.fork(range(self._labels), self._labels)
+        made._lighten()
+        return made
+
+    @property
+    def wanted(self) -> set[int]:
+        """The frames whose features `refill` wants; 0 is the last one, 1 the one before it."""
+        own = {self._time - f.time for f in self._frames.values() if not f.features.numel()}
+        return own.union(*(context.wanted for context, _ in self._later))
+
+    def refill(self, features: Mapping[int, Tensor]) -> None:
+        """Have features again.
+
+        Args:
+            features: (C, h, w) of frames that are `wanted`; it may take several calls for all.
+        """
+        prepared = {ago: self._prepare(of_frame) for ago, of_frame in features.items()}
+        for key, frame in self._frames.items():
+            again = prepared.get(self._time - frame.time)
+            if again is not None and not frame.features.numel():
+                self._frames[key] = Frame(frame.time, again, frame.labels)
+        for context, _ in self._later:
+            context.refill(features)
+
+    @property
+    def _labels(self) -> int:
+        """How many there are, D."""
+        return 0 if self._told is None else len(self._told)
+
+    def _lighten(self) -> None:
+        self._frames = {
+            time: Frame(frame.time, frame.features.new_empty(0), frame.labels)
+            for time, frame in self._frames.items()
+        }
+        for context, _ in self._later:
+            context._lighten()
 
     def _begin(self, labels: Tensor, starting: Sequence[int]) -> None:
         """Remember the first frame of some labels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -68,6 +68,27 @@ class MaskTrack:
         track = MaskTrack(self._encoder, made, ids, self._size)
         track._known, track._last = set(self._known), self._last
         return track
+
+    def lightened(self) -> MaskTrack:
+        """Another one that stands after the same frame and takes little memory: it has no features
+        of earlier frames. `refill` it before its next frame."""
+        track = self.fork(self._ids)
+        track._propagator = self._propagator and self._propagator.lightened()
+        return track
+
+    @property
+    def wanted(self) -> set[int]:
+        """The frames that `refill` wants; 0 is the last one, 1 the one before it."""
+        return set() if self._propagator is None else self._propagator.wanted
+
+    def refill(self, frames: Mapping[int, Tensor]) -> None:
+        """Have the features of earlier frames again.
+
+        Args:
+            frames: (3, H, W) as they were given to `next`, of those that are `wanted`; it may take
+                several calls for all.
+        """
+        _refill(self._propagator, self._encoder, frames, self._seen)
 
     def next(self, frame: Tensor, given: Ids | None = None, corrected: Ids | None = None) -> Ids:
         """The objects of the next frame.
@@ -222,6 +243,27 @@ class PointTrack:
         track._last[:own], track._started = self._last, self._started
         return track
 
+    def lightened(self) -> PointTrack:
+        """Another one that stands after the same frame and takes little memory: it has no features
+        of earlier frames. `refill` it before its next frame."""
+        track = self.fork(self.count)
+        track._propagator = self._propagator and self._propagator.lightened()
+        return track
+
+    @property
+    def wanted(self) -> set[int]:
+        """The frames that `refill` wants; 0 is the last one, 1 the one before it."""
+        return set() if self._propagator is None else self._propagator.wanted
+
+    def refill(self, frames: Mapping[int, Tensor]) -> None:
+        """Have the features of earlier frames again.
+
+        Args:
+            frames: (3, H, W) as they were given to `next`, of those that are `wanted`; it may take
+                several calls for all.
+        """
+        _refill(self._propagator, self._encoder, frames, self._seen)
+
     def next(self, frame: Tensor, given: Points | None = None) -> Points:
         """The points of the next frame.
 
@@ -274,6 +316,16 @@ class PointTrack:
 
     def _dots_at(self, cells: Points, features: Tensor) -> Tensor:
         return gaussian_maps(cells, (features.shape[1], features.shape[2]), self._sigma)
+
+
+def _refill(
+    propagator: LabelPropagator | None,
+    encoder: FrameEncoder,
+    frames: Mapping[int, Tensor],
+    size: tuple[int, int],
+) -> None:
+    if propagator is not None:
+        propagator.refill({ago: features_of(encoder, f, size) for ago, f in frames.items()})
 
 
 def correct(found: Ids, corrected: Ids) -> Ids:
