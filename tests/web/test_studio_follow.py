@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def clip(tmp_path_factory):
 @pytest.fixture
 def video(client, clip):
     answer = client.post(
-        "/api/follow/video", content=clip.read_bytes(), headers={"x-name": "clip.mp4"}
+        "/api/follow/video", content=clip.read_bytes(), headers={"x-name": "my%20clip.mp4"}
     )
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -126,9 +127,9 @@ def test_same_masks_as_the_command_with_a_late_object_and_a_correction(
     assert set(np.unique(found[5])) == {0, 1, 2}
     np.testing.assert_array_equal(found[9], painted(38))
     packed, told = saved(client, body, "start")
-    (tmp_path / "clip.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "my clip.mp4").write_bytes(clip.read_bytes())
     zipfile.ZipFile(io.BytesIO(packed)).extractall(tmp_path)
-    words = told["command"].split()
+    words = shlex.split(told["command"])
     assert words[:3] == ["python", "-m", "selfsup_motion.propagate"]
     assert command("propagate", *words[3:], "device=cpu", "paths.output_dir=out") == 0
     masks = zipfile.ZipFile(io.BytesIO(saved(client, body, "masks")[0]))
@@ -136,7 +137,7 @@ def test_same_masks_as_the_command_with_a_late_object_and_a_correction(
     for time in range(COUNT):
         ids = read_ids(Path(f"out/masks/{time:05d}.png"))
         np.testing.assert_array_equal(ids, found[time])
-        own = masks.read(f"Annotations/480p/clip/{time:05d}.png")
+        own = masks.read(f"Annotations/480p/my_clip/{time:05d}.png")
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(own))), ids)
     Path("film.mp4").write_bytes(saved(client, body, "film")[0])
     # the same pictures, as far as two encodings of them agree

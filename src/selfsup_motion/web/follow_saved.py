@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import shlex
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from selfsup_motion.ops.overlay import draw_masks, draw_points
 from selfsup_motion.tasks.propagation.point_files import PointWriter
 from selfsup_motion.web import fields
 from selfsup_motion.web.calls import Call, Events
+from selfsup_motion.web.commands import command_line
 from selfsup_motion.web.follow_run import MaskKeys, PointKeys, Run
 from selfsup_motion.web.follow_video import opened
 from selfsup_motion.web.models import COLOR_PATCHES
@@ -134,7 +134,7 @@ def start_of(
         )
     frames, stem = stored.about["frames"], _stem(stored)
     path = call.session.new_path(".zip")
-    words = [f"video={stored.name}"]
+    words: dict[str, object] = {"video": stored.name}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         if isinstance(keys, MaskKeys):
             for time, mask in keys.starts.items():
@@ -142,9 +142,9 @@ def start_of(
             for time, mask in keys.corrections.items():
                 packed.writestr(f"{stem}/corrections/{frame_name(time, frames)}.png", _png(mask))
             packed.writestr(f"{stem}/objects.json", json.dumps(_named(names), indent=1))
-            words.append(f"mask={stem}/start")
+            words["mask"] = f"{stem}/start"
             if keys.corrections:
-                words.append(f"corrections={stem}/corrections")
+                words["corrections"] = f"{stem}/corrections"
         else:
             count = keys.count
             called = [*names, *(str(i) for i in range(len(names), count))][:count]
@@ -157,17 +157,16 @@ def start_of(
             if len(content) < len(placed):  # two of one name
                 content = [place for _, place in placed]
             packed.writestr(f"{stem}/points.json", json.dumps(content))
-            words.append(f"points={stem}/points.json")
+            words["points"] = f"{stem}/points.json"
     offered = call.studio.models.find(fields.text(call.body, "model"), "follow")
-    words.append(
-        f"encoder={COLOR_PATCHES}"
-        if offered.name == COLOR_PATCHES
-        else f"checkpoint={offered.checkpoint}"
-    )
+    if offered.name == COLOR_PATCHES:
+        words["encoder"] = COLOR_PATCHES
+    else:
+        words["checkpoint"] = offered.checkpoint
     chosen = fields.text(call.body, "preset", default="auto")
     if chosen != "auto":
-        words.append(f"propagator={chosen}")
-    command = shlex.join(["python", "-m", "selfsup_motion.propagate", *words])
+        words["propagator"] = chosen
+    command = command_line("propagate", words)
     return {**_only(call, path, f"{stem}_start.zip", "application/zip"), "command": command}
 
 

@@ -27,6 +27,7 @@ from selfsup_motion.methods.cmp.propagate import EncodedImages
 from selfsup_motion.ops.flow import write_flow
 from selfsup_motion.web import fields
 from selfsup_motion.web.calls import Answer, Call, Events, answer, stream
+from selfsup_motion.web.commands import command_line
 from selfsup_motion.web.marks import label_map
 from selfsup_motion.web.models import Loaded, computing
 from selfsup_motion.web.pictures import flow_view
@@ -145,17 +146,22 @@ def arrows_file(call: Call) -> Answer:
     path = call.session.new_path(".json")
     path.write_text(json.dumps(wanted.arrows.as_json()) + "\n")
     name = f"{_stem(call)}_arrows.json"
-    command = (
-        f"python -m selfsup_motion.animate image={_photo_name(call)} arrows={name} "
-        f"checkpoint={call.studio.models.find(str(call.body['model']), 'move').checkpoint} "
-        f"seconds={settings.seconds:g} fps={settings.fps:g} loop={settings.loop}"
-    )
+    model = call.studio.models.find(fields.text(call.body, "model"), "move")
+    words: dict[str, object] = {
+        "image": _photo_name(call),
+        "arrows": name,
+        "checkpoint": model.checkpoint,
+        "seconds": settings.seconds,
+        "fps": settings.fps,
+        "loop": settings.loop,
+    }
     if settings.loop != "seamless":
-        command += f" easing={_easing(call.body)}"
+        words["easing"] = _easing(call.body)
     if not wanted.refine:
-        command += " refine=null"
+        words["refine"] = None
     if settings.max_side is not None:
-        command += f" max_side={settings.max_side}"
+        words["max_side"] = settings.max_side
+    command = command_line("animate", words)
     return {**_only(call, path, name, "arrows", "application/json"), "command": command}
 
 
