@@ -23,7 +23,8 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.loading.sampling import RandomClips, UniformClips
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.preparation.work import Work
-from selfsup_motion.data.reading.decoding import MAX_PIXELS, VideoFile
+from selfsup_motion.data.reading.decoding import VideoFile
+from selfsup_motion.data.reading.timed_video import MAX_PIXELS
 from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.data.view import View
 from selfsup_motion.errors import BadFilesError, ClipReadError

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.apps.film import film
-from selfsup_motion.data.reading.decoding import FrameTable, VideoFile
+from selfsup_motion.data.reading.decoding import VideoFile
+from selfsup_motion.data.reading.timed_video import FrameTable
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError

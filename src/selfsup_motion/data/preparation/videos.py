@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.data.geometry import check_short_side
-from selfsup_motion.data.reading.decoding import FrameTable, VideoFile
+from selfsup_motion.data.reading.decoding import VideoFile
 from selfsup_motion.data.reading.frame_times import nearest
 from selfsup_motion.data.reading.listing import find_files
+from selfsup_motion.data.reading.timed_video import FrameTable
 from selfsup_motion.errors import ClipReadError, UserError
 
 _BYTES_AT_ONCE = 200_000_000

@@ -17,10 +17,11 @@ from selfsup_motion.data.flow.estimation import DISFlow, FlowName, in_workers
 from selfsup_motion.data.flow.store import FlowStore, frame_name
 from selfsup_motion.data.geometry import check_short_side
 from selfsup_motion.data.loading.thread_local import ThreadLocal
-from selfsup_motion.data.reading.decoding import TIME_LIMIT, FrameTable, VideoFile
+from selfsup_motion.data.reading.decoding import VideoFile
 from selfsup_motion.data.reading.listed_files import Listing
 from selfsup_motion.data.reading.listing import PathList, find_files, outside, place_of
 from selfsup_motion.data.reading.parts import Parts
+from selfsup_motion.data.reading.timed_video import TIME_LIMIT, FrameTable
 from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.sources.index import VideoIndex
 from selfsup_motion.data.sources.video_lists import (

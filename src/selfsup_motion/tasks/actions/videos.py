@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.geometry import check_short_side, resize_image, short_side_size
 from selfsup_motion.data.loading.thread_local import ThreadLocal
-from selfsup_motion.data.reading.decoding import TIME_LIMIT, VideoFile
+from selfsup_motion.data.reading.decoding import VideoFile
 from selfsup_motion.data.reading.listing import PathList
+from selfsup_motion.data.reading.timed_video import TIME_LIMIT
 from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.sources.videos import VideoHandles
 from selfsup_motion.data.toy.motion import ACTIONS

@@ -1,0 +1,1 @@
+"""What a compressed video says about motion: reading it, storing it, maps of it."""
