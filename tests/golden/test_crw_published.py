@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.methods.crw import CRW, CRWView
 from selfsup_motion.methods.crw.patches import cut_patches
-from selfsup_motion.methods.crw.walk import drop_edges, palindromes, transitions, walk_losses
+from selfsup_motion.methods.crw.walk import (
+    drop_edges,
+    palindromes,
+    transitions,
+    walk_accuracies,
+    walk_losses,
+)
 from selfsup_motion.models.undilated_resnet import UndilatedResNet
 
 
@@ -43,9 +49,10 @@ def walked(arrays: dict[str, np.ndarray], temperature: float, flip: bool, droppe
     """Losses, accuracies, and the gradient for the nodes before their length is made 1."""
     free = torch.from_numpy(arrays["walk_q"]).requires_grad_()
     steps = transitions(F.normalize(free, dim=1), temperature, dropped)
-    losses, accuracies = walk_losses(palindromes(*(reversed(steps) if flip else steps)))
+    walks = palindromes(*(reversed(steps) if flip else steps))
+    losses = walk_losses(walks)
     losses.mean().backward()
-    return losses.detach(), accuracies, free.grad
+    return losses.detach(), walk_accuracies(walks), free.grad
 
 
 def close(ours: Tensor, theirs: np.ndarray, rtol: float = 1e-5, atol: float = 1e-6) -> None:
@@ -90,7 +97,8 @@ def test_patches_become_nodes_as_in_the_reference(golden):
     assert float(patches.sum()) == pytest.approx(float(arrays["node_x_sum"]), abs=1e-2)
     nodes = model.embed(patches.unflatten(2, (9, 3)))
     close(nodes, arrays["node_q"], atol=1e-5)
-    losses, accuracies = walk_losses(model.walk(nodes))
+    walks = model.walk(nodes)
+    losses, accuracies = walk_losses(walks), walk_accuracies(walks)
     losses.mean().backward()
     close(losses.mean(), arrays["node_loss"])
     per_walk = torch.stack([losses, accuracies], 1).flatten()

@@ -142,14 +142,25 @@ def test_gradients_of_the_short_cycle_are_those_of_differences():
     assert torch.autograd.gradcheck(loss, tuple(inputs), eps=1e-7, atol=1e-4, fast_mode=True)
 
 
-def test_a_way_back_is_shared_by_all_cycles_that_begin_with_it():
+def test_cycles_share_their_ways_back_and_are_looked_for_together():
     model = method()
     calls = []
     model.tracker.localiser.register_forward_hook(lambda _, args, __: calls.append(len(args[0])))
     torch.manual_seed(0)
-    model.tracker(torch.rand(1, 4, 7, 7), torch.rand(1, 4, 4, 21, 21), torch.rand(1, 4, 21, 21))
-    # 4 back, 1 + 2 + 3 + 4 forth; and the skips of 4 frames, together
-    assert calls == [*[1] * 14, 4, 4]
+    patch, clip, target = (
+        torch.rand(2, *size) for size in ((4, 7, 7), (3, 4, 21, 21), (4, 21, 21))
+    )
+    with torch.no_grad():
+        torch.nn.init.normal_(model.tracker.localiser.linear.weight)
+        cycles = model.tracker(patch, clip, target)
+        # 3 back, 1 + 2 + 3 forth; and the skips of 3 frames; all for each of 2 clips
+        assert calls == [2, 2, 2, 2, 4, 6, 6, 6]
+        track, patch = model.tracker.track, F.normalize(patch, dim=1)
+        for back, found in enumerate(cycles.long, start=1):
+            here = patch
+            for frame in [*range(2, 2 - back, -1), *range(4 - back, 3)]:
+                here = track(here, clip[:, frame])
+            torch.testing.assert_close(found, model.tracker.locate(here, target)[0])
 
 
 def test_gradients_reach_the_first_layer_unless_the_localiser_warms_up():

@@ -7,6 +7,7 @@ frame, up to some frame and back; it should end where it began.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +28,27 @@ class Edges:
 
     forward: Tensor
     backward: Tensor
+
+
+class Walk(NamedTuple):
+    """Walks of some steps and as many back, in two halves.
+
+    Attributes:
+        out: (B, N, N), row i holds the probabilities of being at each node of the last frame after
+            having begun at node i of frame 0.
+        back: (B, N, N), likewise from the last frame to frame 0.
+    """
+
+    out: Tensor
+    back: Tensor
+
+    def ends(self) -> Tensor:
+        """(B, N, N): row i holds the probabilities of ending at each node of frame 0."""
+        return self.out @ self.back
+
+    def returned(self) -> Tensor:
+        """(B, N): the probability of ending where it began; N² products, where `ends` takes N³."""
+        return (self.out * self.back.mT).sum(-1)
 
 
 def drop_edges(uniform: Tensor, rate: float, *, shared: bool) -> Edges:
@@ -61,16 +83,17 @@ def transitions(
         of frame t.
     """
     frames = nodes.float().permute(2, 0, 3, 1)  # (T, B, N, D)
-    similarity = frames[:-1] @ frames[1:].mT
+    # divided before the product, in which there are fewer numbers
+    similarity = (frames[:-1] / temperature) @ frames[1:].mT
     forward, backward = similarity, similarity.mT
     if dropped is not None:
         forward = forward.masked_fill(dropped.forward, _DROPPED)
         backward = backward.masked_fill(dropped.backward, _DROPPED)
-    return (forward / temperature).softmax(-1), (backward / temperature).softmax(-1)
+    return forward.softmax(-1), backward.softmax(-1)
 
 
-def palindromes(forward: Tensor, backward: Tensor) -> list[Tensor]:
-    """Where walks of k + 1 steps and back end, for k = 1 … T - 2 (equation 2).
+def palindromes(forward: Tensor, backward: Tensor) -> list[Walk]:
+    """Walks of k + 1 steps and back, for k = 1 … T - 2 (equation 2).
 
     The walk of one step and back is left out, as in the published code. With the two arguments
     exchanged, the factors are in the order of its option `flip`.
@@ -78,33 +101,32 @@ def palindromes(forward: Tensor, backward: Tensor) -> list[Tensor]:
     Args:
         forward: (T - 1, B, N, N) as of `transitions`.
         backward: likewise.
-
-    Returns:
-        T - 2 times (B, N, N): row i holds the probabilities of ending at each node of frame 0 after
-        having begun at its node i.
     """
     out, back = forward[0], backward[0]
     walks = []
     for there, home in zip(forward[1:], backward[1:], strict=True):
         out, back = out @ there, home @ back
-        walks.append(out @ back)
+        walks.append(Walk(out, back))
     return walks
 
 
-def walk_losses(walks: list[Tensor]) -> tuple[Tensor, Tensor]:
+def walk_losses(walks: list[Walk]) -> Tensor:
     """How far walks are from returning to where they began (equation 3).
 
     Args:
-        walks: K times (B, N, N), as of `palindromes`.
+        walks: K of them.
 
     Returns:
-        (K,) cross-entropy of the end with the beginning, mean over nodes; and (K,) share of nodes
-        to which the walk is most likely to return.
+        (K,) cross-entropy of the end with the beginning, mean over nodes.
     """
-    returned = torch.stack([walk.diagonal(dim1=-2, dim2=-1) for walk in walks])
-    # rows of a walk add up to 1, so this is the cross-entropy of its logarithm
-    losses = -(returned + _EPSILON).log().flatten(1).mean(1)
-    with torch.no_grad():
-        ends = torch.stack([walk.argmax(-1) for walk in walks])
-        hits = ends == torch.arange(ends.shape[-1], device=ends.device)
-    return losses, hits.float().flatten(1).mean(1)
+    returned = torch.stack([walk.returned() for walk in walks])
+    # where a walk ends adds up to 1, so this is the cross-entropy of its logarithm
+    return -(returned + _EPSILON).log().flatten(1).mean(1)
+
+
+@torch.no_grad()
+def walk_accuracies(walks: list[Walk]) -> Tensor:
+    """(K,) share of nodes to which the walk is most likely to return."""
+    ends = torch.stack([walk.ends().argmax(-1) for walk in walks])
+    hits = ends == torch.arange(ends.shape[-1], device=ends.device)
+    return hits.float().flatten(1).mean(1)

@@ -41,9 +41,10 @@ def affinity(patch: Tensor, image: Tensor, temperature: float) -> Tensor:
         column, as the published localiser expects them.
     """
     cells = image.transpose(-1, -2).flatten(2)
-    similarity = cells.mT @ patch.flatten(2)
-    probabilities = (similarity / temperature).softmax(1)
-    return torch.unflatten(probabilities, 2, patch.shape[-2:])
+    similarity = (patch.flatten(2) / temperature).mT @ cells
+    # the cells of the image last: a softmax over neighbours, and in memory the order that the
+    # localiser's convolutions take (channels_last)
+    return torch.unflatten(similarity.softmax(-1).mT, 2, patch.shape[-2:])
 
 
 def places(theta: Tensor, size: int, translation: float = 1.0) -> Tensor:

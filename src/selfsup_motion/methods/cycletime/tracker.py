@@ -104,7 +104,8 @@ class Tracker(nn.Module):
         """Go back through time and forth again, all ways (section 3.1).
 
         The way back through c frames begins with the way back through c - 1: there are T
-        localisations for it, not T (T + 1) / 2.
+        localisations for it, not T (T + 1) / 2. On the way forth, all patches that are looked for
+        in the same frame are looked for together.
 
         Args:
             patch: (B, C, p, p) features of a patch of the target.
@@ -113,13 +114,15 @@ class Tracker(nn.Module):
         """
         patch = F.normalize(patch, dim=1)
         length, size = clip.shape[1], patch.shape[-1]
-        long, back = [], patch
+        back = [patch]
         for frame in range(length - 1, -1, -1):
-            back = self.track(back, clip[:, frame])
-            forth = back
-            for later in range(frame + 1, length):
-                forth = self.track(forth, clip[:, later])
-            long.append(self.locate(forth, target)[0])
+            back.append(self.track(back[-1], clip[:, frame]))
+        # those that come from earlier frames, the first of them, then the one that begins here
+        forth = back.pop()
+        for frame in range(1, length):
+            found = self.track(forth, _repeated(clip[:, frame], frame))
+            forth = torch.cat([found, back.pop()])
+        long = self.locate(forth, _repeated(target, length))[0].chunk(length)
 
         frames = clip.flatten(0, 1)
         patches, targets = (x.repeat_interleave(length, 0) for x in (patch, target))
@@ -130,4 +133,11 @@ class Tracker(nn.Module):
         )  # fmt: skip
         skip = self.locate(self.take(frames, theta, size), targets)[0]
         shape = clip.shape[:2]
-        return Cycles(long, torch.unflatten(skip, 0, shape), torch.unflatten(inliers, 0, shape))
+        return Cycles(
+            [*reversed(long)], torch.unflatten(skip, 0, shape), torch.unflatten(inliers, 0, shape)
+        )
+
+
+def _repeated(maps: Tensor, times: int) -> Tensor:
+    """(B, C, h, w) → (times · B, C, h, w), the whole batch again and again."""
+    return maps.expand(times, *maps.shape).flatten(0, 1)
