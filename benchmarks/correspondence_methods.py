@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/correspondence_methods.py --folder outputs/methods
         [--only crw mast] [--seeds 0 1 2] [--length 1.0]
 
-Each method is trained as in `experiment=<name>`, but with the encoder of `experiment=corrflow` (which
-sees Lab for MAST and grey for Video Colorization) and for so many steps that a run costs about 60
-CPU-seconds, loading included; `--length` is a factor. J is measured on 48 clips of 10 frames of the
-toy world's test split, which no recipe has been chosen by: by the cosine of the features, the same
+Each method is trained as in `experiment=<name>`, but with the encoder of `experiment=corrflow` (it
+sees Lab for MAST, grey for Video Colorization) and for so many steps that a run costs about 60
+CPU-seconds, loading included; `--length` is a factor. J is measured on clips of 10 frames of the toy
+world's test split, which no recipe has been chosen by: by the cosine of the features, the same
 for all, and as the method itself follows objects.
 
 A run (a method and a seed) that has its file in the folder is not repeated, so an interrupted
