@@ -5,8 +5,8 @@
 
 Each method is trained as in `experiment=<name>`, but with the encoder of `experiment=corrflow` (it
 sees Lab for MAST, grey for Video Colorization) and for so many steps that a run costs about 60
-CPU-seconds, loading included; `--length` is a factor. J is measured on clips of 10 frames of the toy
-world's test split, which no recipe has been chosen by: by the cosine of the features, the same
+CPU-seconds, loading included; `--length` is a factor. J is measured on clips of 10 frames of the
+toy world's test split, which no recipe has been chosen by: by the cosine of the features, the same
 for all, and as the method itself follows objects.
 
 A run (a method and a seed) that has its file in the folder is not repeated, so an interrupted

@@ -163,6 +163,22 @@ def test_cycles_share_their_ways_back_and_are_looked_for_together():
             torch.testing.assert_close(found, model.tracker.locate(here, target)[0])
 
 
+def test_the_patch_is_looked_for_where_it_was_cut_from_if_asked_for():
+    plain, asked = method(), method(still_weight=2.0, localiser_widths=[6, 4])
+    assert asked.tracker.localiser.convolutions[2].weight.shape[:2] == (4, 6)
+    samples = batch(plain)
+    with torch.no_grad():
+        assert "still" not in plain.losses(plain.cycles(samples), samples["theta"])
+        cycles = asked.cycles(samples)
+        losses = asked.losses(cycles, samples["theta"])
+    distance = grid_distance(cycles.still, samples["theta"]).mean()
+    inliers = cycles.still_inliers.mean()
+    assert inliers > cycles.inliers.mean()  # the place is known, and the picture the same
+    torch.testing.assert_close(losses["still"], 0.1 * distance - inliers)
+    total = asked._total({**losses, "still": 0 * losses["still"]}) + 2 * losses["still"]
+    torch.testing.assert_close(asked._total(losses), total)
+
+
 def test_gradients_reach_the_first_layer_unless_the_localiser_warms_up():
     for steps, reached in ((0, True), (5, False)):
         model = method(localiser_warmup_steps=steps)
@@ -231,6 +247,7 @@ def test_wrong_settings_of_the_view_are_named(options, words):
     [
         ({"temperature": 0.0}, "method.temperature=0.0"),
         ({"skip_weight": -1.0}, "method.skip_weight=-1.0"),
+        ({"localiser_widths": [32]}, r"method.localiser_widths=\[32\]"),
         ({"localiser_warmup_steps": -1}, "method.localiser_warmup_steps=-1"),
         ({"radius": 0}, "method.radius=0"),
     ],

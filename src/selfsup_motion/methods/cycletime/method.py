@@ -21,6 +21,7 @@ from selfsup_motion.methods.cycletime.geometry import (
     PUBLISHED_TRANSLATION,
     cut_patch,
     grid_distance,
+    soft_inliers,
     transformation,
 )
 from selfsup_motion.methods.cycletime.tracker import Cycles, Localiser, Tracker
@@ -48,6 +49,8 @@ class CycleTime(Method):
         long_weight: float = 0.02,
         skip_weight: float = 0.1,
         inlier_weight: float = 1.0,
+        still_weight: float = 0.0,
+        localiser_widths: tuple[int, int] = (128, 64),
         localiser_warmup_steps: int = 0,
         radius: int | None = 6,
         follow_temperature: float = 0.005,
@@ -67,6 +70,10 @@ class CycleTime(Method):
             long_weight: weight of the cycles through several frames.
             skip_weight: weight of the cycles through a single frame.
             inlier_weight: weight of the affinities where the patch is found.
+            still_weight: how much it counts that the patch is also found in the frame that it was
+                cut from, where its place is known: distance and inliers with their weights. Not
+                published; without it, runs of minutes do not learn to track.
+            localiser_widths: channels of the localiser's two convolutions.
             localiser_warmup_steps: for so many steps only the localiser learns; helps where the
                 losses do not fall.
             radius: of the window in which validation follows objects, in cells; None: everywhere.
@@ -89,11 +96,16 @@ class CycleTime(Method):
             if value <= 0:
                 raise UserError(f"method.{name}temperature={value}: expected more than 0.")
         weights = {"long": long_weight, "skip": skip_weight, "inlier": inlier_weight}
+        weights["still"] = still_weight
         for name, value in weights.items():
             if value < 0:
                 raise UserError(f"method.{name}_weight={value}: expected at least 0.")
         if radius is not None and radius < 1:
             raise UserError(f"method.radius={radius}: expected null or at least 1.")
+        if len(localiser_widths) != 2 or min(localiser_widths) < 1:
+            raise UserError(
+                f"method.localiser_widths={list(localiser_widths)}: expected two numbers from 1 on."
+            )
         if localiser_warmup_steps < 0:
             raise UserError(
                 f"method.localiser_warmup_steps={localiser_warmup_steps}: expected at least 0."
@@ -101,7 +113,8 @@ class CycleTime(Method):
         self.encoder, self.size, self.weights = encoder, size, weights
         self.localiser_warmup_steps = localiser_warmup_steps
         cells, patch = (size // stride) ** 2, size // 3 // stride
-        self.tracker = Tracker(Localiser(cells, patch), temperature, translation, align_corners)
+        localiser = Localiser(cells, patch, (localiser_widths[0], localiser_widths[1]))
+        self.tracker = Tracker(localiser, temperature, translation, align_corners)
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.to(memory_format=torch.channels_last)
         for name, levels in zip(("mean", "std"), input_statistics(encoder), strict=True):
@@ -109,7 +122,11 @@ class CycleTime(Method):
 
         self.objects = FollowedObjects(stride, radius, follow_temperature)
         self.means = nn.ModuleDict(
-            {name: MeanMetric() for name in ("loss", *weights, "off", "off_middle")}
+            {
+                name: MeanMetric()
+                for name in ("loss", *weights, "off", "off_middle")
+                if name != "still" or still_weight
+            }
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -129,15 +146,30 @@ class CycleTime(Method):
         if self.training and self.global_step < self.localiser_warmup_steps:
             # gradients of zero, and not none at all, which distributed training refuses
             maps, pieces = (x.detach() + 0 * x for x in (maps, pieces))
-        maps = torch.unflatten(maps, 0, frames.shape[:2]).float()
-        return self.tracker(pieces.float(), maps[:, :-1], maps[:, -1])  # type: ignore[no-any-return]
+        maps, pieces = torch.unflatten(maps, 0, frames.shape[:2]).float(), pieces.float()
+        cycles: Cycles = self.tracker(pieces, maps[:, :-1], maps[:, -1])
+        if not self.weights["still"]:
+            return cycles
+        found, affinities = self.tracker.locate(F.normalize(pieces, dim=1), maps[:, -1])
+        inliers = soft_inliers(
+            batch["theta"], affinities, (maps.shape[-2], maps.shape[-1]), translation=1.0,
+            align_corners=self.tracker.align_corners,
+        )  # fmt: skip
+        return cycles._replace(still=found, still_inliers=inliers)
 
     def losses(self, cycles: Cycles, theta: Tensor) -> dict[str, Tensor]:
-        """The three losses (section 3.3) of cycles that began at `theta`, (B, 2, 3)."""
+        """The three losses (section 3.3) of cycles that began at `theta`, (B, 2, 3), and that of no
+        motion, if that was looked for.
+        """
         long = torch.stack([grid_distance(found, theta) for found in cycles.long])
         single = theta[:, None].expand_as(cycles.skip).flatten(0, 1)
         skip = grid_distance(cycles.skip.flatten(0, 1), single)
-        return {"long": long.mean(), "skip": skip.mean(), "inlier": -cycles.inliers.mean()}
+        losses = {"long": long.mean(), "skip": skip.mean(), "inlier": -cycles.inliers.mean()}
+        if cycles.still is not None and cycles.still_inliers is not None:
+            distance = grid_distance(cycles.still, theta).mean()
+            inliers = cycles.still_inliers.mean()
+            losses["still"] = self.weights["skip"] * distance - self.weights["inlier"] * inliers
+        return losses
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Track patches back through time and forth again."""
