@@ -5,6 +5,7 @@ from itertools import tee
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from test_propagation_engine import PLAIN
 
 import selfsup_motion as ssm
@@ -171,6 +172,7 @@ def test_frames_are_resized_and_what_is_found_is_not():
         ({"frame_size": [64]}, r"frame_size is \[height, width\]"),
         ({"frame_size": [64, 64], "short_side": 64}, "both give the size"),
         ({"long_side_multiple": 0}, "long_side_multiple must be at least 1"),
+        ({"more_scales": [0.5, 0]}, r"more_scales must lie between 0.1 and 4, got \[0.5, 0\]"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(sizes, expected):
@@ -200,7 +202,11 @@ def test_shared_features_are_those_of_each_size_and_made_once():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"hard": False}, {"hard": False, "starts": "contexts"}, {"predict_first": True}],
+    [
+        {"hard": False, "more_scales": [0.5]},
+        {"hard": False, "starts": "contexts"},
+        {"predict_first": True},
+    ],
     ids=str,
 )
 def test_a_state_without_features_goes_on_as_if_it_had_kept_them(settings):
@@ -226,3 +232,23 @@ def test_a_state_without_features_goes_on_as_if_it_had_kept_them(settings):
     for frame in frames[5:]:
         np.testing.assert_array_equal(kept[0].next(frame), objects.next(frame))
         np.testing.assert_array_equal(kept[1].next(frame), points.next(frame))
+
+
+def test_features_of_several_scales_are_averaged():
+    frame, mask = torch.from_numpy(video(1)[0][0]), video(1)[1][0]
+    shared, plain = SharedFrameEncoder(LabColor(2)), FrameEncoder(LabColor(2))
+    large, small = features_of(plain, frame, (40, 56)), features_of(plain, frame, (20, 28))
+    both = features_of(plain, frame, (40, 56), (0.5,))
+    enlarged = F.interpolate(small[None], large.shape[1:], mode="bilinear", align_corners=False)[0]
+    expected = (F.normalize(large, dim=0) + F.normalize(enlarged, dim=0)) / 2
+    torch.testing.assert_close(both, expected)
+    assert torch.equal(features_of(shared, frame, (40, 56), (0.5,)), both)
+    assert shared.encoded == 2
+
+    def followed(**settings):
+        frames = [torch.from_numpy(frame) for frame in video(4)[0]]
+        made = LabelPropagator(**COLOR | {"short_side": 40, "hard": False} | settings)
+        return np.stack(list(follow_masks(plain, made, frames, mask)))
+
+    assert "and 0.5 times that" in str(LabelPropagator(short_side=40, more_scales=[0.5]))
+    assert not np.array_equal(followed(more_scales=[0.5]), followed())

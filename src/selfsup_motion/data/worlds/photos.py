@@ -14,9 +14,6 @@ from selfsup_motion.data.reading.listing import find_files
 from selfsup_motion.data.reading.pictures import IMAGE_EXTENSIONS, decode_image, read_bytes
 from selfsup_motion.files.inputs import FOLDER, check_exists
 
-_KEPT_SIDE = 320
-"""Pixels: photos are held at this short side."""
-
 
 class Photos:
     """The photos below a folder.
@@ -24,25 +21,28 @@ class Photos:
     Args:
         root: the folder, nested or not.
         key: of the config, for messages.
+        kept_side: pixels; larger photos are held at this short side.
     """
 
-    def __init__(self, root: str | Path, key: str) -> None:
-        self.root, self.key = Path(root), key
+    def __init__(self, root: str | Path, key: str, kept_side: int = 320) -> None:
+        self.root, self.key, self.kept_side = Path(root), key, kept_side
         check_exists(key, str(root), FOLDER, "folder")
         self.paths = find_files(self.root, IMAGE_EXTENSIONS, "images", key, regular_only=False)
         self._photo = lru_cache(maxsize=512)(self._read)
 
-    def __getstate__(self) -> tuple[Path, str]:
-        return self.root, self.key
+    def __getstate__(self) -> tuple[Path, str, int]:
+        return self.root, self.key, self.kept_side
 
-    def __setstate__(self, state: tuple[Path, str]) -> None:
+    def __setstate__(self, state: tuple[Path, str, int]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
-    def crop(self, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-        """A part of a photo, (H, W, 3) in [0, 255], from close up to the whole short side."""
+    def crop(
+        self, size: tuple[int, int], rng: np.random.Generator, least_share: float = 0.3
+    ) -> NDArray[np.float32]:
+        """A part of a photo, (H, W, 3) in [0, 255], from `least_share` of its short side to all."""
         photo = self._photo(str(self.paths[rng.integers(len(self.paths))]))
         least = min(photo.shape[:2])
-        span = least * np.exp(rng.uniform(np.log(0.3), 0))
+        span = least * np.exp(rng.uniform(np.log(least_share), 0))
         height, width = (min(round(span * n / max(size)), limit)
                          for n, limit in zip(size, photo.shape[:2], strict=True))  # fmt: skip
         top = rng.integers(photo.shape[0] - height + 1)
@@ -56,6 +56,6 @@ class Photos:
     def _read(self, name: str) -> NDArray[np.uint8]:
         photo = decode_image(read_bytes(self.root / name, name), name, upright=True)
         size = photo.shape[0], photo.shape[1]
-        if min(size) <= _KEPT_SIDE:
+        if min(size) <= self.kept_side:
             return photo
-        return resize_image(photo, short_side_size(size, _KEPT_SIDE))
+        return resize_image(photo, short_side_size(size, self.kept_side))

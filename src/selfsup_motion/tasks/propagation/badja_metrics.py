@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.propagation.frame_size import resized
 from selfsup_motion.tasks.propagation.keypoints import Points
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame
+from selfsup_motion.tasks.propagation.shared_features import features_of
 
 THRESHOLD = 0.2
 """Errors below this share of the square root of the animal's area are correct."""
@@ -111,7 +111,7 @@ def follow_joints(
         size = frame.shape[1], frame.shape[2]
         seen = propagator.size.of(size)
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(encoder.device)
-        features = encoder(resized(pixels[None], seen))[0]
+        features = features_of(encoder, pixels, seen, propagator.size.more_scales)
         cells = features.shape[1], features.shape[2]
         if time == 0:
             scale = np.array([seen[1] / size[1], seen[0] / size[0]])

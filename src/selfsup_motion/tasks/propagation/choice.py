@@ -113,6 +113,7 @@ class FittingPropagator:
         enlarge: see above.
         long_side_multiple: see above.
         frame_size: see above.
+        more_scales: see above.
 
     Raises:
         UserError: there is no preset of that name.
@@ -152,6 +153,7 @@ class FittingPropagator:
         enlarge: bool | Auto = "auto",
         long_side_multiple: int | Auto = "auto",
         frame_size: Sequence[int] | Auto | None = "auto",
+        more_scales: Sequence[float] | Auto = "auto",
     ) -> None:
         settings: dict[str, Any] = {
             "long_term": long_term, "recent": recent, "repeat_first": repeat_first,
@@ -162,6 +164,7 @@ class FittingPropagator:
             "hard": hard, "label_resize": label_resize, "min_max": min_max, "pixels": pixels,
             "starts": starts, "storage": storage, "short_side": short_side, "enlarge": enlarge,
             "long_side_multiple": long_side_multiple, "frame_size": frame_size,
+            "more_scales": more_scales,
         }  # fmt: skip
         self._given = {name: value for name, value in settings.items() if value != "auto"}
         self._colors, self._patches = colors, patches

@@ -22,9 +22,12 @@ class FrameSize:
             the proportions a little (DINO: 64).
         frame_size: (height, width) of all frames, whatever their proportions; instead of the
             others.
+        more_scales: frames are encoded at these multiples of that size as well, see
+            `shared_features.features_of`.
 
     Raises:
-        ValueError: a size below 8 pixels, a multiple below 1, or both ways of giving a size.
+        ValueError: a size below 8 pixels, a multiple below 1, a scale that is not positive, or both
+            ways of giving a size.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class FrameSize:
         enlarge: bool = False,
         long_side_multiple: int = 1,
         frame_size: Sequence[int] | None = None,
+        more_scales: Sequence[float] = (),
     ) -> None:
         fixed = None if frame_size is None else tuple(frame_size)
         if fixed is not None and (len(fixed) != 2 or min(fixed) < _SMALLEST):
@@ -45,14 +49,20 @@ class FrameSize:
             raise ValueError("short_side and frame_size both give the size of frames: drop one")
         if long_side_multiple < 1:
             raise ValueError(f"long_side_multiple must be at least 1, got {long_side_multiple}")
+        if any(not 0.1 <= scale <= 4 for scale in more_scales):
+            raise ValueError(f"more_scales must lie between 0.1 and 4, got {list(more_scales)}")
+        self.more_scales = tuple(more_scales)
         self.short_side, self.enlarge = short_side, enlarge
         self.long_side_multiple = long_side_multiple
         self.fixed = None if fixed is None else (fixed[0], fixed[1])
 
     def __str__(self) -> str:
+        more = "".join(f" and {scale:g} times that" for scale in self.more_scales)
         if self.fixed is not None:
-            return f"frames of {self.fixed[1]}x{self.fixed[0]}"
-        return "" if self.short_side is None else f"frames of short side {self.short_side}"
+            return f"frames of {self.fixed[1]}x{self.fixed[0]}{more}"
+        if self.short_side is not None:
+            return f"frames of short side {self.short_side}{more}"
+        return f"frames of their own size{more}" if more else ""
 
     def of(self, size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) at which frames of this (height, width) are encoded."""

@@ -60,11 +60,10 @@ class LabelPropagator:
             zero ("zero").
         hard: store what was found as hard labels (the best object of each pixel at full
             resolution; dots drawn anew for points) instead of as soft ones.
-        label_resize: from pixels to cells: "mean" of the pixels of a cell; "bilinear" at the
-            cell's centre; "corners", bilinear with the corners' centres in line, as dense-ulearn's
-            published code; "nearest", the pixel at its centre; "subsample", its first pixel;
-            "blend_ids", bilinear in the ids themselves, as CorrFlow's published code: between
-            objects 1 and 3 lies object 2.
+        label_resize: from pixels to cells: "mean" of a cell's pixels; "bilinear" at its centre;
+            "corners", bilinear with the corners' centres in line, as dense-ulearn's published code;
+            "nearest", the pixel at its centre; "subsample", its first pixel; "blend_ids", bilinear
+            in the ids themselves, as CorrFlow's published code: 2 lies between 1 and 3.
         min_max: each label's map is stretched to [0, 1]: before the best label of a pixel is
             chosen ("output"), or also before it is stored ("stored"); None: it is not.
         pixels: where the best label is chosen: at the frame's "own" pixels, between cells bilinear;
@@ -74,11 +73,12 @@ class LabelPropagator:
             has the first frame; or each start has a "contexts" of its own, which knows no earlier
             frames and tells where the objects are that began with it (dense-ulearn).
         storage: "32" or "16" bits for the features and labels that are kept.
-        short_side: this and the next three: the size at which frames are encoded, see `FrameSize`;
+        short_side: this and the next four: the size at which frames are encoded, see `FrameSize`;
             for who makes the features.
         enlarge: see above.
         long_side_multiple: see above.
         frame_size: see above.
+        more_scales: see above; features of several scales are averaged.
 
     Attributes:
         settings: the arguments by their names.
@@ -118,6 +118,7 @@ class LabelPropagator:
         enlarge: bool = False,
         long_side_multiple: int = 1,
         frame_size: Sequence[int] | None = None,
+        more_scales: Sequence[float] = (),
     ) -> None:
         self.name: str | None = None
         self.settings: dict[str, Any] = {
@@ -132,8 +133,9 @@ class LabelPropagator:
             "storage": storage, "short_side": short_side, "enlarge": enlarge,
             "long_side_multiple": long_side_multiple,
             "frame_size": None if frame_size is None else list(frame_size),
+            "more_scales": list(more_scales),
         }  # fmt: skip
-        self.size = FrameSize(short_side, enlarge, long_side_multiple, frame_size)
+        self.size = FrameSize(short_side, enlarge, long_side_multiple, frame_size, more_scales)
         offsets = range(1, recent + 1) if isinstance(recent, int) else recent
         self.long_term, self.recent = tuple(sorted(set(long_term))), tuple(sorted(set(offsets)))
         self.repeat_first, self.count_twice = repeat_first, count_twice

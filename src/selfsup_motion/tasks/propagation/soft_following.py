@@ -12,7 +12,6 @@ from torch import Tensor
 
 from selfsup_motion.data.reading.mask_reading import Ids
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.propagation.frame_size import resized
 from selfsup_motion.tasks.propagation.label_cells import (
     cells_to_labels,
     pixel_labels,
@@ -20,6 +19,7 @@ from selfsup_motion.tasks.propagation.label_cells import (
 )
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame
+from selfsup_motion.tasks.propagation.shared_features import features_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def follow_maps(
 
     for time, frame in enumerate(frames):
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(encoder.device)
-        features = encoder(resized(pixels[None], seen))[0]
+        features = features_of(encoder, pixels, seen, propagator.size.more_scales)
         if time == 0:
             yield given
             found = (np.searchsorted(ids, map_) for ids, map_ in zip(shown, maps, strict=True))

@@ -43,6 +43,7 @@ class MaskTrack:
     ) -> None:
         self._encoder, self._propagator, self._ids, self._size = encoder, propagator, ids, size
         self._seen = size if propagator is None else propagator.size.of(size)
+        self._scales = () if propagator is None else propagator.size.more_scales
         self._known: set[int] = set()
         self._last = np.zeros(size, np.uint8)
 
@@ -183,7 +184,7 @@ class MaskTrack:
         return shown
 
     def _features(self, frame: Tensor) -> Tensor:
-        return features_of(self._encoder, frame, self._seen)
+        return features_of(self._encoder, frame, self._seen, self._scales)
 
     def _index(self, ids: Ids, device: torch.device) -> Tensor:
         return torch.from_numpy(np.searchsorted(self._ids, ids)).to(device)
@@ -221,6 +222,7 @@ class PointTrack:
     ) -> None:
         self._encoder, self._propagator, self._size, self._sigma = encoder, propagator, size, sigma
         self._seen = size if propagator is None else propagator.size.of(size)
+        self._scales = () if propagator is None else propagator.size.more_scales
         self._scale = np.array([self._seen[1] / size[1], self._seen[0] / size[0]]) / encoder.stride
         self._last: Points = np.full((count, 2), -1.0)
         self._started = False
@@ -284,7 +286,7 @@ class PointTrack:
         if self._propagator is None:
             self._last = np.where(known[:, None], told, self._last)
         elif not self._started:
-            features = features_of(self._encoder, frame, self._seen)
+            features = features_of(self._encoder, frame, self._seen, self._scales)
             self._propagator.start(features, self._dots(told, features))
             self._last = np.where(known[:, None], told, -1.0)
         else:
@@ -295,7 +297,7 @@ class PointTrack:
     def _step(
         self, propagator: LabelPropagator, frame: Tensor, told: Points, known: NDArray[np.bool_]
     ) -> Points:
-        features = features_of(self._encoder, frame, self._seen)
+        features = features_of(self._encoder, frame, self._seen, self._scales)
         soft = propagator.step(features)
         found = read_points(soft.cpu())
         pixels = np.where(found < 0, -1.0, found / self._scale)
@@ -325,7 +327,8 @@ def _refill(
     size: tuple[int, int],
 ) -> None:
     if propagator is not None:
-        propagator.refill({ago: features_of(encoder, f, size) for ago, f in frames.items()})
+        scales = propagator.size.more_scales
+        propagator.refill({ago: features_of(encoder, f, size, scales) for ago, f in frames.items()})
 
 
 def correct(found: Ids, corrected: Ids) -> Ids:
