@@ -106,6 +106,12 @@ CASES = [
     ("prepare", "prepare=shards prepare.root=empty", "for example prepare.output=/index"),
     ("fit_colors", "data=videos data.root=no", "data.root=no: there is no such folder."),
     ("fit_colors", "clusters=x", "clusters=x: expected an integer."),
+    ("export", "checkpoint=cmp output=exported", "Which format? Add format=safetensors, torchv"),
+    ("export", "checkpoint=cmp format=onnx", "Where to? Add output="),
+    ("export", "checkpoint=cmp format=tf output=exported", "format=tf: expected one of"),
+    ("export", "checkpoint=no format=onnx output=exported", "checkpoint=no: there is no such"),
+    ("export", "checkpoint=cmp format=onnx output=empty attention.radius=3", "it is for part=atten"),
+    ("export", "checkpoint=cmp format=timm output=photo.jpg", "output=photo.jpg: exists already"),
     ("runs", "folder=no", "folder=no: there is no such folder."),
     ("runs", "folder=empty", "folder=empty: there are no runs below it."),
     ("runs", "foldr=empty", "Unknown key foldr: did you mean folder?"),
@@ -124,6 +130,7 @@ HELP = {
     "propagate": ["video="],
     "activation": ["video="],
     "fit_colors": ["data="],
+    "export": ["torch_export"],
     "runs": ["compare=["],
 }
 """What the help of each command names."""

@@ -20,6 +20,7 @@ class TorchvisionVideoEncoder(ClipEncoder):
         name: of torchvision's builder.
 
     Attributes:
+        name: see above.
         out_channels: channels of the output.
         stride: input pixels per output pixel.
         time_stride: input frames per output frame.
@@ -45,6 +46,7 @@ class TorchvisionVideoEncoder(ClipEncoder):
         }
         if name not in builders:
             raise ValueError(f"encoder.name={name}: choose one of {', '.join(builders)}")
+        self.name = name
         network = builders[name](weights=None)
         self.parts = (
             ["features"] if name == "s3d" else ["stem", *(f"layer{i}" for i in range(1, 5))]

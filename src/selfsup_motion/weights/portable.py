@@ -22,7 +22,7 @@ from selfsup_motion.files.atomic import new_file
 
 SUFFIX = ".safetensors"
 _KEY = "selfsup_motion"
-_KEPT = ("method", "encoder", "view", "seed")
+CONFIG_PARTS = ("method", "encoder", "view", "seed")
 """Parts of a run's config."""
 
 
@@ -48,7 +48,7 @@ def write_portable(
         name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
         for name, value in sorted(weights.items())
     }
-    config = {key: run["config"][key] for key in _KEPT if key in run["config"]}
+    config = {key: run["config"][key] for key in CONFIG_PARTS if key in run["config"]}
     about: dict[str, Any] = {**run, "config": config, "global_step": step}
     about["crc32"] = _checksums(about, tensors)
     with new_file(path) as draft:

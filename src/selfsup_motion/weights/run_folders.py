@@ -12,6 +12,9 @@ from selfsup_motion.weights.shipped import shipped
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
 """In `<run folder>/checkpoints`; of several the first is meant."""
 
+MODEL_FILE = "model.safetensors"
+"""In a folder that `python -m selfsup_motion.export format=safetensors` has made."""
+
 _SHOWN = 5
 
 
@@ -22,10 +25,11 @@ def checkpoint_in(folder: Path) -> Path | None:
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """The checkpoint that is meant: a file itself, that of a run folder, or a shipped model.
+    """The checkpoint that is meant: a file itself, that of a run folder or of an exported one, or
+    a shipped model.
 
     Args:
-        path: of a file or run folder, or the name of a model that comes with the package. For a
+        path: of a file or folder, or the name of a model that comes with the package. For a
             file or folder that happens to be called so, write `./name`.
 
     Raises:
@@ -43,6 +47,8 @@ def checkpoint_file(path: str | Path) -> Path:
         return path
     if (file := checkpoint_in(path)) is not None:
         return file
+    if (exported := path / MODEL_FILE).is_file():
+        return exported
     runs = newest_first(runs_below(path))
     if not runs:
         raise CheckpointError(f"{path}: not a run folder, it has no checkpoints/last.ckpt.")
