@@ -105,7 +105,7 @@ def test_folder_of_safetensors_is_read_as_a_method_and_as_an_encoder(cmp_checkpo
     found = ssm.load_method(tmp_path / "out").state_dict()
     assert found.keys() == weights.keys()
     assert all(torch.equal(value, weights[name]) for name, value in found.items())
-    assert ssm.load_encoder(str(tmp_path / "out")).out_channels == 256
+    assert ssm.load_encoder(str(tmp_path / "out")).out_channels == 128
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert config["model_type"] == "selfsup_motion"
     assert config["selfsup_motion"]["metrics"] == {"val/epe": 1.5}
@@ -155,7 +155,7 @@ def test_program_of_torch_export_needs_no_class_of_the_package(tmp_path):
     image = torch.rand(3, 3, 70, 90)
     with torch.no_grad():
         wanted = encoder((image * 255 - mean) / std)
-        torch.testing.assert_close(program(image=image), wanted, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(program(image), wanted, atol=1e-4, rtol=1e-4)
 
 
 ALONE = """
@@ -182,7 +182,9 @@ def test_onnx_runs_in_a_process_without_this_package(tmp_path, part):
         export(tmp_path / "out", "onnx", checkpoint="mosi", licence="MIT")
         inputs = {"image": torch.rand(3, 3, 8, 64, 80, generator=generator)}
         encoder = ssm.load_encoder("mosi")
-        mean, std = (torch.tensor(v).view(3, 1, 1, 1) for v in (encoder.input_mean, encoder.input_std))
+        mean, std = (
+            torch.tensor(v).view(3, 1, 1, 1) for v in (encoder.input_mean, encoder.input_std)
+        )
         wanted = encoder((inputs["image"] * 255 - mean) / std)
     elif part == "flow":
         settings = {"checkpoint": "cmp_dense", "part": part, "size": [64, 96]}

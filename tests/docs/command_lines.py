@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from documents import PAGES, ROOT, Block, blocks, prose
 
-VERBS = "activation|animate|annotate|evaluate|export|fit_colors|prepare|propagate|runs|studio|train"
+VERBS = (
+    "activation|animate|annotate|compare|evaluate|export|fit_colors|prepare|propagate|runs|studio|"
+    "train"
+)
 TESTED_APART = {"extend.md"}
 """Pages whose blocks are one long example, which a test of its own runs."""
 _MODULE = re.compile(rf"selfsup_motion\.({VERBS})\b")

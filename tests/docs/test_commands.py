@@ -38,6 +38,7 @@ def stopped(monkeypatch):
         "data.preparation.color_clusters.fit_colors",
         "apps.run_removal.remove_run",
         "runs.os.execv",
+        "apps.comparing.running.Runner.run",
         "apps.exporting.export.Export.run",
     ):
         monkeypatch.setattr(f"selfsup_motion.{name}", reach)

@@ -42,7 +42,7 @@ def runs_here(command) -> bool:
         return "task=toy_" in told or "data=toy" in told
     if command.verb == "runs":  # what others need is not deleted
         return not any(word.startswith(("delete=", "open=")) for word in command.words)
-    return bool(command.verb) and command.verb != "studio"  # which runs until it is stopped
+    return bool(command.verb) and command.verb not in ("studio", "compare")  # take hours
 
 
 COMMANDS = [command for command in in_blocks() if runs_here(command)]

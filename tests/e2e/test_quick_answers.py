@@ -110,7 +110,7 @@ CASES = [
     ("export", "checkpoint=cmp format=onnx", "Where to? Add output="),
     ("export", "checkpoint=cmp format=tf output=exported", "format=tf: expected one of"),
     ("export", "checkpoint=no format=onnx output=exported", "checkpoint=no: there is no such"),
-    ("export", "checkpoint=cmp format=onnx output=empty attention.radius=3", "it is for part=atten"),
+    ("export", "checkpoint=cmp format=onnx output=o attention.top_k=3", "is for part=attention"),
     ("export", "checkpoint=cmp format=timm output=photo.jpg", "output=photo.jpg: exists already"),
     ("runs", "folder=no", "folder=no: there is no such folder."),
     ("runs", "folder=empty", "folder=empty: there are no runs below it."),

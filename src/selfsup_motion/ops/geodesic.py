@@ -39,4 +39,4 @@ def geodesic_distance(image: Tensor, sources: Tensor, *, step: float, sweeps: in
             forward = (distance - cost).cummin(axis).values + cost
             backward = (distance + cost).flip(axis).cummin(axis).values.flip(axis) - cost
             distance = torch.minimum(forward, backward)
-    return distance.clamp(0, _FAR)
+    return distance.clamp(0.0, _FAR)

@@ -24,6 +24,7 @@ _FIRST_SPEAKS = 3.0  # seconds
 _FIRST = {
     "train": "experiment",
     "evaluate": "task",
+    "compare": "study",
     "export": "checkpoint",
     "prepare": "prepare",
     "animate": "image",

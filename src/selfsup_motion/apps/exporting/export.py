@@ -29,10 +29,11 @@ from selfsup_motion.errors import CheckpointError, UserError
 from selfsup_motion.models.encoder import input_statistics, sees_clips
 from selfsup_motion.models.libraries.base import LibraryEncoder
 from selfsup_motion.settings.trust import Trust
-from selfsup_motion.weights.checkpoints import load_encoder, load_network, made_from
+from selfsup_motion.weights.checkpoints import load_encoder, load_network
 from selfsup_motion.weights.contents import KEY, method_name, read_checkpoint
 from selfsup_motion.weights.portable import write_portable
 from selfsup_motion.weights.run_folders import MODEL_FILE, checkpoint_file
+from selfsup_motion.weights.used import made_from
 
 Format = Literal["safetensors", "torchvision", "timm", "onnx", "torch_export"]
 Part = Literal["encoder", "method", "flow", "attention"]
@@ -189,7 +190,7 @@ class Export:
         encoder = self._encoder()
         if library == "timm" and sees_clips(encoder):
             raise UserError("format=timm: timm has no networks of clips; use format=torchvision.")
-        found = in_library(encoder, library)  # type: ignore[arg-type]
+        found = in_library(encoder, library)
         worst = found.check(encoder, _example(encoder))
         weights = {name: value.contiguous() for name, value in found.weights.items()}
         save_file(weights, folder / MODEL_FILE, metadata={"format": "pt"})
@@ -219,8 +220,8 @@ class Export:
         form = self.format
         assert form in ("onnx", "torch_export")
         made, title = self._program(facts)
-        worst = write_program(made, form, folder, facts)  # type: ignore[arg-type]
-        file = FILES[form]  # type: ignore[index]
+        worst = write_program(made, form, folder, facts)
+        file = FILES[form]
         first = {name: list(value.shape) for name, value in made.examples[0].items()}
         usage = _ONNX if form == "onnx" else _TORCH
         write_facts(
@@ -268,10 +269,10 @@ import torch
 
 program = torch.export.load("model.pt2").module()
 config = json.load(open("config.json"))
-result = program(**{
-    name: torch.ones(shape, dtype=torch.bool if name == "point_mask" else torch.float32)
+result = program(*(
+    torch.ones(shape, dtype=torch.bool if name == "point_mask" else torch.float32)
     for name, shape in config["example_shapes"].items()
-})
+))
 """
 
 

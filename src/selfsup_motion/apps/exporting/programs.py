@@ -96,6 +96,9 @@ class Attention(nn.Module):
 class Encode(nn.Module):
     """An encoder with its normalisation: RGB from 0 to 1 → features."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
@@ -249,7 +252,7 @@ def write_program(
         save(program.exported, file, extra_files={f"{_METADATA}.json": text})
         loaded = torch.export.load(file).module()
         with torch.no_grad():
-            found = [loaded(**example) for example in program.examples]
+            found = [loaded(*example.values()) for example in program.examples]
     else:
         _write_onnx(program, file, text)
         found = [_run_onnx(file, example) for example in program.examples]
@@ -271,7 +274,10 @@ def _write_onnx(program: Program, file: Path, text: str) -> None:
                 verbose=False,
             )
     except Exception as error:  # of the exporter: any operator that it does not know
-        reason = str(error).strip().partition("\n")[0]
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # what it tells first is about reporting it
+            cause = cause.__cause__
+        reason = str(cause).strip().partition("\n")[0].rstrip(".")
         raise UserError(
             f"format=onnx cannot express this network ({reason}); use format=torch_export."
         ) from error

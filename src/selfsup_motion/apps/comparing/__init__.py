@@ -1,0 +1,1 @@
+"""Many trainings and evaluations as one table."""

@@ -1,0 +1,185 @@
+"""Many trainings and evaluations as one table: `python -m selfsup_motion.compare study=toy`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from selfsup_motion.errors import UserError
+from selfsup_motion.settings.groups import config_dir, options
+from selfsup_motion.settings.nearest import nearest_name
+from selfsup_motion.terminal import command_line as cli
+
+if TYPE_CHECKING:
+    from selfsup_motion.apps.comparing.results import Table as ResultTable
+    from selfsup_motion.apps.comparing.study import Study
+
+_TYPES = {
+    "study": str | None,
+    "encoders": list[str],
+    "tasks": list[str],
+    "against": str | None,
+    "seeds": list[int] | None,
+    "budget": str | None,
+    "jobs": int,
+    "retry": bool,
+    "overrides": list[str],
+    "output": str | None,
+}
+
+
+def compare(cfg: DictConfig) -> None:
+    """Run what is not finished of a study, and write its report.
+
+    Args:
+        cfg: the composed config, not resolved.
+
+    Raises:
+        UserError: anything that the config's author can put right, or cells that failed: the
+            report is written all the same.
+    """
+    from selfsup_motion.settings.check import check_config
+
+    check_config(cfg, _TYPES)
+    if cfg.jobs < 1:
+        raise UserError(f"jobs={cfg.jobs}: expected at least 1.")
+    if (cfg.study is None) == (not cfg.encoders):
+        raise UserError(
+            f"What is compared? Add study=<name> ({', '.join(options('studies'))}, or a file "
+            "my.yaml), or encoders=[…] with tasks=[…]."
+            if cfg.study is None
+            else "study and encoders are both given: leave one of them out."
+        )
+    from selfsup_motion.apps.comparing.study import cells_of
+
+    study = _study(cfg) if cfg.study is not None else _of_encoders(cfg)
+    folder = Path(cfg.output or f"outputs/compare/{study.name}")
+    chains = cells_of(study, folder)
+
+    from selfsup_motion.apps.comparing.report import write_report
+    from selfsup_motion.apps.comparing.results import read_results, tables
+    from selfsup_motion.apps.comparing.running import Runner
+    from selfsup_motion.terminal.console import console
+    from selfsup_motion.terminal.lock import FolderLock
+    from selfsup_motion.terminal.output_folder import ending_on_sigterm
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False)
+
+    lock = FolderLock()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.claim(folder, "comparing")
+    except OSError as error:
+        raise UserError(
+            f"output={folder}: cannot be written ({error.strerror}), choose another place."
+        ) from error
+    except UserError as error:
+        raise UserError(str(error).replace("paths.output_dir=", "output=", 1)) from error
+    number = sum(map(len, chains))
+    tell(f"{number} cells below {folder}; what is finished is not run again")
+    runner = Runner(folder, jobs=cfg.jobs, retry=cfg.retry, tell=tell)
+    try:
+        with ending_on_sigterm():
+            outcome = runner.run(chains)
+    except BaseException:
+        results = read_results(chains)
+        tell(f"{len(results)} of {number} cells are finished; the same command goes on with it.")
+        raise
+    finally:
+        results = read_results(chains)
+        files = write_report(study, results, runner.outcome.failed, folder)
+        lock.release()
+    _print(tables(study, results))
+    tell(f"report   {files[-3]}")
+    if outcome.failed:
+        first, reason = next(iter(outcome.failed.items()))
+        left = f", {len(outcome.left)} could not begin" if outcome.left else ""
+        raise UserError(
+            f"{len(outcome.failed)} of {number} cells failed{left}; {first}: {reason} Add "
+            "retry=true to try them again."
+        )
+
+
+def _study(cfg: DictConfig) -> "Study":
+    from selfsup_motion.apps.comparing.study import read_study
+
+    for key in ("tasks", "against"):
+        if cfg[key]:
+            raise UserError(f"{key}: a study says that itself; it goes with encoders=[…].")
+    return read_study(
+        cfg.study,
+        budget=cfg.budget,
+        seeds=None if cfg.seeds is None else list(cfg.seeds),
+        overrides=list(cfg.overrides),
+    )
+
+
+def _of_encoders(cfg: DictConfig) -> "Study":
+    """The study of encoders that exist already."""
+    from selfsup_motion.apps.comparing.study import Study
+    from selfsup_motion.weights.run_folders import checkpoint_file
+
+    if not cfg.tasks:
+        raise UserError(
+            f"encoders: on which tasks? Add tasks=[…], of {', '.join(options('task'))}."
+        )
+    if cfg.budget is not None:
+        raise UserError(f"budget={cfg.budget}: nothing is trained, leave it out.")
+    for task in cfg.tasks:
+        if task not in options("task"):
+            guess = nearest_name(task, options("task"))
+            hint = f", did you mean {guess}?" if guess else "; see evaluate --help."
+            raise UserError(f"tasks: there is no task {task}{hint}")
+    if len(set(cfg.encoders)) < len(cfg.encoders):
+        raise UserError("encoders: one of them is named twice; leave it out once.")
+    given, fresh = {}, []
+    for encoder in map(str, cfg.encoders):
+        if encoder in options("encoder"):
+            fresh.append(encoder)
+            continue
+        try:
+            checkpoint_file(encoder)
+        except UserError as error:
+            raise UserError(f"encoders={error}") from error
+        given[encoder] = encoder
+    return Study(
+        name="encoders",
+        about="Encoders that exist already.",
+        seeds=(0,) if cfg.seeds is None else tuple(cfg.seeds),
+        tasks={task: tuple(cfg.overrides) for task in cfg.tasks},
+        references={task: tuple(fresh) for task in cfg.tasks},
+        against={} if cfg.against is None else dict.fromkeys(cfg.tasks, cfg.against),
+        given=given,
+    )
+
+
+def _print(found: "Sequence[ResultTable]") -> None:
+    """The closing tables."""
+    from rich.table import Table
+
+    from selfsup_motion.apps.comparing.report import cells_of_row
+    from selfsup_motion.terminal.console import console
+
+    for each in found:
+        table = Table("", each.metric, "seeds", "difference", "95 %", box=None, header_style="bold",
+                      title=each.title, title_justify="left", padding=(0, 3, 0, 0))  # fmt: skip
+        for row in each.rows:
+            table.add_row(*cells_of_row(row)[:5])
+        console.print(table)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="compare")
+def _main(cfg: DictConfig) -> None:
+    cli.job(compare, cfg)
+
+
+def main() -> None:
+    """The command line entry."""
+    cli.run(_main, config_name="compare")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""Studies: their cells, what runs again and what does not, tables and report."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from patience import PATIENCE
+
+from selfsup_motion.apps.comparing.report import write_report
+from selfsup_motion.apps.comparing.results import interval, read_results, tables, validation
+from selfsup_motion.apps.comparing.running import Runner, command_of
+from selfsup_motion.apps.comparing.study import Cell, Study, cells_of, read_study
+from selfsup_motion.errors import UserError
+from selfsup_motion.settings.groups import options
+
+SMALL = {"experiments": ["mosi"], "seeds": [0, 1], "tasks": {"toy_actions": []}}
+
+
+def study_file(folder, **changes):
+    file = folder / "my.yaml"
+    file.write_text(yaml.safe_dump({**SMALL, **changes}))
+    return str(file)
+
+
+def finished(cell, value, *, seconds=10.0):
+    """A run folder as a finished cell leaves it."""
+    cell.folder.mkdir(parents=True)
+    name = "val/loss" if cell.verb == "train" else "score"
+    summary = {"metrics": {name: value}, "cpu_seconds": seconds, "peak_memory_mb": 100.0}
+    if cell.verb == "train":
+        config = "monitor: val/loss\ndata: {batch_size: 4}\nmethod: {_target_: a.B}\n"
+        summary |= {"finished": True, "steps": 50, "untrained": {name: 2 * value}}
+    else:
+        config = "name: t\nheadline: score\ntask: {_target_: a.B}\n"
+        (cell.folder / "evaluate.log").touch()
+        summary |= {"baselines": {"raw_color": {"score": 0.3}}}
+    (cell.folder / "config.yaml").write_text(config)
+    (cell.folder / "summary.json").write_text(json.dumps(summary))
+
+
+def made(folder, row, seed, task=None):
+    verb = "train" if task is None else "evaluate"
+    return Cell(f"{row}, seed {seed}, {task}", verb, row, seed, task, (), "k",
+                folder / "cells" / f"{row}-{task}-{seed}")  # fmt: skip
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two rows of three seeds, of which the first is better by 0.1, 0.2 and 0.3."""
+    study = Study("my", "A study.", seeds=(0, 1, 2), tasks={"t": ()}, against={"t": "worse"})
+    chains = []
+    for seed in (0, 1, 2):
+        for row, value in (("better", 0.5 + 0.2 * seed), ("worse", 0.4 + 0.1 * seed)):
+            chain = [made(tmp_path, row, seed), made(tmp_path, row, seed, "t")]
+            finished(chain[0], 1.0)
+            finished(chain[1], value)
+            chains.append(chain)
+    return study, chains
+
+
+def test_shipped_study_has_every_small_recipe_and_asks_what_fits():
+    study = read_study("toy")
+    small = {name for name in options("experiment") if "/" not in name}
+    assert set(study.rows) == small - {"cmp_photos", "dense_ulearn_videos"}
+    assert study.seeds == (0, 1, 2)
+
+
+def test_cells_are_trainings_and_what_follows_them(tmp_path):
+    study = read_study(study_file(tmp_path, references={"toy_actions": ["r3d8"]}))
+    chains = cells_of(study, tmp_path)
+    names = [[cell.name for cell in chain] for chain in chains]
+    assert names == [
+        ["mosi, seed 0", "mosi, seed 0, toy_actions"],
+        ["mosi, seed 1", "mosi, seed 1, toy_actions"],
+        ["r3d8, random, seed 0, toy_actions"],
+        ["r3d8, random, seed 1, toy_actions"],
+    ]
+    first, second = chains[0]
+    assert first.folder != chains[1][0].folder
+    command = command_of(second)
+    assert command[2] == "selfsup_motion.evaluate"
+    assert f'checkpoint="{first.folder}"' in command
+    assert command_of(first)[-1] == "resume=auto"
+    assert not any("resume" in word for word in command)
+
+
+def test_a_cell_whose_settings_change_is_another_one(tmp_path):
+    file = study_file(tmp_path, tasks={})
+    before, again, changed = (
+        cells_of(read_study(file, overrides=more), tmp_path)[0][0].folder
+        for more in ((), (), ("trainer.max_steps=5",))
+    )
+    assert before == again != changed
+
+
+def test_encoders_of_clips_are_not_asked_about_images(tmp_path):
+    study = read_study(study_file(tmp_path, tasks={"davis2017": ["data=toy"]}, seeds=[0]))
+    assert [len(chain) for chain in cells_of(study, tmp_path)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"experiments": ["cpm"]}, "there is no experiment cpm, did you mean cmp?"),
+        ({"experiments": ["x*"]}, "no experiment is like x*."),
+        ({"tasks": {"davis2107": []}}, "there is no task davis2107, did you mean davis2017?"),
+        ({"references": {"davis2017": []}}, "references.davis2017: the study has no such task"),
+        ({"references": {"toy_actions": ["r3d9"]}}, "there is no encoder r3d9, did you mean r3d"),
+        ({"rows": [{"name": "mosi", "experiment": "cmp"}]}, "two rows are called mosi"),
+        ({"rows": [{"name": "a"}]}, "rows: expected {name: …"),
+        ({"budget": "tiny"}, "there is no budget tiny"),
+        ({"seed": [0]}, "unknown key seed, did you mean seeds?"),
+        ({"seeds": ["a"]}, "seeds must be a list of whole numbers"),
+        ({"tasks": ["toy_actions"]}, "tasks must be a mapping"),
+        ({"overrides": ["trainer.max_stepz=1"]}, "row mosi: Unknown key trainer.max_stepz: did"),
+    ],
+)
+def test_mistake_in_a_study_is_told_in_a_sentence(tmp_path, changes, message):
+    with pytest.raises(UserError) as told:
+        cells_of(read_study(study_file(tmp_path, **changes)), tmp_path)
+    assert message in str(told.value)
+    assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "What is compared? Add study=<name>"),
+        (["study=toi"], "study=toi: there is no such study, did you mean toy?"),
+        (["study=no.yaml"], "study=no.yaml: there is no such file."),
+        (["study=toy", "encoders=[cmp]"], "study and encoders are both given"),
+        (["study=toy", "tasks=[davis2017]"], "tasks: a study says that itself"),
+        (["study=toy", "jobs=0"], "jobs=0: expected at least 1."),
+        (["encoders=[cmp]"], "encoders: on which tasks?"),
+        (["encoders=[cmp]", "tasks=[davis]"], "tasks: there is no task davis, did you mean davis"),
+        (["encoders=[no]", "tasks=[davis2017]"], "no: there is no such checkpoint or run folder"),
+        (["encoders=[cmp,cmp]", "tasks=[davis2017]"], "one of them is named twice"),
+    ],
+)
+def test_mistake_on_the_command_line_is_told(command, capsys, arguments, message):
+    assert command("compare", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_table_has_means_spreads_and_paired_differences(results):
+    study, chains = results
+    (table,) = tables(study, read_results(chains))
+    better, worse, raw = table.rows
+    assert (better.name, worse.name, raw.name) == ("better", "worse", "raw_color (of the task)")
+    assert better.mean == pytest.approx(0.7)
+    assert better.spread == pytest.approx(0.2)
+    assert better.difference == pytest.approx(0.2)
+    assert better.interval == pytest.approx((0.1, 0.3), abs=0.01)
+    assert (worse.difference, worse.interval) == (None, None)
+    assert raw.difference == pytest.approx(0.3 - 0.5)
+    assert (better.samples, better.cpu_seconds, better.memory_mb) == (200, 20.0, 100.0)
+    assert validation(read_results(chains))[0] == ("better", "val/loss", 1.0, 2.0, 3)
+
+
+def test_interval_of_equal_differences_is_a_point():
+    assert interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
+    low, high = interval([-1.0, 1.0, 0.0, 0.5])
+    assert -1 <= low < 0.125 < high <= 1
+
+
+def test_report_is_whole_without_a_network_and_names_what_failed(results, tmp_path):
+    study, chains = results
+    failed = {"mast, seed 0": "killed by the system."}
+    files = write_report(study, read_results(chains), failed, tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert not re.search(r"(src|href)=[\"']?(?!data:)", page)
+    text = (tmp_path / "out/report.md").read_text()
+    assert "| better | 0.700 ± 0.200 | 3 | +0.200 | +0.100 to +0.300 | 200 | 20 | 100 |" in text
+    assert "Failed: mast, seed 0: killed by the system." in text
+    assert (tmp_path / "out/t.png").read_bytes()[:4] == b"\x89PNG"
+    assert len((tmp_path / "out/table.csv").read_text().splitlines()) == 4
+    assert all(file.is_file() for file in files)
+
+
+def test_too_few_seeds_are_told_apart(results, tmp_path):
+    study, chains = results
+    write_report(study, read_results(chains[:4]), {}, tmp_path / "out")
+    assert "| (+0.100 to +0.200) |" in (tmp_path / "out/report.md").read_text()
+    assert "<td class=weak>" in (tmp_path / "out/report.html").read_text()
+
+
+def test_finished_cells_are_not_run_again(results, tmp_path):
+    _, chains = results
+    outcome = Runner(tmp_path, jobs=2, retry=False, tell=print).run(chains)
+    assert len(outcome.before) == 12
+    assert not outcome.finished
+    assert not (tmp_path / "logs").exists()
+
+
+def test_failed_cell_is_told_and_only_tried_again_on_request(tmp_path):
+    first = Cell(
+        "a, seed 0", "train", "a", 0, None, ("experiment=nope",), "k", tmp_path / "cells/a"
+    )
+    chain = [first, made(tmp_path, "a", 0, "t")]
+    told = []
+    outcome = Runner(tmp_path, jobs=1, retry=False, tell=told.append).run([chain])
+    assert outcome.failed["a, seed 0"].startswith("experiment=nope: there is no such experiment")
+    assert outcome.left == ["a, seed 0, t"]
+    assert "nope" in (tmp_path / "logs/a.log").read_text()
+
+    outcome = Runner(tmp_path, jobs=1, retry=False, tell=told.append).run([chain])
+    assert "retry=true tries it again" in told[-1]
+    assert outcome.failed
+    finished(first, 1.0)  # somebody has run it
+    finished(chain[1], 0.5)
+    outcome = Runner(tmp_path, jobs=1, retry=False, tell=told.append).run([chain])
+    assert (outcome.failed, len(outcome.before)) == ({}, 2)
+    assert json.loads((tmp_path / "failed.json").read_text()) == {}
+
+
+@pytest.mark.slow
+def test_killed_study_goes_on_and_ends_with_a_report(tmp_path):
+    """Both trainings, stopped on the way, killed on the way, and then to the end."""
+    steps = ["trainer=cpu", "trainer.max_steps=4", "trainer.val_check_interval=4",
+             "trainer.limit_val_batches=1", "data.num_workers=0"]  # fmt: skip
+    small = ["data.actions.train.source.num_videos=24", "data.actions.test.source.num_videos=16",
+             "task.views.clips=1", "task.few_shot=null", "device=cpu"]  # fmt: skip
+    file = study_file(tmp_path, overrides=steps, tasks={"toy_actions": small})
+    command = [sys.executable, "-m", "selfsup_motion.compare", f"study={file}", "output=out"]
+
+    def run(until=None, number=signal.SIGTERM):
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + PATIENCE
+        while until and time.monotonic() < end and not list(tmp_path.glob(until)):
+            time.sleep(0.2)
+        if until:
+            process.send_signal(number)
+        return process.wait(PATIENCE), process.stderr.read()
+
+    assert run("out/cells/mosi-train-seed0-*/config.yaml")[0] == 128 + signal.SIGTERM
+    assert (tmp_path / "out/report.md").exists()
+    run("out/cells/mosi-toy_actions-seed0-*/summary.json", signal.SIGKILL)
+    (first,) = tmp_path.glob("out/cells/mosi-train-seed0-*/summary.json")
+    written = first.stat().st_mtime_ns
+    status, told = run()
+    assert status == 0, told
+    assert first.stat().st_mtime_ns == written, "what is finished is not run again"
+    text = (tmp_path / "out/report.md").read_text()
+    assert "4 cells are finished" in text
+    assert "## toy_actions" in text
