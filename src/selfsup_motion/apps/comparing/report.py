@@ -75,7 +75,7 @@ def cells_of_row(row: Row) -> list[str]:
 
 def is_weak(row: Row) -> bool:
     """Whether an interval is of too few seeds to mean anything."""
-    return row.interval is not None and len(row.values) < FEWEST
+    return row.interval is not None and row.pairs < FEWEST
 
 
 def _about(study: Study, results: Sequence[Result], failed: Mapping[str, str]) -> list[str]:

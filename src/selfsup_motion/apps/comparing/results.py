@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from selfsup_motion.apps.comparing.running import is_finished
-from selfsup_motion.apps.comparing.study import Cell, Study
+from selfsup_motion.apps.comparing.study import RANDOM, Cell, Study
 from selfsup_motion.apps.run_list import read_run
 
 FEWEST = 3
@@ -57,6 +57,7 @@ class Row:
         difference: mean of the paired differences to the row that is compared with; None: it is
             that row, or none is there.
         interval: 95 % of a bootstrap over seeds; likewise.
+        pairs: differences that these are of.
         samples: that a training saw; None: there was none.
         cpu_seconds: of training and evaluation, a mean over seeds.
         memory_mb: the most of any cell.
@@ -68,9 +69,15 @@ class Row:
     spread: float | None
     difference: float | None = None
     interval: tuple[float, float] | None = None
+    pairs: int = 0
     samples: int | None = None
     cpu_seconds: float | None = None
     memory_mb: float | None = None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its value is the same for every seed: nothing in it is random."""
+        return len(self.values) == 1 and self.samples is None and not self.name.endswith(RANDOM)
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ def interval(differences: Sequence[float], seed: int = 0) -> tuple[float, float]
 
 def _named(name: str, rows: Mapping[str, Row]) -> str | None:
     """A row as the study calls it; an encoder with random weights has a longer name."""
-    return next((known for known in (name, f"{name}, random") if known in rows), None)
+    return next((known for known in (name, f"{name}{RANDOM}") if known in rows), None)
 
 
 def _row(
@@ -175,23 +182,22 @@ def _row(
 
 
 def _compared(row: Row, other: Row) -> Row:
-    """A row with its paired differences; a row of one value stands for all seeds."""
+    """A row with its paired differences; a row without randomness stands for all seeds."""
     if row.name == other.name:
         return row
-    alone = next(iter(other.values.values())) if len(other.values) == 1 else None
-    differences = [
-        value - (other.values[seed] if alone is None else alone)
-        for seed, value in row.values.items()
-        if alone is not None or seed in other.values
-    ]
+    ours, theirs = dict(row.values), dict(other.values)
+    if row.is_fixed:
+        ours = dict.fromkeys(theirs, row.mean)
+    if other.is_fixed:
+        theirs = dict.fromkeys(ours, other.mean)
+    differences = [value - theirs[seed] for seed, value in ours.items() if seed in theirs]
     if not differences:
         return row
-    return Row(
-        **{
-            **vars(row),
-            "difference": float(np.mean(differences)),
-            "interval": interval(differences) if len(differences) > 1 else None,
-        }
+    return replace(
+        row,
+        difference=float(np.mean(differences)),
+        interval=interval(differences) if len(differences) > 1 else None,
+        pairs=len(differences),
     )
 
 

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfsup_motion.apps.comparing.study import Cell
-from selfsup_motion.apps.run_list import read_run
+from selfsup_motion.apps.run_list import goes_on, read_run
 from selfsup_motion.files.atomic import write_text
 from selfsup_motion.settings.arguments import as_text
 from selfsup_motion.weights.run_folders import checkpoint_in
@@ -84,6 +85,7 @@ class Runner:
 
     def _chain(self, chain: Sequence[Cell]) -> None:
         for index, cell in enumerate(chain):
+            self._await_other(cell)
             if self._ended:
                 return
             if is_finished(cell):
@@ -127,6 +129,13 @@ class Runner:
             self._known[cell.folder.name] = reason
             _write_failures(self.folder, self._known)
         self.tell(f"{cell.name}: failed: {reason} See {log}")
+
+    def _await_other(self, cell: Cell) -> None:
+        """A cell may still run that an earlier call has started, before it was killed."""
+        if goes_on(cell.folder):
+            self.tell(f"{cell.name}: runs already, waiting for it")
+        while goes_on(cell.folder) and not self._ended:
+            time.sleep(1)
 
     def _forget(self, cell: Cell) -> None:
         with self._lock:

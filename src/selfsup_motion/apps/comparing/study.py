@@ -27,6 +27,9 @@ from selfsup_motion.settings.nearest import nearest_name
 
 Verb = Literal["train", "evaluate"]
 
+RANDOM = ", random"
+"""Ends the name of a row whose encoder has random weights."""
+
 _LISTS = ("experiments", "leave_out", "seeds", "rows", "overrides")
 _MAPPINGS = ("budgets", "tasks", "references", "against")
 _TEXTS = ("about", "budget")
@@ -217,7 +220,7 @@ def _untrained(study: Study, task: _Task, folder: Path) -> Iterator[Cell]:
         # what has weights gets random ones, of each seed
         learned = not described("encoder")[name].startswith("No weights")
         for seed in study.seeds if learned else study.seeds[:1]:
-            row = f"{name}, random" if learned else name
+            row = f"{name}{RANDOM}" if learned else name
             yield Cell(
                 f"{row}, seed {seed}, {task.name}", "evaluate", row, seed, task.name,
                 (*task.overrides, f"encoder={name}", f"seed={seed}"), key,
