@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from selfsup_motion.methods.mosi import MotionHead
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.schedules import cosine_with_rise
+from selfsup_motion.models.pooling import clip_features
 from selfsup_motion.models.resnet3d import ResNet3d
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.tasks.actions.finetuning import ActionFinetuning
-from selfsup_motion.tasks.features.clip_encoder import clip_features
 from selfsup_motion.weights.checkpoints import load_encoder, load_method
 
 NETS = {"r2d3d18": "r2d3d", "r2p1d10": "r2p1d"}

@@ -6,6 +6,7 @@ clip = source.read(0, [0, 1])    # Clip.frames uint8 (2, 3, H, W), Clip.flow, Cl
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.loading.sampling import AllClips, RandomClips, SeparateClips, UniformClips
+from selfsup_motion.data.loading.several_clips import SeveralClips
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.data.sources.coco import CocoInstances
 from selfsup_motion.data.sources.concat import ConcatSource
@@ -31,6 +32,7 @@ __all__ = [
     "LabelFolder",
     "RandomClips",
     "SeparateClips",
+    "SeveralClips",
     "ToyInstances",
     "ToyWorld",
     "UniformClips",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from selfsup_motion.models.pyramid_encoder import PyramidEncoder
     from selfsup_motion.models.resnet import ResNetEncoder
     from selfsup_motion.models.resnet3d import ResNet3d
+    from selfsup_motion.models.slow_resnet import SlowResNet
     from selfsup_motion.models.small_resnet3d import SmallResNet3d
     from selfsup_motion.models.undilated_resnet import UndilatedResNet
     from selfsup_motion.models.video_networks import TorchvisionVideoEncoder
@@ -29,6 +30,7 @@ __all__ = [
     "PyramidEncoder",
     "ResNet3d",
     "ResNetEncoder",
+    "SlowResNet",
     "SmallResNet3d",
     "TimmEncoder",
     "TorchvisionEncoder",
@@ -49,6 +51,7 @@ __getattr__, __dir__ = lazy(
         "libraries.transformers_encoder": ["TransformersEncoder"],
         "resnet": ["ResNetEncoder"],
         "resnet3d": ["ResNet3d"],
+        "slow_resnet": ["SlowResNet"],
         "small_resnet3d": ["SmallResNet3d"],
         "undilated_resnet": ["UndilatedResNet"],
         "video_networks": ["TorchvisionVideoEncoder"],

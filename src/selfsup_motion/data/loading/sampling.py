@@ -28,7 +28,7 @@ class ClipSampler(Protocol):
         ...
 
 
-class _SpacedClips:
+class SpacedClips:
     """Clips whose frames are `stride` frames, or 1/`fps` seconds, apart."""
 
     def __init__(
@@ -66,7 +66,7 @@ class _SpacedClips:
             )
         if short not in ("skip", "loop", "hold"):
             raise UserError(f"short {short!r} is unknown: choose skip, loop or hold.")
-        self.length = length
+        self.length = self.clip_length = length
         self.stride = stride
         self.fps = fps
         self.clips_per_video = clips_per_video
@@ -114,14 +114,14 @@ class _SpacedClips:
             rate += f" (the video has {info.fps:g})"
         has, needs = spacing.shortage(clips, gap)
         raise ClipReadError(
-            f"{info.key} {has}, a clip of {self.length} frames at {rate} {needs}: use a shorter "
-            "clip or a smaller spacing, or short=loop or hold.",
+            f"{info.key} {has}, a clip of {self.clip_length} frames at {rate} {needs}: use a "
+            "shorter clip or a smaller spacing, or short=loop or hold.",
             file=info.key,
             reason="too short",
         )
 
 
-class RandomClips(_SpacedClips):
+class RandomClips(SpacedClips):
     """Clips that start anywhere in the video, all starts equally likely (for training)."""
 
     def __init__(
@@ -167,7 +167,7 @@ class RandomClips(_SpacedClips):
         return spacing.frames(start, self.short)
 
 
-class UniformClips(_SpacedClips):
+class UniformClips(SpacedClips):
     """Clips spread evenly over the video, the same at every call (for evaluation).
 
     A single clip is taken from the middle; several reach from the first to the last frame.
@@ -181,7 +181,7 @@ class UniformClips(_SpacedClips):
         return spacing.frames(start, self.short)
 
 
-class AllClips(_SpacedClips):
+class AllClips(SpacedClips):
     """Clips that together show every frame of a video, for evaluation.
 
     One follows another without overlap, except that the last one is moved back to end on the
@@ -201,7 +201,7 @@ class AllClips(_SpacedClips):
         return [*clips, spacing.frames(last, self.short)]
 
 
-class SeparateClips(_SpacedClips):
+class SeparateClips(SpacedClips):
     """Several clips of one video at a time, in order and apart, placed at random (for training).
 
     For methods that compare distant moments. The frames of all clips come in one list, clip after
@@ -235,7 +235,6 @@ class SeparateClips(_SpacedClips):
                 f"The clip sampler takes at least 1 clip and a min_gap of at least 0, got {clips} "
                 f"and {min_gap}."
             )
-        self.clip_length = length
         self.length = length * clips
         self.clips = clips
         self.min_gap = min_gap

@@ -37,6 +37,10 @@ class Spacing(Protocol):
         possible ones; a single one is in the middle."""
         ...
 
+    def behind(self) -> NDArray[np.int64]:
+        """(starts,) number of the frame behind the clip that begins with frame 0, 1, …"""
+        ...
+
     def frames(self, start: int, short: Short) -> list[int]:
         """Frame numbers of the clip that begins with this frame; behind the end looped or held."""
         ...
@@ -72,6 +76,9 @@ class EvenFrames:
         """See `Spacing`; evenly in frames."""
         last = starts - 1
         return last // 2 if count == 1 else round(last * number / (count - 1))
+
+    def behind(self) -> NDArray[np.int64]:
+        return np.arange(self.room(1, 0)) + self._span
 
     def frames(self, start: int, short: Short) -> list[int]:
         positions = start + self._offsets
@@ -135,6 +142,9 @@ class StampedFrames:
         share = 0.5 if count == 1 else number / (count - 1)
         times = self._times[:starts]
         return int(nearest(times, times[-1:] * share)[0])
+
+    def behind(self) -> NDArray[np.int64]:
+        return np.asarray(self._behind[: self._starts], np.int64)
 
     def frames(self, start: int, short: Short) -> list[int]:
         wanted = self._times[start] + self._ahead

@@ -25,9 +25,9 @@ from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.rank_weight import gathered
 from selfsup_motion.methods.parts.schedules import every_step
 from selfsup_motion.models.encoder import declared, sees_clips
+from selfsup_motion.models.pooling import clip_features, input_levels
 from selfsup_motion.ops.color_jitter import color_jitter
 from selfsup_motion.ops.motion_pictures import captioned
-from selfsup_motion.tasks.features.clip_encoder import clip_features, input_levels
 from selfsup_motion.tasks.features.scores import top_scores
 from selfsup_motion.tasks.task import Needs
 from selfsup_motion.text.names import register_handler
