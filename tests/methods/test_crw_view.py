@@ -9,8 +9,9 @@ import torch.nn.functional as F
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.crw.patches import cut_patches, draw_crops, grid_windows
+from selfsup_motion.methods.crw.patches import cut_patches, grid_windows
 from selfsup_motion.methods.crw.view import CRWView
+from selfsup_motion.methods.parts.windows import draw_crops
 
 
 def clip(frames: int = 4, height: int = 60, width: int = 80) -> Clip:

@@ -14,7 +14,8 @@ from selfsup_motion.data import geometry
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.crw.patches import draw_crops, grid_windows, middle_crop
+from selfsup_motion.methods.crw.patches import grid_windows
+from selfsup_motion.methods.parts.windows import draw_crops, middle_crop
 from selfsup_motion.ops.color_jitter import draw_color_jitter
 
 Nodes = Literal["patches", "cells"]

@@ -14,19 +14,31 @@ def gather_rows(x: Tensor) -> Tensor:
     divides by the number of ranks, so that losses which are means over a rank's samples have the
     gradient of the mean over all.
     """
-    if not _several():
+    if not several_ranks():
         return x
     gathered: Tensor = _Gather.apply(x)
     return gathered
 
 
+def gather_in_order(x: Tensor) -> Tensor:
+    """As `gather_rows`, but in the order that one process would see the samples in.
+
+    The ranks of a training step have every so many-th sample of its batch (`ClipDataModule`).
+    """
+    if not several_ranks():
+        return x
+    ranks = torch.distributed.get_world_size()
+    return torch.unflatten(gather_rows(x), 0, (ranks, len(x))).transpose(0, 1).flatten(0, 1)
+
+
 def own_rows(count: int, device: torch.device) -> Tensor:
     """Where this rank's rows are among the gathered ones: (count,) int64."""
-    rank = torch.distributed.get_rank() if _several() else 0
+    rank = torch.distributed.get_rank() if several_ranks() else 0
     return rank * count + torch.arange(count, device=device)
 
 
-def _several() -> bool:
+def several_ranks() -> bool:
+    """Whether there are other processes."""
     return (
         torch.distributed.is_available()
         and torch.distributed.is_initialized()
