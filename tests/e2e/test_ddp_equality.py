@@ -14,8 +14,20 @@ EXPERIMENTS = {
     "crw": ["view.size=64", "method.edge_dropout=0.0"],
     "cycletime": ["view.size=84", "data.size=84"],
     "dense_ulearn": ["view.crop_size=64"],
+    "dsm": ["changes.size=32", "view.field=48", "data.length=4", "method.queue=10"],
     "mast": ["view.crop_size=64"],
     "mosi": ["view.field=64", "motion.size=32", "motion.length=4", "method.dropout=0.0"],
+    "wmse": [
+        "changes.size=32",
+        "view.field=48",
+        "data.length=4",
+        "method.dim=2",
+        "method.whitening=4",
+    ],
+    "rho_byol": ["changes.size=32", "view.field=48", "data.length=4", "method.sequential=true"],
+    "rho_moco": ["changes.size=32", "view.field=48", "data.length=4", "method.queue=20"],
+    "rho_simclr": ["changes.size=32", "view.field=48", "data.length=4", "rho=3"],
+    "rho_swav": ["changes.size=32", "view.field=48", "data.length=4", "method.sequential=true"],
 }
 STEPS = 3
 

@@ -29,6 +29,13 @@ CLIPS = IMAGES[:, None].expand(2, 16, 3, SIDE, SIDE)
 
 RESNET = ["encoder=resnet10", "encoder.width=8"]
 
+
+def of_views(module: Any) -> object:
+    """Features of clips in [0, 1]; of single frames for encoders of images."""
+    clips = CLIPS if sees_clips(module.encoder) else IMAGES[:, None]
+    return module.features(clips.float() / 255)
+
+
 # how each module that trains looks at images or clips, and commands that make one
 MODULES: dict[str, tuple[Callable[[Any], object], list[list[str]]]] = {
     "Segmentation": (
@@ -55,11 +62,17 @@ MODULES: dict[str, tuple[Callable[[Any], object], list[list[str]]]] = {
     "CRW": (lambda module: module(IMAGES.float() / 255), [["experiment=crw"]]),
     "CycleTime": (lambda module: module(IMAGES.float() / 255), [["experiment=cycletime"]]),
     "DenseUlearn": (lambda module: module(IMAGES.float() / 255), [["experiment=dense_ulearn"]]),
+    "DSM": (of_views, [["experiment=dsm"]]),
     "MAST": (lambda module: module(IMAGES.float() / 255), [["experiment=mast"]]),
     "MoSI": (
         lambda module: module(module.normalised(CLIPS)),
         [["experiment=mosi", "encoder=r3d8"]],
     ),
+    "RhoBYOL": (of_views, [["experiment=rho_byol"]]),
+    "RhoMoCo": (of_views, [["experiment=rho_moco"], ["experiment=rho_moco", *RESNET]]),
+    "RhoSimCLR": (of_views, [["experiment=rho_simclr"]]),
+    "RhoSwAV": (of_views, [["experiment=rho_swav"]]),
+    "WMSE": (of_views, [["experiment=wmse"]]),
 }
 COMMANDS = [(kind, command) for kind, (_, commands) in MODULES.items() for command in commands]
 

@@ -10,24 +10,36 @@ if TYPE_CHECKING:
     from selfsup_motion.methods.crw import CRW, CRWView
     from selfsup_motion.methods.cycletime import CycleTime, CycleTimeView
     from selfsup_motion.methods.dense_ulearn import DenseUlearn, DenseUlearnView
+    from selfsup_motion.methods.dsm import DSM, DSMView
     from selfsup_motion.methods.mast import MAST, MASTView
     from selfsup_motion.methods.mosi import MoSI, MoSIView
+    from selfsup_motion.methods.rho import RhoBYOL, RhoMoCo, RhoSimCLR, RhoSwAV, RhoView
+    from selfsup_motion.methods.wmse import WMSE, WMSEView
 
 __all__ = [
     "CMP",
     "CRW",
+    "DSM",
     "MAST",
+    "WMSE",
     "CMPView",
     "CRWView",
     "CorrFlow",
     "CorrFlowView",
     "CycleTime",
     "CycleTimeView",
+    "DSMView",
     "DenseUlearn",
     "DenseUlearnView",
     "MASTView",
     "MoSI",
     "MoSIView",
+    "RhoBYOL",
+    "RhoMoCo",
+    "RhoSimCLR",
+    "RhoSwAV",
+    "RhoView",
+    "WMSEView",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -38,8 +50,23 @@ __getattr__, __dir__ = lazy(
         "crw": ["CRW", "CRWView"],
         "cycletime": ["CycleTime", "CycleTimeView"],
         "dense_ulearn": ["DenseUlearn", "DenseUlearnView"],
+        "dsm": ["DSM", "DSMView"],
         "mast": ["MAST", "MASTView"],
         "mosi": ["MoSI", "MoSIView"],
+        "rho": ["RhoBYOL", "RhoMoCo", "RhoSimCLR", "RhoSwAV", "RhoView"],
+        "wmse": ["WMSE", "WMSEView"],
     },
-    ["cmp", "corrflow", "crw", "cycletime", "dense_ulearn", "mast", "mosi", "parts"],
+    [
+        "cmp",
+        "corrflow",
+        "crw",
+        "cycletime",
+        "dense_ulearn",
+        "dsm",
+        "mast",
+        "mosi",
+        "parts",
+        "rho",
+        "wmse",
+    ],
 )
