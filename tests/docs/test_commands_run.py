@@ -16,6 +16,10 @@ SMALL = {
     "crw": ("data.batch_size=1", "view.size=48"),
     "cycletime": ("data.batch_size=1",),
     "mosi": ("data.batch_size=2",),
+    "rho_byol": ("data.batch_size=2",),
+    "rho_moco": ("data.batch_size=2",),
+    "dsm": ("data.batch_size=2",),
+    "wmse": ("data.batch_size=4", "method.dim=2", "method.whitening=4"),
     "toy_seg_linear": ("data.size=64", "data.val_videos=3", "data.batch_size=4", *SHORT[:3]),
     "toy_instances": ("data.batch_size=2", *SHORT[:3]),
     "toy_actions": (

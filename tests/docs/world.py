@@ -25,6 +25,7 @@ SLIM = {
     "corrflow": (),
     "crw": (),
     "mosi": (),
+    "rho_byol": (),
 }
 """Recipes whose runs are spoken of, and what makes their networks small."""
 
