@@ -1,6 +1,7 @@
 """Losses on embeddings of several views, as pure functions.
 
-All compute in float32. Where other samples of the batch matter, they are those of all processes.
+All compute in float32, whatever `trainer.precision` says. Where other samples of the batch matter,
+they are those of all processes.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ def contrast_logits(
 ) -> Tensor:
     """(P · N, 1 + K) similarities over the temperature: the positive's, those of the negatives and
     that of `own`; see `info_nce`."""
-    right = torch.einsum("nd,pnd->pn", queries, positives)[..., None]
-    wrong = queries @ negatives.T
+    right = (queries * positives).sum(2)[..., None]
+    with torch.autocast(queries.device.type, enabled=False):
+        wrong = queries @ negatives.T
     if own is not None:
         wrong = torch.cat([wrong, (queries * own).sum(1, keepdim=True)], 1)
     logits = torch.cat([right, wrong.expand(len(positives), -1, -1)], 2)
@@ -83,7 +85,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     mine = own_rows(len(first), own.device)
     firsts, seconds = gather_rows(first.float()), gather_rows(second.float())
     total = len(firsts)
-    logits = own @ torch.cat([firsts, seconds]).T / temperature
+    with torch.autocast(own.device.type, enabled=False):
+        logits = own @ torch.cat([firsts, seconds]).T / temperature
     itself = torch.cat([mine, mine + total])
     other = torch.cat([mine + total, mine])
     logits = logits.scatter(1, itself[:, None], -torch.inf)

@@ -97,7 +97,9 @@ class RhoSwAV(ViewsMethod):
 
     def embed(self, clips: Tensor) -> Tensor:
         """(N, T, 3, S, S) in [0, 1] → (N, prototypes) cosines."""
-        return self.prototypes(F.normalize(super().embed(clips), dim=1)).float()  # type: ignore[no-any-return]
+        embedded = F.normalize(super().embed(clips).float(), dim=1)
+        with torch.autocast(embedded.device.type, enabled=False):
+            return F.linear(embedded, self.prototypes.weight)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Give prototypes the length 1."""
