@@ -82,6 +82,18 @@ def test_an_arrow_is_suggested_on_the_thing_and_nowhere_else(same_colour):
     assert hints.used.all()
 
 
+def test_a_thing_thinner_than_the_grid_is_asked_about(same_colour):
+    image = photo()
+    image[:, *SQUARE] = image[:, :1, :1]
+    pole = (slice(50, 110), slice(120, 126))
+    image[:, *pole] = torch.tensor([220, 220, 210], dtype=torch.uint8)[:, None, None]
+    hints = explore(same_colour, image).suggest(5)
+    assert len(hints.points) == 1
+    x, y = hints.points[0].round().tolist()
+    assert 120 <= x < 126
+    assert 50 <= y < 110
+
+
 def test_nothing_is_suggested_where_all_is_alike(same_colour):
     grey = torch.full((3, 64, 64), 120, dtype=torch.uint8)
     hints = explore(same_colour, grey).suggest(3)

@@ -16,6 +16,7 @@ SETTINGS = {
     "checkpoint": None,
     "runs": "outputs",
     "show": [],
+    "photos": None,
     "trust": [],
     "device": "cpu",
     "max_megabytes": 1,

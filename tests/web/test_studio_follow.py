@@ -4,6 +4,7 @@ import io
 import json
 import shlex
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -172,6 +173,34 @@ def test_correction_changes_later_frames_and_no_earlier_ones(client, video):
     start, again = followed(client, asked(video, first))
     assert start == 10
     np.testing.assert_array_equal(again[13], before[13])
+
+
+def test_every_frame_of_an_uneven_video_is_followed_and_saved(client, tmp_path):
+    times = [0, 40, 80, 90, 400, 440, 1200, 1240, 1280, 1300]  # milliseconds
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *SIZE[::-1], "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for time in times:
+            pixels = np.full((*SIZE, 3), time % 200, np.uint8)
+            shown = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            shown.pts, shown.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(shown))
+        container.mux(stream.encode())
+    answer = client.post("/api/follow/video", content=(tmp_path / "a.mp4").read_bytes())
+    video = answer.json()
+    assert video["frames"] == len(times)
+    mask = np.zeros((video["height"], video["width"]), np.uint8)
+    mask[10:40, 10:40] = 1
+    body = asked(video, [(0, mask, False)])
+    told = events(client.post("/api/follow/run", json=body))
+    assert [event["frame"] for event in told if "frame" in event] == list(range(len(times)))
+    masks = zipfile.ZipFile(io.BytesIO(saved(client, body, "masks")[0]))
+    assert sum(name.endswith(".png") for name in masks.namelist()) == len(times)
+    (tmp_path / "film.mp4").write_bytes(saved(client, body, "film")[0])
+    assert len(pictures(tmp_path / "film.mp4")) == len(times)
+    seconds = [row.split(",")[1] for row in saved(client, body, "boxes")[0].decode().splitlines()]
+    assert {float(second) for second in seconds[1:]} <= {time / 1000 for time in times}
 
 
 def test_points_are_followed_and_exported(client, video):

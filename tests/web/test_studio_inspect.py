@@ -22,7 +22,21 @@ COLOURS = {"model": "color_patches", "side": 256}
 def studio(tmp_path_factory, cmp_checkpoint):
     runs = two_runs(tmp_path_factory.mktemp("runs"), cmp_checkpoint)
     # below a folder of its own, so that it is not among the runs of `test_runs_are_listed…`
-    return make_studio(runs, checkpoint=str(mosi_run(tmp_path_factory.mktemp("mosi"))))
+    given = str(mosi_run(tmp_path_factory.mktemp("mosi")))
+    return make_studio(runs, checkpoint=given, photos=gallery(tmp_path_factory.mktemp("photos")))
+
+
+def gallery(folder):
+    """Photos, and what is none of the folder's."""
+    inside = folder / "gallery"
+    inside.mkdir()
+    Image.fromarray(example_moved(20, 10)).save(inside / "moved rocket.png")
+    Image.new("RGB", (300, 200), (0, 0, 250)).save(inside / "blue.JPG")
+    Image.new("RGB", (30, 20)).save(folder / "secret.png")
+    (inside / "link.png").symlink_to(folder / "secret.png")
+    (inside / "broken.png").write_bytes(b"no picture")
+    (inside / "notes.txt").write_text("private")
+    return inside
 
 
 def upload(client, picture):
@@ -127,6 +141,32 @@ def test_what_cannot_be_done_is_told(client, photo):
     body = {"photo": photo["id"], "target": photo["id"], **COLOURS}
     assert "x: " in refused(client, "similar", **body, x=641, y=0)
     assert "y: " in refused(client, "similar", **body, x=0)
+
+
+def test_photos_of_the_folder_are_compared_and_taken(client, photo):
+    told = client.get("/api/inspect/folder").json()
+    assert told == {"folder": "gallery", "photos": 3}
+    for place in ({}, {"x": 322, "y": 230}):
+        body = {"photo": photo["id"], "among": "folder", **COLOURS, **place}
+        told = json.loads(ask(client, "neighbours", **body).text.splitlines()[-1])
+        assert [one["name"] for one in told["found"]] == ["moved rocket.png", "blue.JPG"]
+        assert (told["compared"], told["left_out"]) == (2, 1)
+    small = client.get("/api/inspect/folder-photo", params={"name": "blue.JPG"})
+    assert cv2.imdecode(np.frombuffer(small.content, np.uint8), 1).shape[:2] == (171, 256)
+    taken = ask(client, "folder-photo", name="moved rocket.png").json()
+    assert (taken["kind"], taken["name"], taken["width"]) == ("photo", "moved rocket.png", 640)
+    client.request("DELETE", "/api/files", json={"id": taken["id"]})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret.png", "link.png", "notes.txt", "/etc/passwd", "gallery/blue.JPG", "", None],
+    ids=str,
+)
+def test_nothing_but_photos_of_the_folder_is_served(client, name):
+    told = client.get("/api/inspect/folder-photo", params={"name": name})
+    assert told.status_code == 404
+    assert client.post("/api/inspect/folder-photo", json={"name": name}).status_code == 404
 
 
 def test_runs_are_listed_and_compared(client):

@@ -25,7 +25,6 @@ from selfsup_motion.web.follow_run import MOST_POINTS, MaskKeys, PointKeys, Run
 from selfsup_motion.web.follow_saved import boxes, film_of, masks_of, points_of, start_of
 from selfsup_motion.web.follow_video import (
     add_example,
-    add_video,
     check_number,
     opened,
     with_frame,
@@ -35,6 +34,7 @@ from selfsup_motion.web.models import computing
 from selfsup_motion.web.refusals import Refusal
 from selfsup_motion.web.sessions import Session, Stored
 from selfsup_motion.web.uploads import check_picture
+from selfsup_motion.web.videos import add_video
 
 _MOST_KEYS = 500
 _OF_BENCHMARKS = ("auto", "badja", "vip", "crw_")

@@ -1,11 +1,10 @@
-"""Videos of a session: taken in, and shown frame by frame."""
+"""A video of a session that is looked at, frame by frame."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,9 +18,9 @@ from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
 from selfsup_motion.web.refusals import Refusal
 from selfsup_motion.web.sessions import Session, Stored
-from selfsup_motion.web.uploads import Limits, video_suffix
+from selfsup_motion.web.uploads import Limits
+from selfsup_motion.web.videos import add_video
 
-_TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska", ".mov": "video/quicktime"}
 _SHOWN_SIDE = 1280
 """Longest side of the frames that the page shows."""
 _QUALITY = 90
@@ -85,42 +84,6 @@ class OpenVideo:
             reader.close()
 
 
-def add_video(session: Session, draft: Path, name: str, limits: Limits) -> Stored:
-    """Let a session have a video.
-
-    Args:
-        session: its owner.
-        draft: the file; it becomes the session's, or is removed.
-        name: to show.
-        limits: of its frames and its length.
-
-    Returns:
-        A video with `width`, `height`, `frames` and `fps`.
-
-    Raises:
-        UserError: it is no video, a damaged one, too large or too long.
-    """
-    try:
-        suffix = video_suffix(draft)
-        file = VideoFile(draft, "The video")
-        table = file.table
-        try:
-            _check(table, limits)
-            height, width = file.read([0], None)[0].shape[:2]
-        finally:
-            file.close()
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    about = {
-        "width": width,
-        "height": height,
-        "frames": len(table.pts),
-        "fps": table.fps or 25.0,
-    }
-    return session.add(draft, name, "video", _TYPES.get(suffix, "application/octet-stream"), about)
-
-
 def add_example(session: Session, limits: Limits) -> Stored:
     """A short film of the toy world."""
     path = session.new_path(".mp4")
@@ -171,26 +134,6 @@ def check_number(video: OpenVideo, number: int) -> None:
     """
     if not 0 <= number < video.count:
         raise Refusal(f"There is no frame {number}: the video has {video.count}, from 0 on.", 404)
-
-
-def _check(table: FrameTable, limits: Limits) -> None:
-    count = len(table.pts)
-    if count < 2:
-        raise Refusal("The video has a single frame: nothing can be followed in it.")
-    if table.width * table.height > limits.megapixels * 1e6:
-        raise Refusal(
-            f"Its frames of {table.width}x{table.height} pixels have more than "
-            f"{limits.megapixels:g} megapixels, the most that this studio takes: make the video "
-            "smaller, or start the studio with a larger max_megapixels.",
-            413,
-        )
-    seconds = count / table.fps if table.counted and table.fps else float(table.seconds[-1])
-    if seconds > limits.seconds:
-        raise Refusal(
-            f"The video is {seconds:.0f} seconds long, longer than {limits.seconds:g}, the most "
-            "that this studio takes: cut it, or start the studio with a larger max_seconds.",
-            413,
-        )
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from selfsup_motion.data.flow.estimation import DISFlow
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.feature_maps import Measure, pca_colors, similarity_map
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.web import fields, motion_evidence, runs
+from selfsup_motion.web import fields, motion_evidence, photo_folder, runs
 from selfsup_motion.web.calls import Answer, Call, Events, answer, stream
 from selfsup_motion.web.models import Loaded, computing
 from selfsup_motion.web.pictures import data_url, flow_view
@@ -30,6 +32,7 @@ _KEPT_BYTES = 300e6
 _FLOW_SIDE = 1024
 _LEAST_FLOW_SIDE = 12
 _MOST_GALLERY = 60
+_MOST_MEANS = 2 * photo_folder.MOST_PHOTOS
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,14 @@ def similar(call: Call) -> Answer:
 
 
 def neighbours(call: Call) -> Events:
-    """The other photos of the session, the most alike first; told when all have been looked at.
+    """Other photos, the most alike first; told when all have been looked at.
 
-    With x and y: by their cell that is most like this place, and where it is. Without: by their
-    mean features.
+    `among` says which: those of the session, or those of the folder that the studio was started
+    with. With x and y: by their cell that is most like this place, and, in photos of the session,
+    where it is. Without: by their mean features.
     """
     stored = call.session.file(call.body.get("photo"), "photo")
+    among = fields.choice(call.body, "among", ("session", "folder"), "session")
     source = _look(call, stored)
     local = "x" in call.body
     height, width = source.photo
@@ -127,19 +132,36 @@ def neighbours(call: Call) -> Events:
         query = source.features[:, row, column]
     else:
         query = source.features.mean((1, 2))
-    found = []
-    gallery = [photo for photo in call.session.files("photo") if photo.id != stored.id]
-    gallery = gallery[-_MOST_GALLERY:]
-    for number, photo in enumerate(gallery):
+    others = [one for one in call.session.files("photo") if one.id != stored.id][-_MOST_GALLERY:]
+    gallery: Sequence[Stored | Path] = others
+    if among == "folder":
+        gallery = list(photo_folder.photos_in(call).values())
+    found, left_out = [], 0
+    for number, entry in enumerate(gallery):
         yield {"progress": [number, len(gallery)]}
-        seen = _look(call, photo)
-        cells = seen.features if local else seen.features.mean((1, 2), keepdim=True)
-        alike = similarity_map(query, cells, seen.measure)
-        at = seen.place(*divmod(int(alike.argmax()), alike.shape[1])) if local else None
-        found.append({"photo": photo.as_json(), "similarity": float(alike.max()), "at": at})
+        told: dict[str, Any]
+        if isinstance(entry, Path):
+            try:
+                photo = photo_folder.photo_at(entry, call.studio.limits)
+                cells = _cells(call, photo, local, keep=False)
+            except UserError:  # one of many, which may be anything
+                left_out += 1
+                continue
+            told = {"name": entry.name, "at": None}
+        else:
+            cells = _cells(call, entry, local, keep=True)
+            told = {"photo": entry.as_json(), "at": None}
+        alike = similarity_map(query, cells, source.measure)
+        if local and isinstance(entry, Stored):
+            place = divmod(int(alike.argmax()), alike.shape[1])
+            told["at"] = _look(call, entry).place(*place)
+        found.append(told | {"similarity": float(alike.max())})
+    found.sort(key=lambda one: one["similarity"], reverse=True)
     yield {
-        "found": sorted(found, key=lambda one: one["similarity"], reverse=True),
+        "found": found[:_MOST_GALLERY],
         "measure": source.measure,
+        "compared": len(found),
+        "left_out": left_out,
     }
 
 
@@ -176,6 +198,7 @@ ROUTES = [
     answer("POST", "/similar", similar),
     stream("/neighbours", neighbours),
     answer("POST", "/flow", flow),
+    *photo_folder.ROUTES,
     *motion_evidence.ROUTES,
     *runs.ROUTES,
 ]
@@ -196,8 +219,30 @@ def _pair(call: Call) -> tuple[Stored, Stored]:
     return photos[0], photos[1]
 
 
-def _look(call: Call, stored: Stored) -> _Seen:
-    """A photo, encoded once for a session, a model and a size."""
+def _cells(call: Call, photo: Stored, local: bool, keep: bool) -> Tensor:
+    """(C, h, w) features of a photo, or (C, 1, 1), their mean, which is kept in any case."""
+    if local:
+        return _look(call, photo, keep).features
+    model = call.studio.models.encoder(fields.text(call.body, "model"), "inspect")
+    key = photo.id, model.serial, fields.whole(call.body, "side", *_SIDES)
+    with call.session.lock:
+        means: OrderedDict[Any, Tensor] = call.session.memory.setdefault(
+            "inspect.means", OrderedDict()
+        )
+        if key in means:
+            means.move_to_end(key)
+            return means[key]
+    mean = _look(call, photo, keep).features.mean((1, 2), keepdim=True)
+    with call.session.lock:
+        means[key] = mean
+        while len(means) > _MOST_MEANS:
+            means.popitem(last=False)
+    return mean
+
+
+def _look(call: Call, stored: Stored, keep: bool = True) -> _Seen:
+    """A photo, encoded once for a session, a model and a size; without `keep` as often as it is
+    asked for."""
     model = call.studio.models.encoder(fields.text(call.body, "model"), "inspect")
     side = fields.whole(call.body, "side", *_SIDES)
     key = stored.id, model.serial, side
@@ -209,6 +254,8 @@ def _look(call: Call, stored: Stored) -> _Seen:
             kept.move_to_end(key)
             return kept[key]
     seen = _encoded(model, stored, side)
+    if not keep:
+        return seen
     with call.session.lock:
         kept[key] = seen
         while len(kept) > 1 and sum(one.features.nbytes for one in kept.values()) > _KEPT_BYTES:

@@ -14,8 +14,7 @@ from selfsup_motion.web import fields
 from selfsup_motion.web.calls import Answer, Call, Events, answer, stream, upload
 from selfsup_motion.web.models import computing
 from selfsup_motion.web.pictures import data_url
-from selfsup_motion.web.refusals import Refusal
-from selfsup_motion.web.uploads import video_suffix
+from selfsup_motion.web.videos import add_video
 
 PART = "inspect.motion"
 _USUAL_FPS = 25.0
@@ -28,35 +27,11 @@ _TOLD_EVERY = 8
 def take_video(call: Call) -> Answer:
     """A video that is uploaded; it takes the place of the one before."""
     assert call.draft is not None
-    video_suffix(call.draft)
-    file = VideoFile(call.draft, "The video")
-    try:
-        table, limits = file.table, call.studio.limits
-        frames = len(table.pts)
-        if frames < 2:
-            raise Refusal("The video has a single frame, which cannot move.")
-        if table.height * table.width > limits.megapixels * 1e6:
-            raise Refusal(
-                f"The frames have {table.width}x{table.height} pixels, more than "
-                f"{limits.megapixels:g} megapixels, the most that this studio takes.",
-                413,
-            )
-        seconds = float(table.seconds[-1])
-        if seconds > limits.seconds:
-            raise Refusal(
-                f"The video takes {seconds:.0f} seconds, more than {limits.seconds:g}, the most "
-                "that this studio takes: cut it, or start the studio with a larger max_seconds.",
-                413,
-            )
-        file.read([0], _PICTURE_SIDE)
-    finally:
-        file.close()
+    video = add_video(call.session, call.draft, call.name, call.studio.limits, "clip")
     for old in call.session.files("clip"):
-        call.session.remove(old.id)
-    about = {"frames": frames, "seconds": round(seconds, 2)}
-    return call.session.add(
-        call.draft, call.name, "clip", "application/octet-stream", about
-    ).as_json()
+        if old.id != video.id:
+            call.session.remove(old.id)
+    return video.as_json()
 
 
 def motions(call: Call) -> Answer:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import uvicorn
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.files.inputs import ExistingFolder
 from selfsup_motion.settings.trust import Trust, packages
 from selfsup_motion.terminal.console import console
 from selfsup_motion.terminal.output_folder import ending_on_sigterm
@@ -36,6 +37,7 @@ class Server:
         password: str | None,
         checkpoint: str | None,
         runs: str,
+        photos: ExistingFolder | None,
         show: list[str],
         trust: Trust,
         device: str,
@@ -54,6 +56,7 @@ class Server:
             password: that the page asks for; needed where others than this machine reach it.
             checkpoint: one more model: a run folder or a file.
             runs: folder below which runs are found.
+            photos: folder whose photos all who reach the page may see; None: there is none.
             show: one or two of these runs, by their paths below `runs`: the address that is told
                 opens the tab Inspect with them.
             trust: packages of the user's own that checkpoints may use.
@@ -94,6 +97,7 @@ class Server:
                 raise UserError(f"show={name}: there is no such run below runs={runs}.")
         self.host, self.port, self.password, self.show = host, port, password, show
         self.checkpoint, self.runs, self.device = checkpoint, Path(runs), device
+        self.photos = None if photos is None else Path(photos)
         self.trust = packages(trust)
         self.limits = Limits(max_megabytes, max_megapixels, max_seconds)
         self._sessions = idle_minutes * 60, max_sessions, max_session_gigabytes * 1e9
@@ -139,6 +143,7 @@ class Server:
             limits=self.limits,
             sessions=Sessions(*self._sessions),
             password=self.password,
+            photos=self.photos,
             cookie=f"selfsup_motion_studio_{port}",
         )
 

@@ -27,6 +27,7 @@ class Studio:
     Attributes:
         sessions: all of them.
         limits: of what is uploaded.
+        photos: a folder whose photos everybody may see; None: there is none.
         workers: threads that compute.
     """
 
@@ -40,6 +41,7 @@ class Studio:
         limits: Limits,
         sessions: Sessions,
         password: str | None = None,
+        photos: Path | None = None,
         cookie: str = "selfsup_motion_studio",
     ) -> None:
         """Nothing that takes long happens before `load`.
@@ -52,9 +54,11 @@ class Studio:
             limits: of what is uploaded.
             sessions: of this server; closed with the application.
             password: that the page asks for; None: it does not.
+            photos: see above.
             cookie: its name. Those of servers on other ports of the same machine are sent here too.
         """
         self.sessions, self.limits, self.password, self.cookie = sessions, limits, password, cookie
+        self.photos = photos
         self.workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="studio")
         self._models_of = checkpoint, runs, trust, device
         self._models: Models | None = None

@@ -18,6 +18,7 @@ place of likeness of colour).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,10 @@ from selfsup_motion.ops.pictures import Picture
 _DIRECTIONS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 _SIDE = 48
 """Cells of the short side at which answers are compared."""
+_AROUND = 8
+"""Cells: half of the box whose colours are compared with those of a place, twice."""
+_TIE = 1e-3
+"""Lab units that a place is worse for each cell that it is off the middle."""
 _REACH = 0.2
 """Short sides: places so near each other are linked a little, whatever the answers are."""
 _LINK = 0.05
@@ -53,7 +58,8 @@ class Exploration:
 
     Attributes:
         encoded: the photo, as the network has seen it.
-        places: (N, 2) float32 x, y in pixels of the photo: a regular grid.
+        places: (N, 2) float32 x, y in pixels of the photo: one in each cell of a regular grid,
+            where colours differ most from those around it.
         answers: (N, h, w) float32 in [0, 1]: how much of the arrow's motion each cell of the photo
             follows. The short side has 48 cells.
         things: (N,) float32 in [0, 1], how much what moves with a place is like a thing.
@@ -121,7 +127,7 @@ def explore(
         image: a single one, see `ops.pictures.Picture`.
         short_side: at which the network sees it, in pixels. Three quarters of what it was trained
             at are enough and take half of the time.
-        places: about how many, on a regular grid.
+        places: about how many, one in each cell of a regular grid.
         dtype: see `CMP.propagate`. On processors with bfloat16, torch.bfloat16 saves a third of the
             time.
 
@@ -135,8 +141,7 @@ def explore(
         raise ValueError("only a single image can be explored")
     height, width = encoded.size
     rows, columns = _grid_shape(height, width, places)
-    y, x = torch.meshgrid(_middles(rows, height), _middles(columns, width), indexing="ij")
-    where = torch.stack([x, y], -1).reshape(-1, 2).to(encoded.images.device)
+    where = _outstanding(encoded, rows, columns)
     # neighbours are asked in different directions
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     arrows = _arrows(encoded)[((row + 2 * column) % 4).flatten()]
@@ -242,8 +247,33 @@ def _grid_shape(height: int, width: int, places: int) -> tuple[int, int]:
     return max(2, round(height / spacing)), max(2, round(width / spacing))
 
 
-def _middles(count: int, length: int) -> Tensor:
-    return (torch.arange(count) + 0.5) * length / count - 0.5
+def _outstanding(encoded: EncodedImages, rows: int, columns: int) -> Tensor:
+    """(rows · columns, 2) x, y: in each cell of a grid, where colours stand out most.
+
+    The middles of the cells would miss what is thinner than they are.
+    """
+    size = _cells(*encoded.size)
+    lab = _smooth_lab(encoded, size)[None]
+    around = lab
+    for _ in range(2):  # twice a box: nearly a Gaussian
+        around = F.avg_pool2d(around, 2 * _AROUND + 1, 1, _AROUND, count_include_pad=False)
+    differs = (lab - around).norm(dim=1, keepdim=True)
+    differs = F.avg_pool2d(differs, 3, 1, 1, count_include_pad=False)[0, 0]
+    found = []
+    for top, bottom in pairwise(_steps(rows, size[0])):
+        for left, right in pairwise(_steps(columns, size[1])):
+            part = differs[top:bottom, left:right]
+            y, x = (torch.arange(n, device=part.device) - (n - 1) / 2 for n in part.shape)
+            # in the middle where all is alike
+            best = int((part - _TIE * (y.abs()[:, None] + x.abs())).argmax())
+            found.append((left + best % part.shape[1], top + best // part.shape[1]))
+    places = torch.tensor(found, dtype=torch.float32, device=differs.device) + 0.5
+    return places * places.new_tensor(encoded.size[::-1]) / places.new_tensor(size[::-1]) - 0.5
+
+
+def _steps(count: int, length: int) -> list[int]:
+    """Where so many equal parts begin, and the end."""
+    return [round(index * length / count) for index in range(count + 1)]
 
 
 def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -72,5 +72,5 @@ export function select(name, options, value, onchange) {
 /** A button that shows whether it is pressed. */
 export function toggle(text, iconName, onclick, attributes = {}) {
   return h("button", { type: "button", "aria-pressed": "false", title: text, onclick, ...attributes },
-    iconName ? icon(iconName) : null, text);
+    iconName ? icon(iconName) : null, h("span", {}, text));
 }

@@ -7,7 +7,7 @@ import { photoChooser, showPhoto } from "./photos.js";
 import { Surface } from "./surface.js";
 
 const TAB = "inspect";
-const SETTINGS = { show: "photo", side: 512, sharpness: 6 };
+const SETTINGS = { show: "photo", side: 512, sharpness: 6, among: "session" };
 const FLOW = "Choose two frames, then press Flow.";
 const HEADER = 16;
 const NEAR = 14;
@@ -42,6 +42,10 @@ export default function create(studio, kept, keepState) {
   const found = h("div", { class: "found" });
   const more = h("input", { type: "file", accept: "image/*", multiple: true, hidden: true,
     onchange: () => { add([...more.files]); more.value = ""; } });
+  const among = select("Among", [["session", "the photos of this session"], ["folder", ""]], "session", (value) => { settings.among = value; keep(); });
+  among.hidden = true;
+  let comparing = null;
+  const cancel = h("button", { type: "button", hidden: true, onclick: () => comparing?.abort() }, "Cancel");
   const place = h("button", { type: "button", disabled: true, onclick: () => neighbours(true) }, "Like the held place");
   const side = h("aside", { class: "side" },
     h("h2", {}, "Features"), info,
@@ -51,11 +55,18 @@ export default function create(studio, kept, keepState) {
     slider("Sharpness", { min: 1, max: 30, step: 1, value: settings.sharpness, oninput: (value) => { settings.sharpness = value; keep(); drawAlike(); } }),
     h("h2", {}, "Motion from the first to the second"), flowTold,
     h("h2", {}, "Photos that are alike"),
-    h("p", { class: "quiet" }, "Among the photos of this session. A click takes one as the second photo."),
+    among, h("p", { class: "quiet" }, "A click takes one as the second photo."),
     h("div", { class: "row" },
       h("button", { type: "button", onclick: () => neighbours(false) }, "Like the first photo"), place,
-      h("button", { type: "button", onclick: () => more.click() }, "Add photos"), more),
+      h("button", { type: "button", onclick: () => more.click() }, "Add photos"), more, cancel),
     found);
+
+  request("GET", "/api/inspect/folder").then(({ folder, photos }) => {
+    if (!folder) return;
+    among.querySelector("[value=folder]").textContent = `the folder ${folder} (${photos})`;
+    among.hidden = false;
+    among.set(settings.among);
+  }).catch((error) => studio.failed(error));
 
   const shows = { photo: "Photo", colours: "Colours", flow: "Flow" };
   const buttons = Object.entries(shows).map(([name, text]) => toggle(text, null, () => { show(name); keep(); }, { "data-show": name }));
@@ -279,22 +290,39 @@ export default function create(studio, kept, keepState) {
       studio.say("Choose a first photo to compare the others with.");
       return;
     }
-    found.replaceChildren(h("p", { class: "quiet" }, "Comparing …"));
-    const body = { ...asked(), photo: panes[0].photo.id };
+    comparing?.abort();
+    const own = comparing = new AbortController();
+    const line = h("p", { class: "quiet" }, "Comparing …");
+    found.replaceChildren(line);
+    cancel.hidden = false;
+    const body = { ...asked(), photo: panes[0].photo.id, among: among.hidden ? "session" : settings.among };
     if (local && held) Object.assign(body, { x: held.x, y: held.y });
     try {
       let answer;
-      for await (const event of events("/api/inspect/neighbours", body)) {
-        if (event.progress) found.firstChild.textContent = `Comparing: ${event.progress[0]} of ${event.progress[1]} …`;
+      for await (const event of events("/api/inspect/neighbours", body, { signal: own.signal })) {
+        if (event.progress) line.textContent = `Comparing: ${event.progress[0]} of ${event.progress[1]} …`;
         else answer = event;
       }
-      found.replaceChildren(...answer.found.map(({ photo, similarity }) =>
-        h("button", { type: "button", title: photo.name, onclick: () => open(panes[1], photo) },
-          h("img", { src: fileUrl(photo.view), alt: photo.name }),
-          h("span", {}, answer.measure === "cosine" ? similarity.toFixed(2) : `distance ${distance(similarity)}`))));
-      if (!answer.found.length) found.append(h("p", { class: "quiet" }, "There are no other photos yet; add some."));
+      if (comparing !== own) return;
+      found.replaceChildren(...answer.found.map((one) =>
+        h("button", { type: "button", title: one.name ?? one.photo.name, onclick: () => taken(one) },
+          h("img", { src: one.photo ? fileUrl(one.photo.view) : `/api/inspect/folder-photo?name=${encodeURIComponent(one.name)}`, alt: one.name ?? one.photo.name }),
+          h("span", {}, answer.measure === "cosine" ? one.similarity.toFixed(2) : `distance ${distance(one.similarity)}`))));
+      if (answer.left_out) found.append(h("p", { class: "quiet" }, `${answer.left_out} files could not be read.`));
+      if (!answer.found.length) found.append(h("p", { class: "quiet" }, body.among === "folder" ? "The folder has no photos." : "There are no other photos yet; add some."));
     } catch (error) {
-      found.replaceChildren();
+      if (comparing === own) found.replaceChildren();
+      studio.failed(error);
+    } finally {
+      if (comparing === own) cancel.hidden = true;
+    }
+  }
+
+  /** One that is alike becomes the second photo. */
+  async function taken({ photo, name }) {
+    try {
+      open(panes[1], photo ?? await request("POST", "/api/inspect/folder-photo", { name }));
+    } catch (error) {
       studio.failed(error);
     }
   }

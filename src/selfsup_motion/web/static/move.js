@@ -10,7 +10,7 @@ import { toolBar } from "./tools.js";
 const TAB = "move";
 const SETTINGS = { strength: 1, seconds: 2, loop: "back", easing: "smooth", refine: true, camera: "free", max_side: 0, show: "photo" };
 const MOST_REGIONS = 40;
-const HINT = "Drag from a point to where it should go";
+const HINT = "Drag from a point to where it should go, or press Suggest";
 
 export default function create(panel, studio) {
   const kept = studio.state(TAB) ?? {};
@@ -57,7 +57,7 @@ export default function create(panel, studio) {
   const views = Object.entries(shows).map(([name, text]) => toggle(text, null, () => show(name), { "data-show": name }));
   const suggest = h("button", { type: "button", title: "Arrows on what could move, as the network sees it", onclick: suggestArrows }, "Suggest");
   const tools = toolBar(surface, ["arrow", "path", "pin", "brush", "eraser", "pan"],
-    [h("span", { class: "gap" }), suggest, views, other]);
+    [h("span", { class: "gap" }), suggest, h("span", { class: "views" }, views), other]);
   const side = h("aside", { class: "side" }, results, controls, savePart);
   panel.append(h("div", { class: "work" }, tools, root), side);
 

@@ -76,6 +76,12 @@ export class Surface extends EventTarget {
 
   get width() { return this.#picture?.width ?? 0; }
   get height() { return this.#picture?.height ?? 0; }
+  /** Keep an element in a corner, above the picture; it is not drawn through. */
+  corner(element) {
+    for (const name of ["pointerdown", "dblclick", "contextmenu"]) element.addEventListener(name, (e) => e.stopPropagation());
+    this.#root.append(element);
+  }
+
   /** Pixels of the screen for one of the picture. */
   get scale() { return this.#scale; }
 

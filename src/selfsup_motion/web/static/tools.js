@@ -1,4 +1,4 @@
-// The bar above a surface: its tools, undo and redo, zoom.
+// The bar above a surface: its tools, undo and redo; zoom in a corner of the surface.
 
 import { h, icon, toggle } from "./dom.js";
 
@@ -26,13 +26,13 @@ export function toolBar(surface, names, more = []) {
   const undo = step("Undo", "undo", "Ctrl+Z", () => surface.undo());
   const redo = step("Redo", "redo", "Ctrl+Shift+Z", () => surface.redo());
   const remove = step("Delete what is selected", "trash", "Delete", () => surface.removeSelected());
-  const view = [
+  const view = h("div", { class: "zooms", role: "toolbar", "aria-label": "Zoom" },
     step("Smaller", "minus", "-", () => surface.zoom(0.8)),
     step("Larger", "plus", "+", () => surface.zoom(1.25)),
-    step("Whole picture", "fit", "0", () => surface.fit()),
-  ];
+    step("Whole picture", "fit", "0", () => surface.fit()));
+  surface.corner(view);
   const bar = h("div", { class: "bar", role: "toolbar" }, buttons, h("span", { class: "gap" }),
-    undo, redo, remove, h("span", { class: "gap" }), view, more);
+    undo, redo, remove, more);
 
   function shown() {
     for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.tool === surface.tool);
