@@ -84,8 +84,14 @@ class OpenVideo:
             reader.close()
 
 
-def add_example(session: Session, limits: Limits) -> Stored:
-    """A short film of the toy world."""
+def add_example(session: Session, limits: Limits, kind: str = "video") -> Stored:
+    """A short film of the toy world.
+
+    Args:
+        session: its owner.
+        limits: see `add_video`.
+        kind: likewise.
+    """
     path = session.new_path(".mp4")
     size = _EXAMPLE_SIDE * 3 // 4, _EXAMPLE_SIDE
     world = ToyWorld(
@@ -99,7 +105,7 @@ def add_example(session: Session, limits: Limits) -> Stored:
         for number in range(_EXAMPLE_FRAMES):
             frame = world.read(_EXAMPLE_WORLD, [number]).frames[0]
             made.add(np.ascontiguousarray(np.asarray(frame, np.uint8).transpose(1, 2, 0)))
-    return add_video(session, path, "example.mp4", limits)
+    return add_video(session, path, "example.mp4", limits, kind)
 
 
 def opened(session: Session, stored: Stored) -> OpenVideo:

@@ -12,8 +12,10 @@ from selfsup_motion.data.reading.decoding import VideoFile
 from selfsup_motion.ops.motion_pictures import captioned
 from selfsup_motion.web import fields
 from selfsup_motion.web.calls import Answer, Call, Events, answer, stream, upload
+from selfsup_motion.web.follow_video import add_example
 from selfsup_motion.web.models import computing
 from selfsup_motion.web.pictures import data_url
+from selfsup_motion.web.sessions import Stored
 from selfsup_motion.web.videos import add_video
 
 PART = "inspect.motion"
@@ -27,11 +29,12 @@ _TOLD_EVERY = 8
 def take_video(call: Call) -> Answer:
     """A video that is uploaded; it takes the place of the one before."""
     assert call.draft is not None
-    video = add_video(call.session, call.draft, call.name, call.studio.limits, "clip")
-    for old in call.session.files("clip"):
-        if old.id != video.id:
-            call.session.remove(old.id)
-    return video.as_json()
+    return _only(call, add_video(call.session, call.draft, call.name, call.studio.limits, "clip"))
+
+
+def example(call: Call) -> Answer:
+    """A video that the package makes, likewise."""
+    return _only(call, add_example(call.session, call.studio.limits, "clip"))
 
 
 def motions(call: Call) -> Answer:
@@ -84,6 +87,14 @@ def evidence(call: Call) -> Events:
 
 ROUTES = [
     upload("/video", take_video),
+    answer("POST", "/example-video", example),
     answer("GET", "/motions", motions),
     stream("/evidence", evidence),
 ]
+
+
+def _only(call: Call, video: Stored) -> Answer:
+    for old in call.session.files("clip"):
+        if old.id != video.id:
+            call.session.remove(old.id)
+    return video.as_json()

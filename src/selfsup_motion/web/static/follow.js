@@ -14,6 +14,11 @@ const HINTS = {
   points: "Click on what is to be followed",
 };
 
+const FIRST = {
+  masks: "First paint an object, in any frame, or click on it with Point.",
+  points: "First click on what is to be followed, in any frame.",
+};
+
 export default function create(panel, studio) {
   const kept = studio.state(TAB) ?? {};
   let video = kept.video ?? null;
@@ -27,6 +32,7 @@ export default function create(panel, studio) {
   let foundPoints = null;
   let running = null;
   let wanted = null;
+  let followed = null; // what was asked when all was followed
 
   const root = h("div");
   const surface = new Surface(root);
@@ -58,7 +64,7 @@ export default function create(panel, studio) {
   const kinds = [["masks", "Objects"], ["points", "Points"]].map(([name, text]) =>
     toggle(text, null, () => choose(name), { "data-kind": name }));
   const uploadMask = h("button", { type: "button", title: "An indexed PNG, or any mask that propagate takes", onclick: () => maskInput.click() }, "Upload a mask");
-  const presets = select("Matching", [["auto", "what fits the model"]], "auto", (value) => { preset = value; keep(); });
+  const presets = select("Matching", [["auto", "what fits the model"]], "auto", (value) => { preset = value; keep(); showReached(); });
   const start = h("button", { type: "button", class: "main", onclick: () => follow() }, "Follow");
   const cancel = h("button", { type: "button", hidden: true, onclick: () => running?.abort() }, "Cancel");
   const busy = h("progress", { max: 1, hidden: true });
@@ -84,7 +90,7 @@ export default function create(panel, studio) {
     h("h2", {}, "Follow"), presets, h("div", { class: "row" }, start, cancel), busy, told,
     savePart, commandPart);
   const other = h("button", { type: "button", class: "push", onclick: () => open(null) }, "Another video");
-  const tools = toolBar(surface, ["brush", "eraser", "point", "pan"], [h("span", { class: "gap" }), other]);
+  const tools = toolBar(surface, ["brush", "eraser", "point", "pan"], [other]);
   panel.append(h("div", { class: "work" }, tools, root, timeline.element), side);
 
   request("GET", "/api/follow/presets").then(({ presets: found }) => {
@@ -326,8 +332,11 @@ export default function create(panel, studio) {
     return { video: video.id, model: studio.model(TAB), preset, kind, names, keys: given };
   }
 
+  const question = () => JSON.stringify({ ...asked(), names: null });
+
   async function follow() {
     running?.abort();
+    const asking = question();
     const own = new AbortController();
     running = own;
     start.hidden = true;
@@ -343,6 +352,7 @@ export default function create(panel, studio) {
           reached.done = Math.max(reached.done, event.frame + 1);
           await showFound(event);
         }
+        if (reached.done === video.frames) followed = asking;
         showReached();
         busy.value = reached.done / video.frames;
       }
@@ -388,13 +398,16 @@ export default function create(panel, studio) {
     savePart.hidden = !some;
     told.textContent = some
       ? `Followed up to frame ${reached.done - 1} of ${video.frames - 1}.${reached.done < video.frames ? " Follow goes on from there." : ""}`
-      : "";
+      : keys.size ? "" : FIRST[kind];
+    const all = some && reached.done >= video.frames;
+    const nothingNew = all && followed === question();
+    start.disabled = keys.size === 0 || nothingNew;
+    start.title = nothingNew ? "Nothing has changed since all frames were followed" : "";
     start.textContent = some && reached.done < video.frames ? "Go on" : some ? "Follow again from what has changed" : "Follow";
   }
 
   function showFrame() {
     const key = keys.get(frame);
-    start.disabled = keys.size === 0;
     commandPart.hidden = keys.size === 0;
     hint.hidden = !video || keys.size > 0;
     hint.textContent = HINTS[kind];
@@ -403,7 +416,7 @@ export default function create(panel, studio) {
     frameHint.textContent = key
       ? (key.full ? "This frame is corrected: frames after it will follow from it." : "Given in this frame.")
       : (shownResult ? "Found in this frame. Paint over it to correct it, then follow again." : "");
-    timeline.mark(reached, [...keys.keys()]);
+    showReached();
   }
 
   function showObjects() {
@@ -451,6 +464,7 @@ export default function create(panel, studio) {
   else open(null);
 
   return {
+    model: () => { if (video) showReached(); },
     take: (files) => (video && files[0]?.type.startsWith("image/") ? sendMask(files[0]) : send(files[0])),
     undo: () => surface.undo(),
     redo: () => surface.redo(),

@@ -31,7 +31,7 @@ export default function create(panel, studio) {
   }
   const buttons = Object.entries(VIEWS).map(([name, [text]]) =>
     toggle(text, null, () => choose(name), { "data-view": name }));
-  bar.append(...buttons, h("span", { class: "gap" }), ...Object.values(views).map((view) => view.tools));
+  bar.append(h("span", { class: "views" }, buttons), h("span", { class: "gap" }), ...Object.values(views).map((view) => view.tools));
 
   function choose(name) {
     show(name);

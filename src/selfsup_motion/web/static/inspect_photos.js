@@ -42,7 +42,7 @@ export default function create(studio, kept, keepState) {
   const found = h("div", { class: "found" });
   const more = h("input", { type: "file", accept: "image/*", multiple: true, hidden: true,
     onchange: () => { add([...more.files]); more.value = ""; } });
-  const among = select("Among", [["session", "the photos of this session"], ["folder", ""]], "session", (value) => { settings.among = value; keep(); });
+  const among = select("Among", [["session", "this session"], ["folder", ""]], "session", (value) => { settings.among = value; keep(); });
   among.hidden = true;
   let comparing = null;
   const cancel = h("button", { type: "button", hidden: true, onclick: () => comparing?.abort() }, "Cancel");
@@ -55,7 +55,7 @@ export default function create(studio, kept, keepState) {
     slider("Sharpness", { min: 1, max: 30, step: 1, value: settings.sharpness, oninput: (value) => { settings.sharpness = value; keep(); drawAlike(); } }),
     h("h2", {}, "Motion from the first to the second"), flowTold,
     h("h2", {}, "Photos that are alike"),
-    among, h("p", { class: "quiet" }, "A click takes one as the second photo."),
+    among, h("p", { class: "quiet" }, "Photos in the order of how much they are like the first one. A click takes one as the second photo."),
     h("div", { class: "row" },
       h("button", { type: "button", onclick: () => neighbours(false) }, "Like the first photo"), place,
       h("button", { type: "button", onclick: () => more.click() }, "Add photos"), more, cancel),
@@ -63,7 +63,7 @@ export default function create(studio, kept, keepState) {
 
   request("GET", "/api/inspect/folder").then(({ folder, photos }) => {
     if (!folder) return;
-    among.querySelector("[value=folder]").textContent = `the folder ${folder} (${photos})`;
+    among.querySelector("[value=folder]").textContent = `${folder} (${photos})`;
     among.hidden = false;
     among.set(settings.among);
   }).catch((error) => studio.failed(error));
@@ -71,7 +71,7 @@ export default function create(studio, kept, keepState) {
   const shows = { photo: "Photo", colours: "Colours", flow: "Flow" };
   const buttons = Object.entries(shows).map(([name, text]) => toggle(text, null, () => { show(name); keep(); }, { "data-show": name }));
   buttons[1].title = "Colours by the three directions in which the features differ most";
-  const tools = h("div", { class: "row flat" }, buttons);
+  const tools = h("div", { class: "row flat shows" }, h("span", { class: "quiet" }, "Show"), h("span", { class: "views" }, buttons));
   const main = h("div", { class: "pair" }, panes.map((one) => one.root));
 
   function keep() {

@@ -17,7 +17,9 @@ export default function create(studio, kept, keepState) {
   const empty = h("div", { class: "empty" },
     h("p", { class: "big" }, "See where motion is found"),
     h("p", {}, "Drop a video here or choose one. It stays on the machine that runs this studio."),
-    h("button", { type: "button", class: "main", onclick: () => input.click() }, "Choose a video"), sending, missing,
+    h("div", { class: "row" },
+      h("button", { type: "button", class: "main", onclick: () => input.click() }, "Choose a video"),
+      h("button", { type: "button", onclick: example }, "Take the example")), sending, missing,
     h("p", { class: "quiet" }, `MP4, MOV, WebM, MKV or AVI, up to ${Math.round(seconds / 6) / 10} minutes and ${megabytes} MB.`), input);
   const film = h("video", { loop: true, controls: true, playsinline: true, "aria-label": "The video with what was found" });
   film.muted = film.autoplay = true;
@@ -32,12 +34,14 @@ export default function create(studio, kept, keepState) {
   const busy = h("progress", { max: 1, hidden: true });
   const rows = h("tbody");
   const table = h("table", { hidden: true }, h("thead", {}, h("tr", {}, ["Second", "Motion", "Probability"].map((text) => h("th", { scope: "col" }, text)))), rows);
+  const explained = h("p", { class: "quiet" }, "x is sideways, y up or down; the number is the speed, in pixels a frame as the network sees it.");
   const side = h("aside", { class: "side" },
     h("h2", {}, "Video"), name,
     select("Frames", [["1", "every one"], ["2", "every second"], ["4", "every fourth"]], `${settings.stride}`, (value) => { settings.stride = Number(value); keep(); }),
     motions, h("div", { class: "row" }, start, cancel), busy,
-    h("h2", {}, "What each clip moves like"), table);
-  const tools = h("div", { class: "row flat" }, h("button", { type: "button", onclick: () => input.click() }, "Another video"));
+    h("h2", {}, "What each clip moves like"), explained, table);
+  const again = h("button", { type: "button", onclick: () => input.click() }, "Another video");
+  const tools = h("div", { class: "row flat" }, again);
 
   function keep() { keepState({ settings, video }); }
 
@@ -45,6 +49,7 @@ export default function create(studio, kept, keepState) {
     const model = studio.model(PART);
     missing.hidden = Boolean(model) || !studio.models.length;
     empty.hidden = Boolean(video);
+    again.hidden = explained.hidden = !video;
     stage.hidden = !video;
     start.disabled = !video || !model;
     name.textContent = video ? `${video.name}: ${video.frames} frames, ${video.seconds} s.` : "None yet.";
@@ -52,21 +57,33 @@ export default function create(studio, kept, keepState) {
   }
 
   async function send(file) {
-    running?.abort();
     sending.hidden = false;
     try {
-      video = await upload("/api/inspect/video", file, { progress: (share) => { sending.value = share; } });
-      film.removeAttribute("src");
-      film.hidden = picture.hidden = table.hidden = true;
-      rows.replaceChildren();
-      keep();
-      show();
-      if (studio.model(PART)) run();
+      open(await upload("/api/inspect/video", file, { progress: (share) => { sending.value = share; } }));
     } catch (error) {
       studio.failed(error);
     } finally {
       sending.hidden = true;
     }
+  }
+
+  async function example() {
+    try {
+      open(await request("POST", "/api/inspect/example-video"));
+    } catch (error) {
+      studio.failed(error);
+    }
+  }
+
+  function open(taken) {
+    running?.abort();
+    video = taken;
+    film.removeAttribute("src");
+    film.hidden = picture.hidden = table.hidden = true;
+    rows.replaceChildren();
+    keep();
+    show();
+    if (studio.model(PART)) run();
   }
 
   async function run() {
