@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfsup_motion.data.reading.decoding import FrameTable, VideoFile
+from selfsup_motion.data.reading.decoding import VideoFile
+from selfsup_motion.data.reading.timed_video import FrameTable
 from selfsup_motion.web.refusals import Refusal
 from selfsup_motion.web.sessions import Session, Stored
 from selfsup_motion.web.uploads import Limits, video_suffix
