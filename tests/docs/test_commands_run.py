@@ -15,6 +15,7 @@ SMALL = {
     "corrflow": ("data.batch_size=2", "view.crop_size=64"),
     "crw": ("data.batch_size=1", "view.size=48"),
     "cycletime": ("data.batch_size=1",),
+    "cmd": ("data.batch_size=2", "data.num_videos=2", "data.val_videos=2"),
     "mosi": ("data.batch_size=2",),
     "rho_byol": ("data.batch_size=2",),
     "rho_moco": ("data.batch_size=2",),

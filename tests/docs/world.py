@@ -20,6 +20,7 @@ from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
 
 SLIM = {
+    "cmd": (),
     "cmp": ("encoder.width=8", "method.propagation.width=8"),
     "cmp_animate": ("encoder.width=8", "method.propagation.width=8"),
     "corrflow": (),

@@ -124,7 +124,7 @@ CASES = [
 HELP = {
     "train": options("experiment"),
     "evaluate": options("task"),
-    "prepare": ["flow, frames, index, shards"],
+    "prepare": ["flow, frames, index, motion_vectors, shards"],
     "animate": ["python -m selfsup_motion.animate image=photo.jpg"],
     "annotate": ["python -m selfsup_motion.annotate image=photo.jpg"],
     "propagate": ["video="],

@@ -74,6 +74,8 @@ def test_setting_that_a_command_cannot_use_is_refused_by_name(command, capsys, l
         *(("cmp", data) for data in ("toy", "videos", "frames", "shards", "images", "mix", "yfcc")),
         *(("mosi", data) for data in ("toy", "videos", "frames", "shards", "mix")),
         ("corrflow", "toy"),
+        ("cmd", "toy_compressed"),
+        ("cmd", "compressed_videos"),
         ("paper/mosi_r2p1d_kinetics", "kinetics"),
     ],
 )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from selfsup_motion.lazy import lazy
 
 if TYPE_CHECKING:
+    from selfsup_motion.methods.cmd import CMD, CMDView
     from selfsup_motion.methods.cmp import CMP, CMPView
     from selfsup_motion.methods.corrflow import CorrFlow, CorrFlowView
     from selfsup_motion.methods.crw import CRW, CRWView
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from selfsup_motion.methods.wmse import WMSE, WMSEView
 
 __all__ = [
+    "CMD",
     "CMP",
     "CRW",
     "DSM",
     "MAST",
     "WMSE",
+    "CMDView",
     "CMPView",
     "CRWView",
     "CorrFlow",
@@ -45,6 +48,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "cmd": ["CMD", "CMDView"],
         "cmp": ["CMP", "CMPView"],
         "corrflow": ["CorrFlow", "CorrFlowView"],
         "crw": ["CRW", "CRWView"],
@@ -57,6 +61,7 @@ __getattr__, __dir__ = lazy(
         "wmse": ["WMSE", "WMSEView"],
     },
     [
+        "cmd",
         "cmp",
         "corrflow",
         "crw",
