@@ -18,6 +18,7 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmd import CMD, CMDView
 from selfsup_motion.methods.cmd.objective import matching_loss, own_loss
 from selfsup_motion.methods.cmd.prediction import MotionPredictor
+from selfsup_motion.models.motion_encoder import MotionEncoder
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
 
@@ -147,6 +148,22 @@ def test_predictions_depend_on_the_place() -> None:
         MotionPredictor(
             6, 8, 9, channels=12, heads=5, encoder_layers=1, decoder_layers=1, dropout=0.0
         )
+
+
+def test_replicated_borders_do_not_tell_places() -> None:
+    """Where everything moves alike, all places look alike; with zeros, borders differ."""
+    torch.manual_seed(0)
+    same = torch.ones(1, 2, 4, 12, 12)
+    for padding, told in (("replicate", False), ("zeros", True)):
+        encoder = MotionEncoder(
+            widths=[4, 8],
+            strides=[(2, 2), (1, 1)],
+            kernel=3,
+            pool=False,
+            padding=padding,  # type: ignore[arg-type]
+        ).eval()
+        spread = encoder(same).detach().std((2, 3)).max()
+        assert (spread > 1e-3) == told
 
 
 def samples(config: DictConfig, count: int) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ MODULES: dict[str, tuple[Callable[[Any], object], list[list[str]]]] = {
         lambda module: module(CLIPS),
         [["task=toy_actions_finetune", "encoder=r3d8"], ["task=toy_actions_finetune", *RESNET]],
     ),
-    "CMD": (lambda module: module(CLIPS[:, :8].float() / 255), [["experiment=cmd"]]),
+    "CMD": (lambda module: module(CLIPS.float() / 255), [["experiment=cmd"]]),
     "CMP": (lambda module: module.features(IMAGES), [["experiment=cmp", *RESNET]]),
     "CorrFlow": (
         lambda module: module(IMAGES.float() / 255),

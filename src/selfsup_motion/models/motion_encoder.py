@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ class MotionEncoder(nn.Module):
         strides: (time, space) of each stage's block.
         kernel: side of the stem's windows, whose time is 3 frames.
         pool: a 3×3×3 maximum with stride 2 follows the stem.
+        padding: what convolutions see outside of a map: nothing that moves (published), which tells
+            features where they are, or what is at its border.
 
     Attributes:
         out_channels: channels of the output.
@@ -35,16 +38,19 @@ class MotionEncoder(nn.Module):
         strides: Sequence[tuple[int, int]] = ((1, 1), (2, 2), (2, 2), (2, 2)),
         kernel: int = 7,
         pool: bool = True,
+        padding: Literal["zeros", "replicate"] = "zeros",
     ) -> None:
         super().__init__()
+        if padding not in ("zeros", "replicate"):
+            raise UserError(f"motion_encoder.padding={padding}: choose zeros or replicate.")
         if not len(widths) == len(strides) > 0:
             raise UserError(
                 "motion_encoder.widths and motion_encoder.strides have one entry per stage, got "
                 f"{len(widths)} and {len(strides)} entries."
             )
-        window, padding = (3, kernel, kernel), (1, kernel // 2, kernel // 2)
+        window, around = (3, kernel, kernel), (1, kernel // 2, kernel // 2)
         stem: list[nn.Module] = [
-            nn.Conv3d(2, widths[0], window, padding=padding, bias=False),
+            nn.Conv3d(2, widths[0], window, padding=around, bias=False),
             nn.BatchNorm3d(widths[0]),
             nn.ReLU(inplace=True),
         ]
@@ -58,6 +64,9 @@ class MotionEncoder(nn.Module):
                 for (before, after), (time, space) in zip(pairwise(channels), strides, strict=True)
             )
         )
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                module.padding_mode = padding
         self.out_channels = widths[-1]
         self.stride = 2 if pool else 1
         for _, space in strides:
