@@ -10,7 +10,8 @@ from documents import PAGES, ROOT, blocks
 WRITTEN = list({str(c).partition(" ")[2]: c for c in [*in_blocks(), *in_prose()]}.values())
 OURS = [command for command in WRITTEN if command.verb]
 MISSING = re.compile(
-    r"(?P<key>[\w.]+)=.*?(: there is no such (folder|checkpoint|file)| holds no finished (flow|motion vectors))"
+    r"(?P<key>[\w.]+)=.*?(: there is no such (folder|checkpoint|file)|"
+    r" holds no finished (flow|motion vectors))"
 )
 LANGUAGES = {"sh", "python", "yaml", "json", "text"}
 
