@@ -81,7 +81,7 @@ def is_weak(row: Row) -> bool:
 def _about(study: Study, results: Sequence[Result], failed: Mapping[str, str]) -> list[str]:
     seeds = ", ".join(map(str, study.seeds))
     budget = f" Budget: {study.budget}." if study.budget else ""
-    lines = [f"{study.about}{budget} Seeds: {seeds}. {len(results)} cells are finished."]
+    lines = [f"{study.about}{budget} Seeds: {seeds}. {len(results)} cells are finished.".strip()]
     lines += [f"Failed: {name}: {reason}" for name, reason in failed.items()]
     return lines
 
