@@ -48,10 +48,12 @@ def groups() -> list[str]:
 
 
 def groups_of(command: str) -> set[str]:
-    """The groups that a command has."""
+    """The groups that a command has; none if it composes no config."""
+    file = config_dir() / f"{command}.yaml"
+    if not file.is_file():
+        return set()
     # as a text: to parse dozens of YAML files takes a second
-    text = (config_dir() / f"{command}.yaml").read_text(encoding="utf-8")
-    return set(re.findall(r"(?m)^ +- (\w+):", text))
+    return set(re.findall(r"(?m)^ +- (\w+):", file.read_text(encoding="utf-8")))
 
 
 def commands() -> dict[str, str]:
