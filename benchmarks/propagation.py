@@ -20,26 +20,29 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 
-from selfsup_motion.models.color_encoder import LabColor
+from selfsup_motion.models.color_encoder import ColorPatches, LabColor
 from selfsup_motion.models.convolution import Conv3x3, FoldedSequential
 from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.ops.attention.unfold import unfold_attention
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
-from selfsup_motion.tasks.propagation.tracking import cells_to_labels, follow_masks, reduce_labels
+from selfsup_motion.tasks.propagation.label_cells import cells_to_labels, reduce_labels
+from selfsup_motion.tasks.propagation.tracking import follow_masks
 
 SIZE = (480, 854)
 ENCODERS: dict[str, Callable[[], FrameEncoder]] = {
     "CorrFlow's ResNet-18, stride 4": lambda: FrameEncoder(CorrFlowResNet()),
     "ResNet-18 to layer3, stride 8": lambda: FrameEncoder(ResNetEncoder(18), "layer3"),
     "Lab colours, stride 4": lambda: FrameEncoder(LabColor(4)),
+    "patches of 3 × 3 colours, stride 4": lambda: FrameEncoder(ColorPatches(samples=3)),
 }
 CASES = [  # title, encoder, propagator; None: pairwise
     ("pairwise, radius 6", "CorrFlow's ResNet-18, stride 4", None),
     ("previous frame, radius 6", "CorrFlow's ResNet-18, stride 4", "corrflow"),
     ("previous frame, radius 6", "Lab colours, stride 4", "corrflow"),
     ("MAST: 5 frames, 2 in two steps", "CorrFlow's ResNet-18, stride 4", "mast"),
+    ("first + 5 frames, radius 8, top 10", "patches of 3 × 3 colours, stride 4", "patches"),
     ("first + 20 frames, radius 12, top 10", "ResNet-18 to layer3, stride 8", "crw"),
 ]
 
@@ -74,7 +77,10 @@ def follow(
 ) -> tuple[float, float]:
     """Seconds a frame in all, and of the encoder alone."""
     propagator = instantiate(
-        compose([f"propagator={name}"], config_name="evaluate").propagator, _convert_="all"
+        compose(
+            [f"propagator={name}", "propagator.short_side=null"], config_name="evaluate"
+        ).propagator,
+        _convert_="all",
     )
     images = [torch.from_numpy(frame(t))[None] for t in range(count + 1)]
     started = clock()

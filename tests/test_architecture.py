@@ -37,6 +37,20 @@ def imports(module: str) -> frozenset[str]:
     return frozenset(name for name in found if name in modules() and name != module)
 
 
+def names(module: str) -> set[str]:
+    """What a module defines or imports at its top level, or offers lazily."""
+    text = modules()[module].read_text(encoding="utf-8")
+    found = {match.group(1) for match in re.finditer(r'"(\w+)"', text)}  # of lazy packages
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
 @cache
 def table() -> dict[str, set[str]]:
     """What each package may import, as the documentation says."""
@@ -97,3 +111,22 @@ def test_the_root_holds_commands_and_errors_only() -> None:
 def test_the_imports_are_seen_at_all() -> None:
     assert f"{PACKAGE}.ops.attention.window" in imports(f"{PACKAGE}.ops.attention")
     assert len(list(between_packages())) > 100
+
+
+def test_programs_outside_the_package_import_what_there_is() -> None:
+    wrong, seen = [], 0
+    for folder in ("benchmarks", "scripts", "examples"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.ImportFrom) or not node.module:
+                    continue
+                if node.module.split(".")[0] != PACKAGE:
+                    continue
+                for alias in node.names:
+                    seen += 1
+                    whole = f"{node.module}.{alias.name}"
+                    known = node.module in modules() and alias.name in names(node.module)
+                    if not known and whole not in modules():
+                        wrong.append(f"{file.relative_to(ROOT)}: {whole}")
+    assert not wrong
+    assert seen > 50
