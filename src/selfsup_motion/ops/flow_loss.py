@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -117,16 +118,17 @@ def _tile_side(scores: Tensor) -> int:
 
 def _tiles(in_size: int, out_size: int, side: int, like: Tensor) -> list[_Tile]:
     """Linear interpolation with aligned corners from `in_size` to `out_size`, tile by tile."""
+    # in NumPy: no device has to be waited for
     step = (in_size - 1) / (out_size - 1) if out_size > 1 else 0.0
-    position = torch.arange(out_size, dtype=torch.float64) * step
-    lower = position.floor().long().clamp(max=in_size - 1)
-    upper = (lower + 1).clamp(max=in_size - 1)
+    position = np.arange(out_size, dtype=np.float64) * step
+    lower = np.floor(position).astype(np.int64).clip(max=in_size - 1)
+    upper = (lower + 1).clip(max=in_size - 1)
     fraction = position - lower
-    matrix = torch.zeros(out_size, in_size, dtype=torch.float64)
-    index = torch.arange(out_size)
-    matrix[index, lower] += 1 - fraction
-    matrix[index, upper] += fraction
-    matrix = matrix.to(like)
+    weights = np.zeros((out_size, in_size))
+    index = np.arange(out_size)
+    weights[index, lower] += 1 - fraction
+    weights[index, upper] += fraction
+    matrix = torch.tensor(weights, dtype=like.dtype, device=like.device)
     tiles = []
     for first in range(0, out_size, side):
         last = min(first + side, out_size) - 1

@@ -272,8 +272,11 @@ class CorrFlow(Method):
         """Frames as the encoder sees them in training; the colours to be found are the true."""
         frames, jitter = batch["frames"], batch["jitter"]
         images: Tensor = frames.float() / 255
-        changed = (jitter != jitter.new_tensor((1.0, 1.0, 1.0, 0.0))).any(-1)
-        if changed.any():
+        changed = (jitter[..., :3] != 1).any(-1) | (jitter[..., 3] != 0)
+        if frames.device.type != "cpu":  # which of them change, the host would have to wait for
+            jittered = color_jitter(frames, jitter)
+            images = torch.where(changed[..., None, None, None], jittered, images)
+        elif changed.any():
             images[changed] = color_jitter(frames[changed], jitter[changed])
         rng = np.random.default_rng([self.seed, self.global_step, _DROPOUT_STREAM])
         gains = self.dropout.gains(batch["dropout_seed"], frames.shape[1], rng)

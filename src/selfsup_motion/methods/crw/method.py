@@ -197,10 +197,11 @@ class CRW(Method):
             raise UserError(
                 f"CRW walks through at least 3 frames, got {nodes.shape[2]}: set data.length=4."
             )
-        forward, backward = transitions(nodes, self.temperature, dropped)
-        if self.flip:
-            return palindromes(backward, forward)
-        return palindromes(forward, backward)
+        with torch.autocast(nodes.device.type, enabled=False):  # products of many small numbers
+            forward, backward = transitions(nodes, self.temperature, dropped)
+            if self.flip:
+                return palindromes(backward, forward)
+            return palindromes(forward, backward)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Walk forth and back (section 2.2), with some edges missing (section 2.3)."""

@@ -218,8 +218,7 @@ class MoSI(MoSINetwork, Method):
     def _loss(self, scores: Mapping[str, Tensor], motion: Tensor) -> Tensor:
         """Mean cross-entropy over clips and questions."""
         losses = [
-            F.cross_entropy(scores[name], labels.to(motion.device)[motion])
-            for name, labels in self.questions.items()
+            F.cross_entropy(scores[name], labels[motion]) for name, labels in self.questions.items()
         ]
         return torch.stack(losses).mean()
 
@@ -227,7 +226,7 @@ class MoSI(MoSINetwork, Method):
         """(N,) which of `answer_names` is right."""
         if self.labels in ("joint", "separate"):
             return motion
-        return self.questions[self.labels].to(motion.device)[motion]
+        return self.questions[self.labels][motion]
 
     def _mean(self, name: str) -> Tensor:
         mean: Tensor = self.means[name].compute()  # type: ignore[operator]

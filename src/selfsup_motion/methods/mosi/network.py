@@ -81,16 +81,13 @@ class MoSINetwork(nn.Module):
         classes = motion.classes
         self.encoder, self.motion = encoder, motion
         self.classes, self.labels = classes, labels
-        self.questions = {
-            "joint": {"joint": torch.arange(len(classes))},
-            "x": {"x": classes.axis_labels("x")},
-            "y": {"y": classes.axis_labels("y")},
-            "separate": {axis: classes.axis_labels(axis) for axis in ("x", "y")},
-        }[labels]
-        answers = {
-            name: len(classes) if name == "joint" else 2 * classes.levels + 1
-            for name in self.questions
-        }
+        self._asked = ("x", "y") if labels == "separate" else (labels,)
+        answers = {}
+        for name in self._asked:
+            joint = name == "joint"
+            answers[name] = len(classes) if joint else 2 * classes.levels + 1
+            answer = torch.arange(len(classes)) if joint else classes.axis_labels(name)
+            self.register_buffer(f"answer_{name}", answer, persistent=False)
         self.head = MotionHead(declared(encoder, "out_channels"), answers, dropout)
         self.to(memory_format=torch.channels_last_3d)
         for name, level in zip(("mean", "std"), input_statistics(encoder), strict=True):
@@ -100,6 +97,11 @@ class MoSINetwork(nn.Module):
     def device(self) -> torch.device:
         """Where the network is."""
         return self.get_buffer("mean").device
+
+    @property
+    def questions(self) -> dict[str, Tensor]:
+        """What is asked of a clip, and the right answer for each class (K,)."""
+        return {name: self.get_buffer(f"answer_{name}") for name in self._asked}
 
     @property
     def answer_names(self) -> list[str]:

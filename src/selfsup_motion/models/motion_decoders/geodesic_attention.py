@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.models.motion_decoders.padding import without_padding
 from selfsup_motion.models.motion_decoders.sparse_image import early_channels
 from selfsup_motion.ops.color import rgb_to_lab
 from selfsup_motion.ops.interpolate import point_distances
@@ -108,10 +109,7 @@ class GeodesicAttentionDecoder(nn.Module):
         Returns:
             (B, 2, H, W): flow in pixels; zero for an item without points.
         """
-        if not torch.compiler.is_compiling():  # whose shapes do not depend on values
-            used = point_mask.any(0).nonzero()[:, 0]  # padding costs as much as points do
-            if 0 < len(used) < len(point_mask[0]):
-                points, vectors, point_mask = points[:, used], vectors[:, used], point_mask[:, used]
+        points, vectors, point_mask = without_padding(points, vectors, point_mask)
         look = self.look8(features["output"])
         look = self.look4(torch.cat([_resized(look, features["layer1"]), features["layer1"]], 1))
         look = self.look2(torch.cat([_resized(look, features["stem"]), features["stem"]], 1))

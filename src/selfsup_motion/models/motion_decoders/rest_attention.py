@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.models.motion_decoders.padding import without_padding
 from selfsup_motion.models.motion_decoders.sparse_image import early_channels
 from selfsup_motion.ops.color import rgb_to_lab
 from selfsup_motion.ops.geodesic import geodesic_distance
@@ -153,10 +154,7 @@ class RestAttentionDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of rest and two motions (B, 3, h, w), fitted motions (B, heads, 2, h, w) and what
         is added to those (B, 2, h, w), in units of `_scale`."""
-        if not torch.compiler.is_compiling():  # whose shapes do not depend on values
-            used = point_mask.any(0).nonzero()[:, 0]  # padding costs as much as points do
-            if 0 < len(used) < len(point_mask[0]):
-                points, vectors, point_mask = points[:, used], vectors[:, used], point_mask[:, used]
+        points, vectors, point_mask = without_padding(points, vectors, point_mask)
         guidance = points, vectors / self._scale, point_mask, size
         with torch.no_grad():
             paths = self._paths(features["rgb"], points, vectors, point_mask)

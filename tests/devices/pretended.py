@@ -1,0 +1,107 @@
+"""A training step where there is no GPU: on tensors that only say they are on one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map
+
+from selfsup_motion.settings.build import build
+
+Batch = dict[str, Any]
+
+
+def alone(method: pl.LightningModule) -> pl.LightningModule:
+    """A copy that takes its steps outside of a trainer, in the middle of a run."""
+    run = SimpleNamespace(
+        global_step=5,
+        estimated_stepping_batches=100,
+        max_steps=100,
+        current_epoch=0,
+        sanity_checking=False,
+        num_sanity_val_steps=0,
+        world_size=1,
+    )
+    kind = type(method)
+    taken_out = type(
+        f"Alone{kind.__name__}",
+        (kind,),
+        {
+            "trainer": property(lambda _: run),
+            "global_step": property(lambda _: run.global_step),
+            "log": lambda *_, **__: None,
+            "log_dict": lambda *_, **__: None,
+        },
+    )
+    made = copy.deepcopy(method)
+    made.__class__ = taken_out
+    return made.train()
+
+
+def first_step(cfg: DictConfig) -> tuple[pl.LightningModule, Batch]:
+    """The method of a config and the first batch that it is trained on."""
+    data = build(cfg.data.module, "data")
+    data.setup("fit")
+    return build(cfg.method, "method"), next(iter(data.train_dataloader()))
+
+
+def on_pretended_cuda(method: pl.LightningModule, batch: Batch) -> Tensor:
+    """The loss of a step on tensors without content that say they are on a GPU.
+
+    Raises:
+        Exception: a tensor on the CPU meets those on the GPU, or the host has to know a value or
+            how many there are of something (`.item()`, boolean indexing): it would wait there.
+    """
+    method = alone(method)
+    pretending = FakeTensorMode()
+
+    def moved(tensor: Tensor) -> Tensor:
+        return pretending.from_tensor(tensor).detach().to("cuda")
+
+    # cuDNN wants to know the device that there is not
+    with pretending, torch.backends.cudnn.flags(enabled=False):
+        for module in method.modules():
+            for own in (module._parameters, module._buffers):
+                for name, tensor in own.items():
+                    if tensor is not None:
+                        own[name] = moved_parameter(tensor, moved)
+            if hasattr(module, "_device"):  # what Lightning believes
+                module._device = torch.device("cuda", 0)
+        inputs = tree_map(lambda x: moved(x) if isinstance(x, Tensor) else x, batch)
+        loss: Tensor = method.training_step(inputs, 0)
+    return loss
+
+
+def moved_parameter(tensor: Tensor, moved: Callable[[Tensor], Tensor]) -> Tensor:
+    """Parameters stay parameters."""
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(moved(tensor), tensor.requires_grad)
+    return moved(tensor)
+
+
+def on_meta(method: pl.LightningModule, batch: Batch) -> list[str]:
+    """A step forward and backward on tensors without content; names of what has no gradient."""
+    method = alone(method).to("meta")
+    inputs = tree_map(lambda x: x.to("meta") if isinstance(x, Tensor) else x, batch)
+    # there is no mixed precision on it that could be switched off
+    with mock.patch("torch.autocast", lambda *_, **__: nullcontext()):
+        method.training_step(inputs, 0).backward()
+    return [name for name, p in method.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def in_half_precision(method: pl.LightningModule, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """The loss of a step on the CPU, as mixed precision computes it."""
+    method = alone(method)
+    with torch.autocast("cpu", dtype):
+        loss: Tensor = method.training_step(batch, 0)
+    return loss

@@ -1,0 +1,76 @@
+"""Every method's training step on devices that are not there: faults that only a GPU would show.
+
+`FakeTensorMode` has no backward pass on CUDA without a driver; that is run on `meta`, which knows
+shapes and types but no devices.
+"""
+
+import pytest
+import torch
+from pretended import first_step, in_half_precision, on_meta, on_pretended_cuda
+from torch import nn
+
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.settings.groups import options
+
+NEED_FILES = {"dense_ulearn_videos"}
+SLIM = {"cmp": ["encoder.width=8", "method.propagation.width=8"]}
+EXPERIMENTS = sorted({name for name in options("experiment") if "/" not in name} - NEED_FILES)
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS)
+def step(request):
+    overrides = [f"experiment={request.param}", "data.batch_size=2", "data.num_workers=0"]
+    torch.manual_seed(0)
+    return first_step(compose(overrides + SLIM.get(request.param, [])))
+
+
+def test_a_step_runs_on_cuda_and_does_not_wait_for_it(step):
+    loss = on_pretended_cuda(*step)
+    assert loss.device.type == "cuda"
+    assert loss.shape == ()
+
+
+def test_a_step_and_its_gradients_have_shapes_and_types_that_fit(step):
+    assert on_meta(*step) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_a_step_is_finite_in_half_precision(step, dtype):
+    assert in_half_precision(*step, dtype).isfinite()
+
+
+class Planted(nn.Module):
+    """A step with one fault, or none."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+        self.layer = nn.Linear(4, 4)
+        self.level = torch.ones(4)  # should be a buffer
+
+    def training_step(self, batch, batch_idx):
+        x = self.layer(batch["x"])
+        if self.fault == "constant on the CPU":
+            x = x + self.level
+        if self.fault == "item" and x.mean().item() > 0:
+            x = -x
+        if self.fault == "boolean index":
+            x = x[batch["x"] > 0]
+        if self.fault == "overflow":
+            x = self.layer(x.abs() + 1e5)
+        return x.square().mean()
+
+
+BATCH = {"x": torch.linspace(-1, 1, 8).view(2, 4)}
+
+
+@pytest.mark.parametrize("fault", ["constant on the CPU", "item", "boolean index"])
+def test_planted_faults_are_found_on_cuda(fault):
+    on_pretended_cuda(Planted(""), BATCH)
+    with pytest.raises(Exception, match=r"convert all Tensors|_local_scalar_dense|nonzero"):
+        on_pretended_cuda(Planted(fault), BATCH)
+
+
+def test_a_planted_overflow_is_found_in_half_precision():
+    assert in_half_precision(Planted(""), BATCH, torch.float16).isfinite()
+    assert not in_half_precision(Planted("overflow"), BATCH, torch.float16).isfinite()
