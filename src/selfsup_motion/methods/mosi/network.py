@@ -81,13 +81,18 @@ class MoSINetwork(nn.Module):
         classes = motion.classes
         self.encoder, self.motion = encoder, motion
         self.classes, self.labels = classes, labels
-        self._asked = ("x", "y") if labels == "separate" else (labels,)
-        answers = {}
-        for name in self._asked:
-            joint = name == "joint"
-            answers[name] = len(classes) if joint else 2 * classes.levels + 1
-            answer = torch.arange(len(classes)) if joint else classes.axis_labels(name)
+        right = {
+            "joint": {"joint": torch.arange(len(classes))},
+            "x": {"x": classes.axis_labels("x")},
+            "y": {"y": classes.axis_labels("y")},
+            "separate": {axis: classes.axis_labels(axis) for axis in ("x", "y")},
+        }[labels]
+        self._asked = tuple(right)
+        for name, answer in right.items():
             self.register_buffer(f"answer_{name}", answer, persistent=False)
+        answers = {
+            name: len(classes) if name == "joint" else 2 * classes.levels + 1 for name in right
+        }
         self.head = MotionHead(declared(encoder, "out_channels"), answers, dropout)
         self.to(memory_format=torch.channels_last_3d)
         for name, level in zip(("mean", "std"), input_statistics(encoder), strict=True):
