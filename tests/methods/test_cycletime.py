@@ -22,6 +22,7 @@ from selfsup_motion.methods.cycletime.geometry import (
     cut_patch,
     grid_distance,
     soft_inliers,
+    surprise,
     transformation,
 )
 from selfsup_motion.methods.cycletime.tracker import Localiser, Tracker
@@ -104,6 +105,21 @@ def test_affinities_count_the_cells_of_the_image_column_by_column():
     torch.testing.assert_close(affinities.sum(1), torch.ones(1, 1, 1))
 
 
+def test_affinities_surprise_least_where_the_cells_of_the_patch_are():
+    """A patch of 4 x 4 cells that lie on cells of the image, with nothing in between."""
+    theta = transformation(torch.tensor([[0.0, 1 / 3, 0.0]]))  # rows 6 to 9, columns 4 to 7
+    affinities = torch.full((1, 144, 4, 4), 0.2 / 143)
+    for y in range(4):
+        for x in range(4):
+            affinities[0, (4 + x) * 12 + 6 + y, y, x] = 0.8
+    close = {"rtol": 0, "atol": 1e-4}
+    expected = torch.tensor([0.8]).log().neg()
+    torch.testing.assert_close(surprise(theta, affinities, (12, 12)), expected, **close)
+    assert float(surprise(theta + 0.1, affinities, (12, 12))) > 0.5
+    outside = transformation(torch.tensor([[0.0, 1.0, 0.0]]))
+    assert torch.isfinite(surprise(outside, affinities, (12, 12))).all()
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_soft_inliers_equal_warped_indicators_of_every_cell(align_corners):
     torch.manual_seed(0)
@@ -171,10 +187,10 @@ def test_the_patch_is_looked_for_where_it_was_cut_from_if_asked_for():
         assert "still" not in plain.losses(plain.cycles(samples), samples["theta"])
         cycles = asked.cycles(samples)
         losses = asked.losses(cycles, samples["theta"])
-    distance = grid_distance(cycles.still, samples["theta"]).mean()
-    inliers = cycles.still_inliers.mean()
-    assert inliers > cycles.inliers.mean()  # the place is known, and the picture the same
-    torch.testing.assert_close(losses["still"], 0.1 * distance - inliers)
+    found, affinities = cycles.still
+    distance = grid_distance(found, samples["theta"]).mean()
+    entropy = surprise(samples["theta"], affinities, (21, 21)).mean()
+    torch.testing.assert_close(losses["still"], 0.1 * distance + entropy)
     total = asked._total({**losses, "still": 0 * losses["still"]}) + 2 * losses["still"]
     torch.testing.assert_close(asked._total(losses), total)
 

@@ -121,11 +121,39 @@ def soft_inliers(
     Returns:
         (B,) mean affinity there, weighted by how much of each place is inside the image.
     """
-    batch, cells, patch = affinities.shape[:3]
-    grid = places(theta, patch, translation).reshape(batch * patch**2, 1, 1, 2)
+    cells, patch = affinities.shape[1:3]
+    found, inside = _looked_up(affinities, places(theta, patch, translation), size, align_corners)
+    return found.sum(1) / (inside.sum(1) + _EPSILON * cells * patch**2)
+
+
+def surprise(theta: Tensor, affinities: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cross-entropy of affinities with the true places of the patch's cells.
+
+    Args:
+        theta: (B, 2, 3), where `cut_patch` has cut the patch.
+        affinities: (B, w · h, p, p) as of `affinity`.
+        size: h and w of the image.
+
+    Returns:
+        (B,) mean over the cells that are inside the image, in nats.
+    """
+    patch = affinities.shape[2]
+    # the centres of the outermost cells are half a cell inside of the border
+    centres = theta * theta.new_tensor([1 - 1 / patch, 1 - 1 / patch, 1.0])
+    found, inside = _looked_up(affinities, places(centres, patch), size, align_corners=False)
+    return -(inside * (found + _EPSILON).log()).sum(1) / (inside.sum(1) + _EPSILON)
+
+
+def _looked_up(
+    affinities: Tensor, grid: Tensor, size: tuple[int, int], align_corners: bool
+) -> tuple[Tensor, Tensor]:
+    """The affinity of each cell of a patch at its place of `grid` (B, p, p, 2), and how much of
+    that is inside the image: (B, p²) each."""
+    batch, _, patch = affinities.shape[:3]
     maps = affinities.permute(0, 2, 3, 1).reshape(batch * patch**2, 1, size[1], size[0])
     maps = maps.transpose(-1, -2)
     both = torch.cat([maps, torch.ones_like(maps)], 1)
-    found = F.grid_sample(both, grid, padding_mode="zeros", align_corners=align_corners)
-    affinity_there, inside = found.reshape(batch, patch**2, 2).sum(1).unbind(-1)
-    return affinity_there / (inside + _EPSILON * cells * patch**2)
+    points = grid.reshape(batch * patch**2, 1, 1, 2)
+    found = F.grid_sample(both, points, padding_mode="zeros", align_corners=align_corners)
+    there, inside = found.reshape(batch, patch**2, 2).unbind(-1)
+    return there, inside

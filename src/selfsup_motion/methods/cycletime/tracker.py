@@ -58,15 +58,14 @@ class Cycles(NamedTuple):
         long: T times (B, 2, 3), after c = 1 … T frames back and the way forth, in the target.
         skip: (B, T, 2, 3), after one frame each, in the target.
         inliers: (B, T), of the patch in each frame, see `soft_inliers`.
-        still: (B, 2, 3), in the target without having gone anywhere, and `still_inliers` (B,), of
-            the patch where it was cut from; None: not looked for.
+        still: (B, 2, 3), in the target without having gone anywhere, and the affinities there;
+            None: not looked for.
     """
 
     long: list[Tensor]
     skip: Tensor
     inliers: Tensor
-    still: Tensor | None = None
-    still_inliers: Tensor | None = None
+    still: tuple[Tensor, Tensor] | None = None
 
 
 class Tracker(nn.Module):
