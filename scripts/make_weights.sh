@@ -7,8 +7,7 @@
 #   OUTPUT  default outputs/weights; started again, everything goes on where it stopped
 #   DAVIS   root of DAVIS-2017 to measure cmp and correspondence on; optional
 #   FLOW    folder of flow with truth to measure cmp_dense on; optional
-#   STEPS   default: those of the experiments; of correspondence, those of its first run, which a
-#           second one of a quarter more goes on from
+#   STEPS   default: those of the experiments
 set -euo pipefail
 
 if [[ -z "${CLIPS:-}" || -z "${PHOTOS:-}" ]]; then
@@ -19,17 +18,12 @@ PYTHON=${PYTHON:-python}
 OUTPUT=${OUTPUT:-outputs/weights}
 MODELS=${MODELS:-cmp cmp_dense correspondence mosi}
 
-# trained NAME KEY=VALUE...: goes on with the run of this name, then packs its weights; with START=FILE
-# it begins with that checkpoint of another run
+# trained NAME KEY=VALUE...: goes on with the run of this name, then packs its weights
 trained() {
-  local name=$1 resume=auto
+  local name=$1
   shift
-  if [[ -n "${START:-}" ]] && ! compgen -G "$OUTPUT/$name/checkpoints/*.ckpt" >/dev/null; then
-    rm -rf "${OUTPUT:?}/$name" # killed before its first checkpoint
-    resume=$START
-  fi
   "$PYTHON" -m selfsup_motion.train "$@" trainer=cpu ${STEPS:+trainer.max_steps=$STEPS} \
-    paths.output_dir="$OUTPUT/$name" resume="$resume"
+    paths.output_dir="$OUTPUT/$name" resume=auto
   # what an earlier start packed is replaced once the run has gone on
   local last=$OUTPUT/$name/checkpoints/last.ckpt file=$OUTPUT/$name.safetensors
   if [[ ! "$file" -nt "$last" ]]; then
@@ -70,14 +64,8 @@ for model in $MODELS; do
       ;;
     correspondence)
       "$PYTHON" -m selfsup_motion.prepare prepare=frames \
-        prepare.root="$CLIPS" prepare.output="$OUTPUT/frames" \
-        prepare.fps=12 prepare.short_side=400
-      cut_out
-      trained correspondence_videos experiment=dense_ulearn_videos data.root="$OUTPUT/frames" \
-        data.num_workers=1 callbacks.checkpoint.every_n_train_steps=250
-      START=$OUTPUT/correspondence_videos/checkpoints/last.ckpt STEPS=${STEPS:+$((STEPS * 5 / 4))} \
-        trained correspondence experiment=dense_ulearn_photos data.root="$OUTPUT/frames" \
-        data.cutouts="$OUTPUT/cutouts" data.textures="$PHOTOS" \
+        prepare.root="$CLIPS" prepare.output="$OUTPUT/frames" prepare.fps=12
+      trained correspondence experiment=dense_ulearn_videos data.root="$OUTPUT/frames" \
         data.num_workers=1 callbacks.checkpoint.every_n_train_steps=250
       measured correspondence davis2017 "${DAVIS:-}" propagator=learned
       ;;
