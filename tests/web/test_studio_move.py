@@ -190,6 +190,9 @@ def test_only_the_last_results_are_kept(client, photo, studio):
 def test_suggested_arrows_lie_on_the_photo_and_move_something(client, photo):
     told = client.post("/api/move/suggest", json={"photo": photo["id"], "model": "cmp"}).json()
     assert 1 <= len(told["arrows"]) <= 2
-    assert all(0 <= x < 512 and 0 <= y < 342 for x, y, _, _ in told["arrows"])
+    assert all(0 <= x < 640 and 0 <= y < 427 for x, y, _, _ in told["arrows"])
+    x, y, _, _ = told["arrows"][0]
+    assert 308 < x < 340, "on the rocket"
+    assert 130 < y < 400
     first, *_ = events(client.post("/api/move/preview", json=asked(photo, **told, pins=[])))
     assert first["flow"]["longest"] > 4
