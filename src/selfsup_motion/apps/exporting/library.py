@@ -62,7 +62,8 @@ class LibraryNetwork:
         with torch.no_grad():
             for network, part in ((encoder, self.inside), (self.network, self.output)):
                 module = network.get_submodule(part) if isinstance(part, str) else part
-                with listening(module, stop=True) as heard:
+                # not stopped there: an encoder may listen to the same part itself
+                with listening(module, stop=False) as heard:
                     network(example)
                 results.append(heard[0])
         return compared(results[0], results[1], self.library)
