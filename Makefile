@@ -44,7 +44,7 @@ lint: $(READY)  ## ruff and mypy
 
 bench: $(READY)  ## speed and memory on the CPU, many minutes; VIDEOS=/path/to/folder adds the loading of videos
 	@set -e; for name in startup toy_world index augmentation flow_loss guidance yfcc_pipeline \
-	  train_step attention corrflow_step propagation mosi_generator mosi_train_step; do \
+	  train_step attention corrflow_step correspondence_step propagation mosi_generator mosi_train_step; do \
 	  echo "== $$name"; OMP_NUM_THREADS=1 $(PYTHON) benchmarks/$$name.py; done
 	@set -e; test -z "$(VIDEOS)" || for name in video_loading loader shards; do \
 	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py "$(VIDEOS)"; done
