@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.settings.trust import Trust, packages
 from selfsup_motion.weights.contents import (
+    EMA_KEY,
+    KEY,
     Stored,
     encoder_part,
     method_name,
     open_alone,
     open_stored,
+    read_checkpoint,
 )
 from selfsup_motion.weights.nodes import (
     build_node,
@@ -31,10 +34,34 @@ from selfsup_motion.weights.nodes import (
 from selfsup_motion.weights.published import compose_parts
 from selfsup_motion.weights.rebuilding import is_lightning_module
 from selfsup_motion.weights.run_folders import checkpoint_file
-from selfsup_motion.weights.used import WeightsUsed, remember, remember_node
+from selfsup_motion.weights.used import (
+    WeightsUsed,
+    load_report,
+    remember,
+    remember_node,
+    untrained_copy,
+    weights_used,
+)
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+
+__all__ = [
+    "EMA_KEY",
+    "KEY",
+    "WeightsUsed",
+    "check_weights",
+    "encoder_config",
+    "load_encoder",
+    "load_method",
+    "load_network",
+    "load_report",
+    "method_name",
+    "read_checkpoint",
+    "untrained_copy",
+    "weights_used",
+]
+"""With what stood here before `contents` and `used` were files of their own."""
 
 log = logging.getLogger(__name__)
 
