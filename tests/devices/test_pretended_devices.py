@@ -13,7 +13,10 @@ from selfsup_motion.settings.compose import compose
 from selfsup_motion.settings.groups import options
 
 NEED_FILES = {"dense_ulearn_videos"}
-SLIM = {"cmp": ["encoder.width=8", "method.propagation.width=8"]}
+SLIM = {
+    "cmp": ["encoder.width=8", "method.propagation.width=8"],
+    "wmse": ["data.batch_size=32"],  # a set to be whitened
+}
 EXPERIMENTS = sorted({name for name in options("experiment") if "/" not in name} - NEED_FILES)
 
 

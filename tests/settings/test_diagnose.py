@@ -27,7 +27,7 @@ from selfsup_motion.settings.diagnose import dangling, explain
         ("learning_rate=1", "Unknown key learning_rate: did you mean method.optimizer.lr?"),
         ("dataset=videos", "Unknown key dataset: did you mean data?"),
         ("checkpoint=x.ckpt", "Unknown key checkpoint: training goes on from resume="),
-        ("data.root=/x", "data.root goes with data=cihp or coco or frames or images"),
+        ("data.root=/x", "data.root goes with data=cihp or coco or compressed_videos or frames"),
         ("task=davis2017", "Unknown key task: tasks are for python -m selfsup_motion.evaluate."),
         (
             "encoder=lab_color",
