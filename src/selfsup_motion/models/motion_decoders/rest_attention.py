@@ -23,6 +23,8 @@ from selfsup_motion.ops.moving_flow import MovingFlow
 
 _STEP = 0.2
 """Cost of a step between pixels of one colour, beside distances in Lab."""
+_MOST_MARGIN = 8.0
+"""Beyond it, how much more a pixel looks like one point than like the others tells nothing."""
 _MOVES = 0.3
 """Points whose vector is longer than this share of the longest one count as moving."""
 PATH_CHANNELS = 9
@@ -287,8 +289,11 @@ class RestAttention(nn.Module):
             )
             best = scores.topk(min(2, scores.shape[-1]), -1).values
             margin = best[..., 0] - best[..., -1]
-            # a point without a rival has none, however many rows of padding stand beside it
-            margin = margin * (point_mask.sum(1) > 1)[:, None, None]
+            # A point without a rival, however many rows of padding stand beside it: training says
+            # that it is certain, a question that it is not. Asked as trained, a lone arrow moves
+            # too much of a photo (on DAVIS, IoU .37 instead of .47; docs/cmp.md).
+            lone = (point_mask.sum(1) <= 1)[:, None, None]
+            margin = margin.masked_fill(lone, _MOST_MARGIN if self.training else 0.0)
             kept = keep[..., None] * fitted
             all_evidence = torch.cat(
                 [
@@ -297,7 +302,7 @@ class RestAttention(nn.Module):
                     evidence[..., :1],
                     keep[..., None],
                     weights.amax(-1, keepdim=True),
-                    margin.clamp(max=8)[..., None] / 8,
+                    margin.clamp(max=_MOST_MARGIN)[..., None] / _MOST_MARGIN,
                     evidence[..., 1:],
                 ],
                 -1,
