@@ -8,6 +8,7 @@
 #   DAVIS   root of DAVIS-2017 to measure cmp and correspondence on; optional
 #   FLOW    folder of flow with truth to measure cmp_dense on; optional
 #   STEPS   default: those of the experiments
+#   SEED    default: that of the recipes, 0
 set -euo pipefail
 
 if [[ -z "${CLIPS:-}" || -z "${PHOTOS:-}" ]]; then
@@ -23,6 +24,7 @@ trained() {
   local name=$1
   shift
   "$PYTHON" -m selfsup_motion.train "$@" trainer=cpu ${STEPS:+trainer.max_steps=$STEPS} \
+    ${SEED:+seed=$SEED} \
     paths.output_dir="$OUTPUT/$name" resume=auto
   # what an earlier start packed is replaced once the run has gone on
   local last=$OUTPUT/$name/checkpoints/last.ckpt file=$OUTPUT/$name.safetensors

@@ -123,3 +123,20 @@ def test_it_learns_which_pixels_a_point_takes_along() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.4 * losses[0]
+
+
+def test_only_a_lone_point_is_told_in_training_that_it_has_no_rival() -> None:
+    torch.manual_seed(0)
+    attention = RestAttention(6, heads=2, key_channels=4)
+    features, size = torch.randn(2, 6, 8, 8), (64, 64)
+    points, vectors = torch.rand(2, 3, 2) * 63, torch.randn(2, 3, 2)
+    mask = torch.tensor([[True, False, False], [True, True, True]])
+    margins = {
+        training: attention.train(training)(features, points, vectors, mask, size)[0].unflatten(
+            1, (2, 9)
+        )[:, :, 7]
+        for training in (True, False)
+    }
+    assert (margins[True][0] == 1).all()
+    assert (margins[False][0] == 0).all()
+    torch.testing.assert_close(margins[True][1], margins[False][1])
