@@ -289,7 +289,9 @@ def _write_onnx(program: Program, file: Path, text: str) -> None:
 def _run_onnx(file: Path, example: Mapping[str, Tensor]) -> Tensor:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # threads of its own would wait for work by spinning
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     taken = {one.name for one in session.get_inputs()}
     inputs = {name: value.numpy() for name, value in example.items() if name in taken}
     return torch.from_numpy(session.run(None, inputs)[0])
