@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 from collections.abc import Callable
 from contextlib import nullcontext
+from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -90,13 +92,36 @@ def moved_parameter(tensor: Tensor, moved: Callable[[Tensor], Tensor]) -> Tensor
 
 
 def on_meta(method: pl.LightningModule, batch: Batch) -> list[str]:
-    """A step forward and backward on tensors without content; names of what has no gradient."""
-    method = alone(method).to("meta")
-    inputs = tree_map(lambda x: x.to("meta") if isinstance(x, Tensor) else x, batch)
-    # there is no mixed precision on it that could be switched off
-    with mock.patch("torch.autocast", return_value=nullcontext()):
-        method.training_step(inputs, 0).backward()
-    return [name for name, p in method.named_parameters() if p.requires_grad and p.grad is None]
+    """A step forward and backward on tensors without content; names of what has no gradient.
+
+    In a process of its own: a backward pass on a device starts threads of autograd, and a process
+    that has them can no longer be forked into ranks, which other tests do.
+    """
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=_on_meta, args=(method, batch, there))
+    process.start()
+    there.close()
+    try:
+        found: list[str] | Exception = here.recv()
+    finally:
+        process.join()
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _on_meta(method: pl.LightningModule, batch: Batch, pipe: Connection) -> None:
+    try:
+        method = alone(method).to("meta")
+        inputs = tree_map(lambda x: x.to("meta") if isinstance(x, Tensor) else x, batch)
+        # there is no mixed precision on it that could be switched off
+        with mock.patch("torch.autocast", return_value=nullcontext()):
+            method.training_step(inputs, 0).backward()
+        parameters = method.named_parameters()
+        pipe.send([name for name, p in parameters if p.requires_grad and p.grad is None])
+    except Exception as error:
+        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def in_half_precision(method: pl.LightningModule, batch: Batch, dtype: torch.dtype) -> Tensor:

@@ -18,7 +18,7 @@ TINY = ("experiment=tiny", "data=tiny")
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "Which experiment? Add one of these:\n  experiment=cmp"),
+        ([], "Which experiment? Add one of these:\n  experiment=cmd"),
         (["experiment=cmpp"], "experiment=cmpp: there is no such experiment, did you mean cmp?"),
         ([*TINY, "data=vidoes"], "data=vidoes: there is no such data"),
         ([*TINY, "data=null"], "A group takes one of its options"),
