@@ -375,7 +375,8 @@ def _beside(task: "Task") -> dict[str, Any]:
     from selfsup_motion.training.report import finite
 
     baselines = {name: finite(values) for name, values in task.beside.items()}
-    return {**task.summary(), "baselines": baselines}
+    order = {"lower_is_better": True} if task.lower_is_better else {}
+    return {**order, **task.summary(), "baselines": baselines}
 
 
 def _print_results(

@@ -147,6 +147,25 @@ def test_mistake_on_the_command_line_is_told(command, capsys, arguments, message
     assert message in capsys.readouterr().err
 
 
+def test_the_row_with_the_smallest_error_is_the_first(results):
+    study, chains = results
+    for chain in chains:
+        file = chain[1].folder / "summary.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "lower_is_better": True}))
+    (table,) = tables(study, read_results(chains))
+    assert [row.name for row in table.rows] == ["raw_color (of the task)", "worse", "better"]
+
+
+def test_samples_are_those_of_all_backward_passes_of_a_step(results):
+    _, chains = results
+    (first, *_), *_ = chains
+    (first.folder / "config.yaml").write_text(
+        "monitor: val/loss\ndata: {batch_size: 4}\nmethod: {_target_: a.B}\n"
+        "trainer: {accumulate_grad_batches: 3}\n"
+    )
+    assert read_results([[first]])[0].samples == 4 * 3 * 50
+
+
 def test_table_has_means_spreads_and_paired_differences(results):
     study, chains = results
     (table,) = tables(study, read_results(chains))

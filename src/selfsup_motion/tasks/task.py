@@ -32,12 +32,14 @@ class Task(ABC):
         unit: what the progress of `run` is counted in, in the plural.
         draws: whether `tracked` and `pictures` have something to show (`overlay=true`).
         beside: metrics of the baselines by their names, after `run`.
+        lower_is_better: whether its headline metric is an error.
     """
 
     needs: ClassVar[Needs] = {"labels": None, "encoder": "any"}
     unit: ClassVar[str] = "frames"
     draws: ClassVar[bool] = False
     beside: Mapping[str, dict[str, float]] = {}
+    lower_is_better: ClassVar[bool] = False
 
     @abstractmethod
     def run(

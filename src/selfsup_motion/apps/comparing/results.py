@@ -33,6 +33,7 @@ class Result:
         cpu_seconds: of its last session.
         memory_mb: the most that it used.
         baselines: metrics of what the task scores beside the encoder.
+        lower_is_better: whether the headline is an error.
     """
 
     cell: Cell
@@ -43,6 +44,7 @@ class Result:
     cpu_seconds: float | None
     memory_mb: float | None
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def tables(study: Study, results: Sequence[Result]) -> list[Table]:
         against = study.against.get(task)
         against = _named(against, rows) if against else None
         compared = [_compared(row, rows[against]) if against else row for row in rows.values()]
-        ordered = sorted(compared, key=lambda row: -row.mean)
+        best_first = 1 if of_task[0].lower_is_better else -1
+        ordered = sorted(compared, key=lambda row: best_first * row.mean)
         found.append(Table(task, metric, ordered, against))
     return found
 
@@ -205,6 +208,8 @@ def _read(cell: Cell) -> Result:
     run = read_run(cell.folder, cell.name)
     summary: dict[str, Any] = json.loads((cell.folder / "summary.json").read_text("utf-8"))
     batch = run.settings.get("data.batch_size")
+    if isinstance(batch, int):  # of several backward passes a step
+        batch *= int(run.settings.get("trainer.accumulate_grad_batches") or 1)
     trained = cell.verb == "train" and isinstance(batch, int) and run.steps is not None
     baselines = summary.get("baselines")
     return Result(
@@ -216,6 +221,7 @@ def _read(cell: Cell) -> Result:
         cpu_seconds=_number(summary.get("cpu_seconds")),
         memory_mb=_number(summary.get("peak_memory_mb")),
         baselines=baselines if isinstance(baselines, dict) else {},
+        lower_is_better=summary.get("lower_is_better") is True,
     )
 
 

@@ -66,6 +66,7 @@ class FlowHints(Task):
 
     needs: ClassVar[Needs] = {"labels": "flow_pairs", "encoder": "cmp"}
     unit: ClassVar[str] = "pairs"
+    lower_is_better: ClassVar[bool] = True
 
     def __init__(
         self,
