@@ -156,16 +156,6 @@ def test_the_row_with_the_smallest_error_is_the_first(results):
     assert [row.name for row in table.rows] == ["raw_color (of the task)", "worse", "better"]
 
 
-def test_samples_are_those_of_all_backward_passes_of_a_step(results):
-    _, chains = results
-    (first, *_), *_ = chains
-    (first.folder / "config.yaml").write_text(
-        "monitor: val/loss\ndata: {batch_size: 4}\nmethod: {_target_: a.B}\n"
-        "trainer: {accumulate_grad_batches: 3}\n"
-    )
-    assert read_results([[first]])[0].samples == 4 * 3 * 50
-
-
 def test_table_has_means_spreads_and_paired_differences(results):
     study, chains = results
     (table,) = tables(study, read_results(chains))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -97,3 +98,13 @@ def test_what_cannot_be_whitened_is_refused():
     nn.init.constant_(collapsed.head[-1].weight, torch.nan)
     with pytest.raises(UserError, match="cannot be whitened: they have collapsed or are not finit"):
         fit(collapsed)
+
+
+def test_batches_that_make_no_sets_are_told_before_anything_is_computed():
+    model = method()
+    sizes = SimpleNamespace(batch_size=2 * model.whitening)
+    model._trainer = SimpleNamespace(datamodule=sizes, accumulate_grad_batches=2)
+    model.setup("fit")
+    model._trainer.accumulate_grad_batches = 4
+    with pytest.raises(UserError, match=r"not sets of .*whitening"):
+        model.setup("fit")

@@ -208,8 +208,6 @@ def _read(cell: Cell) -> Result:
     run = read_run(cell.folder, cell.name)
     summary: dict[str, Any] = json.loads((cell.folder / "summary.json").read_text("utf-8"))
     batch = run.settings.get("data.batch_size")
-    if isinstance(batch, int):  # of several backward passes a step
-        batch *= int(run.settings.get("trainer.accumulate_grad_batches") or 1)
     trained = cell.verb == "train" and isinstance(batch, int) and run.steps is not None
     baselines = summary.get("baselines")
     return Result(

@@ -86,6 +86,16 @@ class WMSE(ViewsMethod):
         self.whitening, self.epsilon, self.normalise = whitening, epsilon, normalise
         self.retries = 0
 
+    def setup(self, stage: str) -> None:
+        """Look at the size of the batches before anything is computed.
+
+        Raises:
+            UserError: they cannot be dealt into sets.
+        """
+        size = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
+        if stage == "fit" and isinstance(size, int):
+            self._check_batch(size // self.trainer.accumulate_grad_batches)
+
     def terms(self, embed: Embed, views: list[Tensor], batch: dict[str, Any]) -> Iterator[Tensor]:
         """The mean over pairs of views, and over the ways in which the batch is dealt.
 
@@ -95,12 +105,7 @@ class WMSE(ViewsMethod):
         own = torch.stack([embed(i) for i in range(len(views))], 1)
         embedded = gather_in_order(own).transpose(0, 1)
         order = gather_in_order(batch["order"].contiguous())
-        count = len(order)
-        if count % self.whitening:
-            raise UserError(
-                f"A step compares {count} samples (data.batch_size, over all devices), which are "
-                f"not sets of method.whitening={self.whitening}: choose a multiple."
-            )
+        self._check_batch(len(order))
         losses = []
         for column in order.unbind(1):
             sets = column.argsort(stable=True).view(-1, self.whitening)
@@ -110,6 +115,13 @@ class WMSE(ViewsMethod):
     def term_count(self, views: int) -> int:
         """A single one."""
         return 1
+
+    def _check_batch(self, count: int) -> None:
+        if count % self.whitening:
+            raise UserError(
+                f"A step compares {count} samples (data.batch_size, over all devices), which are "
+                f"not sets of method.whitening={self.whitening}: choose a multiple."
+            )
 
     def _whitened(self, embedded: Tensor, sets: Tensor) -> Tensor:
         """See `whiten_sets`; a singular covariance is tried once more and counted."""
