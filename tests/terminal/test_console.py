@@ -13,6 +13,8 @@ from selfsup_motion.terminal.console import logging_to, quieten
 def test_messages_before_the_log_file_appear_once_and_are_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    with logging_to(None):  # what an earlier test's command may have left to be told
+        pass
     root, log = logging.getLogger(), logging.getLogger("selfsup_motion.early")
     before = root.level, list(root.handlers)
     quieten()
