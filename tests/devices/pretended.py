@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import multiprocessing
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -64,6 +65,7 @@ def on_pretended_cuda(method: pl.LightningModule, batch: Batch) -> Tensor:
         Exception: a tensor on the CPU meets those on the GPU, or the host has to know a value or
             how many there are of something (`.item()`, boolean indexing): it would wait there.
     """
+    start_autograd()
     method = alone(method)
     pretending = FakeTensorMode()
 
@@ -84,6 +86,16 @@ def on_pretended_cuda(method: pl.LightningModule, batch: Batch) -> Tensor:
     return loss
 
 
+@functools.cache
+def start_autograd() -> None:
+    """Have autograd start its threads now, while there is no device.
+
+    The first backward pass of a process starts one for each device, a pretended one too. A process
+    with such threads can no longer be forked into ranks, which other tests do.
+    """
+    torch.ones((), requires_grad=True).backward()
+
+
 def moved_parameter(tensor: Tensor, moved: Callable[[Tensor], Tensor]) -> Tensor:
     """Parameters stay parameters."""
     if isinstance(tensor, torch.nn.Parameter):
@@ -94,8 +106,8 @@ def moved_parameter(tensor: Tensor, moved: Callable[[Tensor], Tensor]) -> Tensor
 def on_meta(method: pl.LightningModule, batch: Batch) -> list[str]:
     """A step forward and backward on tensors without content; names of what has no gradient.
 
-    In a process of its own: a backward pass on a device starts threads of autograd, and a process
-    that has them can no longer be forked into ranks, which other tests do.
+    In a process of its own: if this backward pass were the first of the process, it would start
+    threads that forbid forking (see `start_autograd`).
     """
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
