@@ -1,6 +1,6 @@
 """Many trainings and evaluations as one table: `python -m selfsup_motion.compare study=toy`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from selfsup_motion.settings.nearest import nearest_name
 from selfsup_motion.terminal import command_line as cli
 
 if TYPE_CHECKING:
+    from selfsup_motion.apps.comparing.cells import Cell
     from selfsup_motion.apps.comparing.results import Table as ResultTable
     from selfsup_motion.apps.comparing.study import Study
 
@@ -22,7 +23,10 @@ _TYPES = {
     "tasks": list[str],
     "against": str | None,
     "seeds": list[int] | None,
-    "budget": str | None,
+    "budget": str | list[str] | None,
+    "rows": list[str],
+    "roots": Mapping[str, str] | None,
+    "plan": bool,
     "jobs": int,
     "retry": bool,
     "overrides": list[str],
@@ -52,11 +56,14 @@ def compare(cfg: DictConfig) -> None:
             if cfg.study is None
             else "study and encoders are both given: leave one of them out."
         )
-    from selfsup_motion.apps.comparing.study import cells_of
+    from selfsup_motion.apps.comparing.cells import cells_of
 
     study = _study(cfg) if cfg.study is not None else _of_encoders(cfg)
     folder = Path(cfg.output or f"outputs/compare/{study.name}")
     chains = cells_of(study, folder)
+    if cfg.plan:
+        _print_plan(study, chains, cfg.jobs)
+        return
 
     from selfsup_motion.apps.comparing.report import write_report
     from selfsup_motion.apps.comparing.results import read_results, tables
@@ -80,6 +87,8 @@ def compare(cfg: DictConfig) -> None:
         raise UserError(str(error).replace("paths.output_dir=", "output=", 1)) from error
     number = sum(map(len, chains))
     tell(f"{number} cells below {folder}; what is finished is not run again")
+    for note in study.notes:
+        tell(note)
     runner = Runner(folder, jobs=cfg.jobs, retry=cfg.retry, tell=tell)
     try:
         with ending_on_sigterm():
@@ -106,13 +115,15 @@ def compare(cfg: DictConfig) -> None:
 def _study(cfg: DictConfig) -> "Study":
     from selfsup_motion.apps.comparing.study import read_study
 
-    for key in ("tasks", "against"):
-        if cfg[key]:
-            raise UserError(f"{key}: a study says that itself; it goes with encoders=[…].")
+    if cfg.against:
+        raise UserError("against: a study says that itself; it goes with encoders=[…].")
     return read_study(
         cfg.study,
-        budget=cfg.budget,
+        budget=cfg.budget if cfg.budget is None or isinstance(cfg.budget, str) else [*cfg.budget],
         seeds=None if cfg.seeds is None else list(cfg.seeds),
+        rows=list(cfg.rows),
+        tasks=list(cfg.tasks),
+        roots={str(name): str(path) for name, path in (cfg.roots or {}).items()},
         overrides=list(cfg.overrides),
     )
 
@@ -126,8 +137,9 @@ def _of_encoders(cfg: DictConfig) -> "Study":
         raise UserError(
             f"encoders: on which tasks? Add tasks=[…], of {', '.join(options('task'))}."
         )
-    if cfg.budget is not None:
-        raise UserError(f"budget={cfg.budget}: nothing is trained, leave it out.")
+    for key in ("budget", "rows", "roots"):
+        if cfg[key]:
+            raise UserError(f"{key}={cfg[key]}: it is of a study, leave it out with encoders=[…].")
     for task in cfg.tasks:
         if task not in options("task"):
             guess = nearest_name(task, options("task"))
@@ -152,8 +164,38 @@ def _of_encoders(cfg: DictConfig) -> "Study":
         tasks={task: tuple(cfg.overrides) for task in cfg.tasks},
         references={task: tuple(fresh) for task in cfg.tasks},
         against={} if cfg.against is None else dict.fromkeys(cfg.tasks, cfg.against),
-        given=given,
+        given=dict.fromkeys(cfg.tasks, given),
     )
+
+
+def _print_plan(study: "Study", chains: "Sequence[Sequence[Cell]]", jobs: int) -> None:
+    """The cells and what they are expected to cost."""
+    from rich.table import Table
+
+    from selfsup_motion.apps.comparing.plan import plan, total
+    from selfsup_motion.terminal.console import console
+
+    lines = plan(study, chains)
+    table = Table("", "", "cells", "finished", "steps", "CPU s each", "CPU s left", box=None,
+                  header_style="bold", padding=(0, 3, 0, 0))  # fmt: skip
+    for line in lines:
+        each = "unknown" if line.seconds is None else f"{line.seconds:.0f}"
+        table.add_row(
+            line.row, line.task or "training", str(line.cells), str(line.finished),
+            "" if line.steps is None else str(line.steps),
+            each if line.is_measured or line.seconds is None else f"about {each}",
+            "unknown" if line.left is None else f"{line.left:.0f}",
+        )  # fmt: skip
+    console.print(table)
+    seconds, unknown = total(lines)
+    cells = sum(line.cells for line in lines)
+    finished = sum(line.finished for line in lines)
+    told = f"{cells} cells, {finished} finished; about {seconds / 3600:.1f} CPU-hours are left"
+    if unknown:
+        told += f", and {unknown} cells of which none has been run: seeds=[0] measures them"
+    console.print(f"{told}. With jobs={jobs}, {jobs} at a time.", markup=False)
+    for note in study.notes:
+        console.print(note, markup=False)
 
 
 def _print(found: "Sequence[ResultTable]") -> None:

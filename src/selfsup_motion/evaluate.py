@@ -151,6 +151,7 @@ def evaluate(cfg: DictConfig) -> float | None:
             "weights": used.summary() if used else None,
             **_beside(task),
             "metrics": metrics,
+            "device": device,
             **_costs(started),
             "seed": config["seed"],
         }

@@ -6,15 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from patience import PATIENCE
 
+from selfsup_motion.apps.comparing.cells import Cell, cells_of
+from selfsup_motion.apps.comparing.curves import of_training, over_budgets
+from selfsup_motion.apps.comparing.plan import plan, total
 from selfsup_motion.apps.comparing.report import write_report
 from selfsup_motion.apps.comparing.results import interval, read_results, tables, validation
 from selfsup_motion.apps.comparing.running import Runner, command_of
-from selfsup_motion.apps.comparing.study import Cell, Study, cells_of, read_study
+from selfsup_motion.apps.comparing.side_by_side import side_by_side
+from selfsup_motion.apps.comparing.study import Study, read_study
+from selfsup_motion.apps.film import film
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.groups import options
 
@@ -65,9 +73,11 @@ def results(tmp_path):
 
 def test_shipped_study_has_every_small_recipe_and_asks_what_fits():
     study = read_study("toy")
-    small = {name for name in options("experiment") if "/" not in name}
+    small = {name for name in options("experiment") if not name.startswith("paper/")}
     assert set(study.rows) == small - {"cmp_photos", "dense_ulearn_videos"}
     assert study.seeds == (0, 1, 2)
+    (budget,) = study.budgets
+    assert set(study.expected[budget]) == {*study.rows, *study.tasks}
 
 
 def test_cells_are_trainings_and_what_follows_them(tmp_path):
@@ -75,13 +85,13 @@ def test_cells_are_trainings_and_what_follows_them(tmp_path):
     chains = cells_of(study, tmp_path)
     names = [[cell.name for cell in chain] for chain in chains]
     assert names == [
-        ["mosi, seed 0", "mosi, seed 0, toy_actions"],
-        ["mosi, seed 1", "mosi, seed 1, toy_actions"],
         ["r3d8, random, seed 0, toy_actions"],
         ["r3d8, random, seed 1, toy_actions"],
+        ["mosi, seed 0", "mosi, seed 0, toy_actions"],
+        ["mosi, seed 1", "mosi, seed 1, toy_actions"],
     ]
-    first, second = chains[0]
-    assert first.folder != chains[1][0].folder
+    first, second = chains[2]
+    assert first.folder != chains[3][0].folder
     command = command_of(second)
     assert command[2] == "selfsup_motion.evaluate"
     assert f'checkpoint="{first.folder}"' in command
@@ -96,6 +106,62 @@ def test_a_cell_whose_settings_change_is_another_one(tmp_path):
         for more in ((), (), ("trainer.max_steps=5",))
     )
     assert before == again != changed
+
+
+def test_every_budget_has_rows_of_its_own(tmp_path):
+    budgets = {"short": ["trainer.max_steps=2"], "long": ["trainer.max_steps=4"]}
+    file = study_file(tmp_path, budgets=budgets, budget="short", seeds=[0], tasks={})
+    (chain,) = cells_of(read_study(file), tmp_path)
+    assert (chain[0].row, chain[0].steps) == ("mosi", 2)
+    longer = read_study(file, overrides=["trainer.max_steps=3"])
+    assert cells_of(longer, tmp_path)[0][0].steps == 3, "the command line has the last word"
+    both = [chain[0] for chain in cells_of(read_study(file, budget=["short", "long"]), tmp_path)]
+    assert [(cell.row, cell.recipe, cell.steps) for cell in both] == [
+        ("mosi, short", "mosi", 2),
+        ("mosi, long", "mosi", 4),
+    ]
+
+
+def test_plan_tells_costs_that_were_measured_and_those_that_are_expected(tmp_path):
+    file = study_file(tmp_path, budgets={"short": []}, budget="short",
+                      expected={"short": {"mosi": 20, "toy_actions": 7}})  # fmt: skip
+    study = read_study(file)
+    chains = cells_of(study, tmp_path)
+    assert [(line.cells, line.left) for line in plan(study, chains)] == [(2, 40), (2, 14)]
+    finished(chains[0][0], 1.0, seconds=30.0)
+    training, evaluation = plan(study, chains)
+    assert (training.finished, training.left, training.is_measured) == (1, 30.0, True)
+    assert total([training, evaluation]) == (44.0, 0)
+    unknown = plan(read_study(study_file(tmp_path, seeds=[5])), cells_of(
+        read_study(study_file(tmp_path, seeds=[5])), tmp_path))  # fmt: skip
+    assert total(unknown) == (0.0, 2)
+
+
+def test_study_asks_for_the_folders_of_the_cells_that_are_wanted(tmp_path):
+    file = study_file(
+        tmp_path,
+        seeds=[0],
+        overrides=["data=videos", "data.root=${roots.clips}"],
+        tasks={"davis2017": ["data.root=${roots.davis}"], "toy_actions": []},
+        encoders={"toy_actions": {"supervised": "${roots.weights}"}},
+        roots={"clips": "videos", "davis": "DAVIS as downloaded", "weights": "a file of weights"},
+    )
+    with pytest.raises(
+        UserError, match=r"where is clips \(videos\), davis \(DAVIS as down"
+    ) as told:
+        read_study(file)
+    assert "Add roots={clips:/path,davis:/path}" in str(told.value)
+    with pytest.raises(UserError, match=r"roots.clips=.*no: there is no such file or folder."):
+        read_study(file, tasks=["toy_actions"], roots={"clips": str(tmp_path / "no")})
+    with pytest.raises(UserError, match=r"roots.clip: the study asks for no such folder, did you"):
+        read_study(file, tasks=["toy_actions"], roots={"clip": str(tmp_path)})
+    study = read_study(file, tasks=["toy_actions"], roots={"clips": str(tmp_path)})
+    assert study.training == ("data=videos", f'data.root="{tmp_path}"')
+    assert study.notes == ("supervised is left out: roots.weights is not set (a file of weights).",)
+    assert [cell.name for chain in cells_of(study, tmp_path) for cell in chain] == [
+        "mosi, seed 0",
+        "mosi, seed 0, toy_actions",
+    ]
 
 
 def test_encoders_of_clips_are_not_asked_about_images(tmp_path):
@@ -115,6 +181,9 @@ def test_encoders_of_clips_are_not_asked_about_images(tmp_path):
         ({"rows": [{"name": "a"}]}, "rows: expected {name: …"),
         ({"budget": "tiny"}, "there is no budget tiny"),
         ({"seed": [0]}, "unknown key seed, did you mean seeds?"),
+        ({"seeds": [1, 1]}, "a seed is named twice"),
+        ({"encoders": {"toy_actions": ["cmp"]}}, "encoders.toy_actions: expected {name of"),
+        ({"overrides": ["data.root=${roots.x}"]}, "roots.x is used, but roots does not describe"),
         ({"seeds": ["a"]}, "seeds must be a list of whole numbers"),
         ({"tasks": ["toy_actions"]}, "tasks must be a mapping"),
         ({"overrides": ["trainer.max_stepz=1"]}, "row mosi: Unknown key trainer.max_stepz: did"),
@@ -134,7 +203,10 @@ def test_mistake_in_a_study_is_told_in_a_sentence(tmp_path, changes, message):
         (["study=toi"], "study=toi: there is no such study, did you mean toy?"),
         (["study=no.yaml"], "study=no.yaml: there is no such file."),
         (["study=toy", "encoders=[cmp]"], "study and encoders are both given"),
-        (["study=toy", "tasks=[davis2017]"], "tasks: a study says that itself"),
+        (["study=toy", "tasks=[davis2016]"], "tasks: it has no davis2016, did you mean davis2017?"),
+        (["study=toy", "rows=[cpm]"], "rows: it has no cpm, did you mean cmp?"),
+        (["study=toy", "against=cmp"], "against: a study says that itself"),
+        (["encoders=[cmp]", "tasks=[davis2017]", "budget=small"], "budget=small: it is of a study"),
         (["study=toy", "jobs=0"], "jobs=0: expected at least 1."),
         (["encoders=[cmp]"], "encoders: on which tasks?"),
         (["encoders=[cmp]", "tasks=[davis]"], "tasks: there is no task davis, did you mean davis"),
@@ -187,7 +259,7 @@ def test_report_is_whole_without_a_network_and_names_what_failed(results, tmp_pa
     assert named
     assert all(name.startswith("data:image/png;base64,") for name in named)
     text = (tmp_path / "out/report.md").read_text()
-    assert "| better | 0.700 ± 0.200 | 3 | +0.200 | +0.100 to +0.300 | 200 | 20 | 100 |" in text
+    assert "| better | 0.700 ± 0.200 | 3 | +0.200 | +0.100 to +0.300 | 200 | 20 |  | 100 |" in text
     assert "Failed: mast, seed 0: killed by the system." in text
     assert (tmp_path / "out/t.png").read_bytes()[:4] == b"\x89PNG"
     assert len((tmp_path / "out/table.csv").read_text().splitlines()) == 4
@@ -197,8 +269,69 @@ def test_report_is_whole_without_a_network_and_names_what_failed(results, tmp_pa
 def test_too_few_seeds_are_told_apart(results, tmp_path):
     study, chains = results
     write_report(study, read_results(chains[:4]), {}, tmp_path / "out")
-    assert "| (+0.100 to +0.200) |" in (tmp_path / "out/report.md").read_text()
+    assert "| (+0.150) | (+0.100 to +0.200) |" in (tmp_path / "out/report.md").read_text()
     assert "<td class=weak>" in (tmp_path / "out/report.html").read_text()
+
+
+def test_numbers_without_support_are_grey(results, tmp_path):
+    """A row that has not learned, and a difference that may be none."""
+    study, chains = results
+    for chain in chains[1::2]:  # worse: now sometimes better, and no better than before training
+        file = chain[0].folder / "summary.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "untrained": {"val/loss": 1}}))
+        file = chain[1].folder / "summary.json"
+        score = 0.9 if chain[0].seed == 0 else 0.4
+        file.write_text(json.dumps({**json.loads(file.read_text()), "metrics": {"score": score}}))
+    (table,) = tables(study, read_results(chains))
+    better, worse, _ = table.rows
+    assert (better.has_learned, better.has_support) == (True, False)
+    assert (worse.has_learned, worse.difference) == (False, None)
+    write_report(study, read_results(chains), {}, tmp_path / "out")
+    text = (tmp_path / "out/report.md").read_text()
+    assert "| better | 0.700 ± 0.200 | 3 | (+0.133) | -0.400 to +0.500 |" in text
+    assert "| worse | (0.567 ± 0.289) | 3 |" in text
+
+
+def test_curves_are_over_budgets_and_over_the_samples_of_trainings(results, tmp_path):
+    study, chains = results
+    for chain in chains:
+        told = "step,val/loss\n25,1.5\n30,\n50,1.0\n"
+        (chain[0].folder / "metrics.csv").write_text(told)
+        for index, cell in enumerate(chain):  # better and worse are budgets of one recipe
+            chain[index] = replace(cell, recipe="cmp")
+        if chain[0].row == "worse":
+            file = chain[0].folder / "summary.json"
+            file.write_text(json.dumps({**json.loads(file.read_text()), "steps": 25}))
+    found = read_results(chains)
+    (training,) = of_training(found)
+    assert training.lines["better"] == [(0, 2.0, 0.0), (100, 1.5, 0.0), (200, 1.0, 0.0)]
+    (budgets,) = over_budgets(tables(study, found))
+    assert budgets.lines == {"cmp": [
+        (100, pytest.approx(0.5), pytest.approx(0.1)),
+        (200, pytest.approx(0.7), pytest.approx(0.2)),
+    ]}  # fmt: skip
+    assert budgets.levels == {"raw_color (of the task)": 0.3}
+    write_report(study, found, {}, tmp_path / "out")
+    assert "![t_budgets](t_budgets.png)" in (tmp_path / "out/report.md").read_text()
+    assert (tmp_path / "out/training_val_loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_rows_are_shown_side_by_side_for_the_same_inputs(results):
+    study, chains = results
+    for chain in chains[:2]:
+        for name in ("a", "b", chain[0].row):  # one that others do not have
+            file = chain[1].folder / "overlays" / f"{name}.mp4"
+            file.parent.mkdir(exist_ok=True)
+            with film(file, 12) as made:
+                for _ in range(4):
+                    made.add(np.full((48, 64, 3), 200 if chain[0].row == "worse" else 40, np.uint8))
+    found = read_results(chains)
+    (table,) = tables(study, found)
+    assert side_by_side(table, []) is None
+    picture = cv2.imdecode(np.frombuffer(side_by_side(table, found), np.uint8), 1)
+    rows = [picture[y : y + 96, 210:338].mean() for y in (22, 122)]
+    assert rows == pytest.approx([40, 200], abs=4), "better is above worse"
+    assert picture.shape[0] == 22 + 2 * 100
 
 
 def test_finished_cells_are_not_run_again(results, tmp_path):

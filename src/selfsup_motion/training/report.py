@@ -96,6 +96,7 @@ def summarise(
         "samples_per_second": _number(meter.samples_per_second),
         "data_wait_share": meter.data_wait_share(trainer),
         "devices": trainer.world_size,
+        "device": trainer.strategy.root_device.type,
         "wall_seconds": now.elapsed - started.elapsed,
         # this process and its finished children, user and system time
         "cpu_seconds": sum(now[:4]) - sum(started[:4]),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selfsup_motion.apps.comparing.cells import RANDOM, Cell
 from selfsup_motion.apps.comparing.running import is_finished
-from selfsup_motion.apps.comparing.study import RANDOM, Cell, Study
-from selfsup_motion.apps.run_list import read_run
+from selfsup_motion.apps.comparing.study import Study
+from selfsup_motion.apps.run_list import RunSummary, read_run
 
 FEWEST = 3
 """Seeds below which an interval says nothing."""
@@ -31,7 +34,11 @@ class Result:
         before: metrics of the untrained network.
         samples: that were trained on; None of evaluations.
         cpu_seconds: of its last session.
-        memory_mb: the most that it used.
+        gpu_seconds: likewise, of all its GPUs; None: it used none.
+        memory_mb: the most that it used: of the GPU if there was one.
+        history: samples and headline metric at each validation of a training, the untrained
+            network's at 0.
+        is_better: whether a training's headline metric is better than before it; None: unknown.
         baselines: metrics of what the task scores beside the encoder.
         lower_is_better: whether the headline is an error.
     """
@@ -43,6 +50,9 @@ class Result:
     samples: int | None
     cpu_seconds: float | None
     memory_mb: float | None
+    gpu_seconds: float | None = None
+    history: Sequence[tuple[int, float]] = ()
+    is_better: bool | None = None
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     lower_is_better: bool = False
 
@@ -62,7 +72,11 @@ class Row:
         pairs: differences that these are of.
         samples: that a training saw; None: there was none.
         cpu_seconds: of training and evaluation, a mean over seeds.
+        gpu_seconds: likewise; None: no cell used a GPU.
         memory_mb: the most of any cell.
+        recipe: the row, whatever its budget.
+        has_learned: whether most of its trainings measured something better than before them;
+            None: unknown.
     """
 
     name: str
@@ -74,7 +88,17 @@ class Row:
     pairs: int = 0
     samples: int | None = None
     cpu_seconds: float | None = None
+    gpu_seconds: float | None = None
     memory_mb: float | None = None
+    recipe: str = ""
+    has_learned: bool | None = None
+
+    @property
+    def has_support(self) -> bool:
+        """Whether its difference means something: of enough seeds, its interval without zero."""
+        if self.interval is None or self.pairs < FEWEST:
+            return False
+        return self.interval[0] > 0 or self.interval[1] < 0
 
     @property
     def is_fixed(self) -> bool:
@@ -170,6 +194,8 @@ def _row(
     values = {r.cell.seed: r.metrics[metric] for r in own if metric in r.metrics}
     parts = [[r, *([t] if (t := trained.get((name, r.cell.seed))) else [])] for r in own]
     seconds = [sum(p.cpu_seconds or 0.0 for p in cells) for cells in parts]
+    gpu = [sum(p.gpu_seconds or 0.0 for p in cells) for cells in parts]
+    better = [t.is_better for r in own if (t := trained.get((name, r.cell.seed)))]
     memory = [p.memory_mb for cells in parts for p in cells if p.memory_mb is not None]
     samples = [p.samples for cells in parts for p in cells if p.samples is not None]
     spread = float(np.std(list(values.values()), ddof=1)) if len(values) > 1 else None
@@ -180,8 +206,18 @@ def _row(
         spread=spread,
         samples=max(samples, default=None),
         cpu_seconds=float(np.mean(seconds)) if seconds else None,
+        gpu_seconds=float(np.mean(gpu)) if any(gpu) else None,
         memory_mb=max(memory, default=None),
+        recipe=own[0].cell.recipe or name,
+        has_learned=_most(better),
     )
+
+
+def _most(told: Sequence[bool | None]) -> bool | None:
+    """Whether most are true; None if one is unknown."""
+    if not told or None in told:
+        return None
+    return 2 * sum(one is True for one in told) > len(told)
 
 
 def _compared(row: Row, other: Row) -> Row:
@@ -208,19 +244,50 @@ def _read(cell: Cell) -> Result:
     run = read_run(cell.folder, cell.name)
     summary: dict[str, Any] = json.loads((cell.folder / "summary.json").read_text("utf-8"))
     batch = run.settings.get("data.batch_size")
-    trained = cell.verb == "train" and isinstance(batch, int) and run.steps is not None
+    is_training = cell.verb == "train"
+    per_step = batch if is_training and isinstance(batch, int) else None
     baselines = summary.get("baselines")
+    headline = run.monitor if is_training else run.settings.get("headline")
+    wall = _number(summary.get("wall_seconds"))
     return Result(
         cell=cell,
         metrics=run.metrics,
-        headline=run.monitor if cell.verb == "train" else run.settings.get("headline"),
+        headline=headline,
         before=run.untrained,
-        samples=batch * (run.steps or 0) if trained and isinstance(batch, int) else None,
+        samples=None if per_step is None or run.steps is None else per_step * run.steps,
         cpu_seconds=_number(summary.get("cpu_seconds")),
+        gpu_seconds=wall * int(summary.get("devices", 1))
+        if wall is not None and str(summary.get("device")).startswith("cuda")
+        else None,
         memory_mb=_number(summary.get("peak_memory_mb")),
+        history=_history(cell.folder, str(headline), per_step, run.untrained) if per_step else (),
+        is_better=_is_better(run) if is_training else None,
         baselines=baselines if isinstance(baselines, dict) else {},
         lower_is_better=summary.get("lower_is_better") is True,
     )
+
+
+def _is_better(run: RunSummary) -> bool | None:
+    """Whether a training's headline metric is better than before."""
+    before = run.untrained.get(str(run.monitor))
+    if before is None or run.value is None:
+        return None
+    return run.value > before if run.settings.get("monitor_mode") == "max" else run.value < before
+
+
+def _history(
+    folder: Path, metric: str, per_step: int, untrained: Mapping[str, float]
+) -> list[tuple[int, float]]:
+    """Samples and metric at each validation, of `metrics.csv`."""
+    found = [(0, untrained[metric])] if metric in untrained else []
+    try:
+        with (folder / "metrics.csv").open(encoding="utf-8", newline="") as stream:
+            for line in csv.DictReader(stream):
+                if line.get(metric) and math.isfinite(value := float(line[metric])):
+                    found.append((per_step * int(line["step"]), value))
+    except (OSError, ValueError, KeyError):  # whatever somebody has made of it
+        return []
+    return found
 
 
 def _number(value: Any) -> float | None:

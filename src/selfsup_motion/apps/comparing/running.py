@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selfsup_motion.apps.comparing.study import Cell
+from selfsup_motion.apps.comparing.cells import Cell
 from selfsup_motion.apps.run_list import goes_on, read_run
 from selfsup_motion.files.atomic import write_text
 from selfsup_motion.settings.arguments import as_text

@@ -1,40 +1,24 @@
-"""A study: which cells it has, what each of them runs, and what they are called."""
+"""A study: what it compares, as its YAML file says."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from selfsup_motion import __version__
-from selfsup_motion.apps.preflight import task_needs
 from selfsup_motion.errors import UserError
-from selfsup_motion.settings.arguments import as_text, readable
-from selfsup_motion.settings.compose import compose
-from selfsup_motion.settings.constants import constant
-from selfsup_motion.settings.diagnose import explain
-from selfsup_motion.settings.groups import config_dir, described, options, own_folders
+from selfsup_motion.settings.arguments import as_text
+from selfsup_motion.settings.groups import config_dir, options, own_folders
 from selfsup_motion.settings.nearest import nearest_name
 
-Verb = Literal["train", "evaluate"]
-
-RANDOM = ", random"
-"""Ends the name of a row whose encoder has random weights."""
-
 _LISTS = ("experiments", "leave_out", "seeds", "rows", "overrides")
-_MAPPINGS = ("budgets", "tasks", "references", "against")
-_TEXTS = ("about", "budget")
-_OF_PLACE = ("paths", "resume", "checkpoint", "seed", "device", "print_config", "trust")
-"""Settings that say where or how a cell is run, not what comes out of it."""
+_MAPPINGS = ("budgets", "tasks", "references", "encoders", "against", "roots", "expected")
+_TEXTS = ("about",)
+_ROOT = re.compile(r"\$\{roots\.(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -46,193 +30,69 @@ class Study:
         about: a sentence.
         rows: name of each row to its recipe and overrides.
         seeds: of every training.
-        budget: name of the budget.
+        budgets: of every training, by name: each with its overrides.
         training: overrides of every training.
         tasks: name to overrides of `evaluate`.
         references: for a task, the encoders without training.
         against: for a task, the row that the others are compared with.
-        given: encoders that exist already, by row: `checkpoint=` of `evaluate`.
+        given: for a task, encoders that exist already, by row: `checkpoint=` of `evaluate`.
+        expected: CPU-seconds of a cell, by budget: of trainings by row, of evaluations by task.
+        last: overrides of every training, behind all others.
+        notes: what is left out, and why, a sentence each.
     """
 
     name: str
     about: str = ""
     rows: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
-    budget: str = ""
+    budgets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     training: tuple[str, ...] = ()
     tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     against: Mapping[str, str] = field(default_factory=dict)
-    given: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A run of the study.
-
-    Attributes:
-        name: "cmp, seed 0" or "cmp, seed 0, davis2017".
-        verb: the command.
-        row: of the table.
-        seed: of the training.
-        task: None: it is a training.
-        overrides: the command line, without the folder.
-        key: of its resolved config: a cell whose settings change is another one.
-        folder: its run folder.
-    """
-
-    name: str
-    verb: Verb
-    row: str
-    seed: int
-    task: str | None
-    overrides: tuple[str, ...]
-    key: str
-    folder: Path
+    given: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    expected: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    last: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_study(
     name: str,
     *,
-    budget: str | None = None,
+    budget: str | Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
+    rows: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    roots: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
 ) -> Study:
     """A study of `conf/studies`, or of a file `….yaml`.
 
     Args:
         name: of the study, or path of the file.
-        budget: instead of the one that the study names.
+        budget: instead of what the study names; several for curves.
         seeds: likewise.
+        rows: only these of it; none: all.
+        tasks: likewise.
+        roots: the folders that the study asks for, by the names that it gives them.
         overrides: of every training, behind those of the study.
 
     Raises:
-        UserError: there is no such study, or something in it cannot be.
+        UserError: there is no such study, something in it cannot be, or a folder is missing.
     """
-    file = _file(name)
+    file, where = _file(name), f"study={name}"
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"study={name}: {file} cannot be read ({reason}).") from error
+        raise UserError(f"{where}: {file} cannot be read ({reason}).") from error
     if isinstance(content, dict):
         given = {"budget": budget, "seeds": seeds and list(seeds)}
         content |= {key: value for key, value in given.items() if value is not None}
-    study = _checked(content, file.stem, f"study={name}")
-    return replace(study, training=(*study.training, *overrides))
-
-
-def cells_of(study: Study, folder: Path) -> list[list[Cell]]:
-    """The cells in the order in which they can run: each list is a training and what follows it.
-
-    Args:
-        study: what is compared.
-        folder: below which the cells' run folders are.
-
-    Raises:
-        UserError: settings that cannot be composed, two cells of one name, or nothing to run.
-    """
-    tasks = {name: _Task(name, overrides) for name, overrides in study.tasks.items()}
-    chains = [
-        chain
-        for row, recipe in study.rows.items()
-        for chain in _trained(study, row, *recipe, tasks, folder)
-    ]
-    for task in tasks.values():
-        chains += [[cell] for cell in _untrained(study, task, folder)]
-    names = [cell.name for chain in chains for cell in chain]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"Two cells are called {twice!r}: give one of the rows another name.")
-    if not names:
-        raise UserError(
-            f"study={study.name}: there is nothing to run; name experiments or encoders."
-        )
-    return chains
-
-
-class _Task:
-    """A task as every cell asks it."""
-
-    def __init__(self, name: str, overrides: tuple[str, ...]) -> None:
-        self.name, self.overrides = name, (f"task={name}", *overrides)
-        cfg = _composed(self.overrides, "evaluate", f"tasks.{name}")
-        self.trains = "method" in cfg
-        self.sees = task_needs(cfg, cfg.method if self.trains else cfg.task)["encoder"]
-        self.key = _hash(_plain(cfg))
-
-    def takes(self, target: str, method: str | None) -> bool:
-        """Whether an encoder, by its class, or a method can be asked."""
-        if self.sees == "cmp":
-            return bool(method) and str(method).rpartition(".")[2] == "CMP"
-        sees = constant(target, "sees")
-        return self.sees == "any" or sees == self.sees
-
-
-def _trained(
-    study: Study,
-    row: str,
-    experiment: str,
-    changes: tuple[str, ...],
-    tasks: Mapping[str, _Task],
-    folder: Path,
-) -> Iterator[list[Cell]]:
-    overrides = (f"experiment={experiment}", *study.training, *changes)
-    cfg = _composed(overrides, "train", f"row {row}")
-    key = _hash(_plain(cfg))
-    encoder = (cfg.get("encoder") or {}).get("_target_") or ""
-    for seed in study.seeds:
-        place = folder / "cells" / _folder_name(row, "train", seed, key)
-        first = Cell(
-            f"{row}, seed {seed}",
-            "train",
-            row,
-            seed,
-            None,
-            (*overrides, f"seed={seed}"),
-            key,
-            place,
-        )
-        chain = [first]
-        for task in tasks.values():
-            if not task.takes(str(encoder), cfg.method._target_):
-                continue
-            own = _hash([task.key, key])
-            chain.append(
-                Cell(
-                    f"{row}, seed {seed}, {task.name}",
-                    "evaluate",
-                    row,
-                    seed,
-                    task.name,
-                    (*task.overrides, as_text("checkpoint", str(place))),
-                    own,
-                    folder / "cells" / _folder_name(row, task.name, seed, own),
-                )
-            )
-        yield chain
-
-
-def _untrained(study: Study, task: _Task, folder: Path) -> Iterator[Cell]:
-    """Encoders that are evaluated as they are: without training, or of a file."""
-    for name in study.references.get(task.name, ()):
-        cfg = _composed((f"encoder={name}", *task.overrides), "evaluate", f"encoder {name}")
-        key = _hash([_plain(cfg), name])
-        # what has weights gets random ones, of each seed
-        learned = not described("encoder")[name].startswith("No weights")
-        for seed in study.seeds if learned else study.seeds[:1]:
-            row = f"{name}{RANDOM}" if learned else name
-            yield Cell(
-                f"{row}, seed {seed}, {task.name}", "evaluate", row, seed, task.name,
-                (*task.overrides, f"encoder={name}", f"seed={seed}"), key,
-                folder / "cells" / _folder_name(name, task.name, seed, key),
-            )  # fmt: skip
-    for row, checkpoint in study.given.items():
-        key = _hash([task.key, checkpoint, _changed(checkpoint)])
-        yield Cell(
-            f"{row}, {task.name}", "evaluate", row, 0, task.name,
-            (*task.overrides, as_text("checkpoint", checkpoint)), key,
-            folder / "cells" / _folder_name(row, task.name, 0, key),
-        )  # fmt: skip
+    study = _checked(content, file.stem, where)
+    study = _only(study, rows, tasks, where)
+    study = _rooted(study, content.get("roots", {}), roots or {}, where)
+    return replace(study, last=tuple(overrides))
 
 
 def _file(name: str) -> Path:
@@ -254,44 +114,70 @@ def _file(name: str) -> Path:
 def _checked(content: Any, name: str, where: str) -> Study:
     if not isinstance(content, dict):
         raise UserError(f"{where}: expected a mapping of {', '.join(_LISTS + _MAPPINGS)}.")
-    known = (*_LISTS, *_MAPPINGS, *_TEXTS)
+    known = (*_LISTS, *_MAPPINGS, *_TEXTS, "budget")
     for key, value in content.items():
         if key not in known:
             guess = nearest_name(str(key), known)
             hint = f"did you mean {guess}?" if guess else f"it may have {', '.join(known)}."
             raise UserError(f"{where}: unknown key {key}, {hint}")
         kind = list if key in _LISTS else dict if key in _MAPPINGS else str
-        if not isinstance(value, kind):
+        if key != "budget" and not isinstance(value, kind):
             word = {"list": "a list", "dict": "a mapping", "str": "a text"}[kind.__name__]
             raise UserError(f"{where}: {key} must be {word}.")
     seeds = content.get("seeds", [0])
     if not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise UserError(f"{where}: seeds must be a list of whole numbers.")
-    budgets, budget = content.get("budgets", {}), content.get("budget", "")
-    if budget and budget not in budgets:
-        raise UserError(f"{where}: there is no budget {budget}, only {', '.join(budgets)}.")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"{where}: a seed is named twice.")
     tasks = {_known(task, "task", where): _texts(v, f"{where}: tasks.{task}")
              for task, v in content.get("tasks", {}).items()}  # fmt: skip
     references = {task: _texts(v, f"{where}: references.{task}")
                   for task, v in content.get("references", {}).items()}  # fmt: skip
-    for task, encoders in references.items():
-        if task not in tasks:
-            raise UserError(f"{where}: references.{task}: the study has no such task.")
+    for key in ("references", "encoders", "against"):
+        for task in content.get(key, {}):
+            if task not in tasks:
+                raise UserError(f"{where}: {key}.{task}: the study has no such task.")
+    for encoders in references.values():
         for encoder in encoders:
             _known(encoder, "encoder", where)
-    common = _texts(content.get("overrides", []), f"{where}: overrides")
-    own = _texts(budgets.get(budget, []), f"{where}: budgets.{budget}")
+    for task, value in content.get("encoders", {}).items():
+        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+            raise UserError(f"{where}: encoders.{task}: expected {{name of the row: checkpoint}}.")
     return Study(
         name=name,
         about=content.get("about", ""),
         rows=_rows(content, where),
         seeds=tuple(seeds),
-        budget=budget,
-        training=(*common, *own),
+        budgets=_budgets(content, where),
+        training=_texts(content.get("overrides", []), f"{where}: overrides"),
         tasks=tasks,
         references=references,
         against={str(task): str(row) for task, row in content.get("against", {}).items()},
-    )
+        given={task: {str(row): v for row, v in value.items()}
+               for task, value in content.get("encoders", {}).items()},
+        expected=_expected(content, where),
+    )  # fmt: skip
+
+
+def _budgets(content: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
+    """Those that are chosen."""
+    budgets, chosen = content.get("budgets", {}), content.get("budget", [])
+    names = [chosen] if isinstance(chosen, str) else chosen
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise UserError(f"{where}: budget must be a name or a list of names.")
+    if unknown := next((one for one in names if one and one not in budgets), None):
+        raise UserError(f"{where}: there is no budget {unknown}, only {', '.join(budgets)}.")
+    return {one: _texts(budgets[one], f"{where}: budgets.{one}") for one in names if one}
+
+
+def _expected(content: Mapping[str, Any], where: str) -> dict[str, dict[str, float]]:
+    expected = content.get("expected", {})
+    for budget, costs in expected.items():
+        if not isinstance(costs, dict) or not all(
+            isinstance(cost, (int, float)) for cost in costs.values()
+        ):
+            raise UserError(f"{where}: expected.{budget}: expected {{row or task: seconds}}.")
+    return {str(budget): dict(costs) for budget, costs in expected.items()}
 
 
 def _rows(content: Mapping[str, Any], where: str) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -320,6 +206,86 @@ def _rows(content: Mapping[str, Any], where: str) -> dict[str, tuple[str, tuple[
     return found
 
 
+def _only(study: Study, rows: Sequence[str], tasks: Sequence[str], where: str) -> Study:
+    """What is left of a study of which only some rows or tasks are wanted."""
+    for key, wanted, there in (("rows", rows, study.rows), ("tasks", tasks, study.tasks)):
+        for name in wanted:
+            if name not in there:
+                guess = nearest_name(name, list(there))
+                hint = f"did you mean {guess}?" if guess else f"only {', '.join(there) or 'none'}."
+                raise UserError(f"{where}: {key}: it has no {name}, {hint}")
+    kept = [task for task in study.tasks if task in (tasks or [task])]
+    return replace(
+        study,
+        rows={name: row for name, row in study.rows.items() if name in (rows or [name])},
+        tasks={task: study.tasks[task] for task in kept},
+        references={task: study.references[task] for task in kept if task in study.references},
+        given={task: study.given[task] for task in kept if task in study.given},
+        against={task: study.against[task] for task in kept if task in study.against},
+    )
+
+
+def _rooted(study: Study, asked: Mapping[str, Any], given: Mapping[str, str], where: str) -> Study:
+    """A study with the folders of this machine.
+
+    Encoders whose file is not named are left out; whatever else is missing is an error.
+    """
+    for name in given:
+        if name not in asked:
+            guess = nearest_name(name, list(asked))
+            names = ", ".join(asked) or "none"
+            hint = f"did you mean {guess}?" if guess else f"it asks for {names}."
+            raise UserError(f"{where}: roots.{name}: the study asks for no such folder, {hint}")
+    for name, path in given.items():
+        if not Path(path).exists():
+            raise UserError(f"{where}: roots.{name}={path}: there is no such file or folder.")
+    texts = [*study.training, *_flat(study.budgets.values()), *_flat(study.tasks.values()),
+             *_flat(overrides for _, overrides in study.rows.values())]  # fmt: skip
+    needed = dict.fromkeys(name for text in texts for name in _ROOT.findall(text))
+    if undeclared := [name for name in needed if name not in asked]:
+        raise UserError(f"{where}: roots.{undeclared[0]} is used, but roots does not describe it.")
+    if missing := [name for name in needed if name not in given]:
+        told = ", ".join(f"{name} ({asked[name]})" for name in missing)
+        example = ",".join(f"{name}:/path" for name in missing)
+        raise UserError(
+            f"{where}: where is {told}? Add roots={{{example}}}, or choose tasks=[…] or rows=[…] "
+            "that do not need it."
+        )
+    left = {row: name for encoders in study.given.values() for row, checkpoint in encoders.items()
+            for name in _ROOT.findall(checkpoint) if name not in given}  # fmt: skip
+    kept = {task: {row: _ROOT.sub(lambda found: given[found[1]], checkpoint)
+                   for row, checkpoint in encoders.items() if row not in left}
+            for task, encoders in study.given.items()}  # fmt: skip
+    notes = tuple(
+        f"{row} is left out: roots.{name} is not set ({asked.get(name, 'its weights')})."
+        for row, name in left.items()
+    )
+
+    def filled(overrides: Sequence[str]) -> tuple[str, ...]:
+        return tuple(_filled(one, given) for one in overrides)
+
+    return replace(
+        study,
+        training=filled(study.training),
+        budgets={name: filled(one) for name, one in study.budgets.items()},
+        tasks={name: filled(one) for name, one in study.tasks.items()},
+        rows={name: (recipe, filled(one)) for name, (recipe, one) in study.rows.items()},
+        given=kept,
+        notes=(*study.notes, *notes),
+    )
+
+
+def _filled(override: str, roots: Mapping[str, str]) -> str:
+    if not _ROOT.search(override):
+        return override
+    key, _, value = override.partition("=")
+    return as_text(key, _ROOT.sub(lambda found: roots[found[1]], value))
+
+
+def _flat(lists: Iterable[Sequence[str]]) -> list[str]:
+    return [one for each in lists for one in each]
+
+
 def _known(name: str, group: str, where: str) -> str:
     if name not in options(group):
         guess = nearest_name(name, options(group))
@@ -332,36 +298,3 @@ def _texts(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise UserError(f"{where}: expected a list of texts, [key=value,…].")
     return tuple(value)
-
-
-def _composed(overrides: Sequence[str], command: Verb, where: str) -> DictConfig:
-    try:
-        return compose(readable(overrides), config_name=command)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{where}: {explain(error, list(overrides), command)}") from error
-
-
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    """What a composed config says about the result, references as they are written: data that
-    tell a part of it are not opened here."""
-    content = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items() if key not in _OF_PLACE}
-
-
-def _hash(value: Any) -> str:
-    text = json.dumps([__version__, value], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def _folder_name(row: str, what: str, seed: int, key: str) -> str:
-    plain = re.sub(r"[^\w.+-]+", "_", row).strip("_")
-    return f"{plain}-{what}-seed{seed}-{key}"
-
-
-def _changed(checkpoint: str) -> float | None:
-    """When the file that is meant was written; None of the name of a model."""
-    from selfsup_motion.weights.run_folders import checkpoint_file
-
-    file = checkpoint_file(checkpoint)
-    return file.stat().st_mtime if Path(checkpoint).exists() else None
