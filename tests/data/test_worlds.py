@@ -52,6 +52,32 @@ def test_a_still_depends_on_its_number_alone() -> None:
     assert not np.array_equal(WORLDS.read(0, [0]).frames, WORLDS.read(1, [0]).frames)
 
 
+def motion_of(seen: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """The (3, 2) motion of a piece, fitted to where it is seen."""
+    y, x = np.nonzero(seen)
+    return np.linalg.lstsq(np.column_stack([x, y, np.ones_like(x)]), flow[:, y, x].T, rcond=None)[0]
+
+
+def test_both_pieces_carry_their_joint_to_the_same_place() -> None:
+    stiff = Worlds(num_stills=1000, size=64, mixture=Mixture(things=(1, 2), bends=0.0))
+    turning = 0
+    for index in range(40):
+        clip = stiff.read(index, [0])
+        pieces, masks = clip.labels["pieces"][0], clip.labels["masks"][0]
+        assert np.array_equal(pieces > 0, masks > 0)
+        joints = zip(clip.labels["joints"], clip.labels["joined"], strict=True)
+        for joint, pair in joints:
+            seen = [pieces == number for number in pair]
+            if min(one.sum() for one in seen) < 12:
+                continue
+            assert len({*masks[seen[0]].tolist(), *masks[seen[1]].tolist()}) == 1
+            motions = [motion_of(one, clip.flow[0]) for one in seen]
+            ends = [np.append(joint, 1) @ motion for motion in motions]
+            np.testing.assert_allclose(ends[0], ends[1], atol=2e-3)
+            turning += not np.allclose(*motions, atol=1e-3)
+    assert turning >= 3
+
+
 @pytest.mark.parametrize("other", [{"seed": 1}, {"split": "val"}])
 def test_seeds_and_splits_are_different_worlds(other: dict[str, object]) -> None:
     theirs = Worlds(num_stills=1000, size=64, **other)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from selfsup_motion.data.worlds.photos import Photos
 from selfsup_motion.data.worlds.textures import Textures, colour
 from selfsup_motion.data.worlds.things import (
     AT_REST,
+    Joint,
     Piece,
     Thing,
     draw_motion,
@@ -31,12 +32,19 @@ class Still:
         flow: (2, H, W) float32, pixels to the next moment.
         things: (H, W) uint8: 0 the background, k the k-th thing.
         moving: numbers of the things that move.
+        pieces: (H, W) uint8: 0 the background, otherwise a number of its own for each piece of a
+            thing that moves as one, bending aside.
+        joints: (J, 2) float32: x, y where two pieces are joined, in the picture or outside.
+        joined: (J, 2) int64: the numbers of these pieces; both carry the joint to the same place.
     """
 
     image: NDArray[np.uint8]
     flow: NDArray[np.float32]
     things: NDArray[np.uint8]
     moving: tuple[int, ...]
+    pieces: NDArray[np.uint8]
+    joints: NDArray[np.float32]
+    joined: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,18 @@ class Mixture:
     camera: float = 0.0
 
 
+@dataclass
+class _Layers:
+    """A still while it is painted, back to front; see `Still`."""
+
+    picture: Any
+    flow: NDArray[np.float32]
+    things: NDArray[np.uint8]
+    pieces: NDArray[np.uint8]
+    joints: list[Joint]
+    last_piece: int = 0
+
+
 def render(
     size: tuple[int, int],
     mixture: Mixture,
@@ -81,8 +101,8 @@ def render(
         picture = textures.backdrop(size, rng)
     if rng.random() < 0.25:  # out of focus, behind what is in focus
         picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 2.5))
-    things = np.zeros(size, np.uint8)
-    flow = np.zeros((2, *size), np.float32)
+    flow, things, pieces = np.zeros((2, *size), np.float32), *np.zeros((2, *size), np.uint8)
+    layers = _Layers(picture, flow, things, pieces, [])
     count = int(rng.integers(mixture.things[0], mixture.things[1] + 1))
     low, high = np.log(mixture.area)
     shares = np.sort(np.exp(rng.uniform(low, high, count)))[::-1]  # large ones are behind, mostly
@@ -95,11 +115,20 @@ def render(
             continue
         if rng.random() < 0.35:
             _throw_shadow(picture, thing, rng)
-        _paint(picture, flow, things, thing, number, moves, mixture.bends, rng)
+        _paint(layers, thing, number, moves, mixture.bends, rng)
         if moves:
             moving.append(number)
     seen = tuple(number for number in moving if (things == number).any())
-    return _filmed(Still(_photograph(picture, rng), flow, things, seen), mixture.camera, rng)
+    still = Still(
+        image=_photograph(picture, rng),
+        flow=flow,
+        things=things,
+        moving=seen,
+        pieces=pieces,
+        joints=np.array([joint.at for joint in layers.joints], np.float32).reshape(-1, 2),
+        joined=np.array([joint.pieces for joint in layers.joints], np.int64).reshape(-1, 2),
+    )
+    return _filmed(still, mixture.camera, rng)
 
 
 def _filmed(still: Still, camera: float, rng: np.random.Generator) -> Still:
@@ -112,34 +141,31 @@ def _filmed(still: Still, camera: float, rng: np.random.Generator) -> Still:
 
 
 def _paint(
-    picture: NDArray[np.float32],
-    flow: NDArray[np.float32],
-    things: NDArray[np.uint8],
-    thing: Thing,
-    number: int,
-    moves: bool,
-    bends: float,
-    rng: np.random.Generator,
+    layers: _Layers, thing: Thing, number: int, moves: bool, bends: float, rng: np.random.Generator
 ) -> None:
-    """Put a thing in front of what is there, in place."""
+    """Put a thing in front of what is there."""
     window, pieces = thing.window, thing.pieces
     bend: Any = 0
     if moves and rng.random() < bends:
         bend = _bend(window.size, pieces[0].motion, rng)
     edge = rng.uniform(0.3, 1.5) if rng.random() < 0.5 else 0.0
     shade = _shade(pieces, rng)
-    below, numbers, motion = (
-        picture[window.slices],
-        things[window.slices],
-        flow[:, window.slices[0], window.slices[1]],
-    )
-    for piece in pieces:
+    below, motion = layers.picture[window.slices], layers.flow[(slice(None), *window.slices)]
+    numbers, own = layers.things[window.slices], layers.pieces[window.slices]
+    first = layers.last_piece + 1
+    for one, piece in enumerate(pieces, first):
         cover = cv2.GaussianBlur(piece.cover, (0, 0), edge) if edge else piece.cover
         below += cover[..., None] * (piece.picture * shade - below)
         seen = cover > 0.5
         numbers[seen] = number
+        own[seen] = one
         moved = flow_of(piece.motion, window.size, window.corner) + bend if moves else 0
         np.copyto(motion, np.float32(moved), where=seen)
+    layers.last_piece += len(pieces)
+    layers.joints += [
+        Joint(joint.at, (first + joint.pieces[0], first + joint.pieces[1]))
+        for joint in thing.joints
+    ]
 
 
 def _in_place(size: tuple[int, int], cutouts: Cutouts, rng: np.random.Generator) -> Still:
@@ -181,8 +207,16 @@ def _in_place(size: tuple[int, int], cutouts: Cutouts, rng: np.random.Generator)
     if rng.random() < 0.5:
         picture, things = picture[:, ::-1], things[:, ::-1]
         flow = flow[:, :, ::-1] * np.array([-1, 1], np.float32)[:, None, None]
-    image = _photograph(picture.astype(np.float32), rng)
-    return Still(image, np.ascontiguousarray(flow), np.ascontiguousarray(things), tuple(moving))
+    alone = np.ascontiguousarray(things).astype(np.uint8)
+    return Still(
+        image=_photograph(picture.astype(np.float32), rng),
+        flow=np.ascontiguousarray(flow),
+        things=alone,
+        moving=tuple(moving),
+        pieces=alone,
+        joints=np.zeros((0, 2), np.float32),
+        joined=np.zeros((0, 2), np.int64),
+    )
 
 
 def _brought_to(

@@ -24,7 +24,10 @@ class Worlds(Source):
 
     Still i depends on (seed, split, i) and the size alone; nothing is stored. The camera
     rests unless `mixture.camera` says otherwise. Labels: `masks` (1, H, W) uint8, the things in a
-    still by number; `moving` (N,) int64, the numbers of those that move.
+    still by number; `moving` (N,) int64, the numbers of those that move; `pieces` (1, H, W) uint8,
+    the parts of things by number, bending ones too; `joints` (J, 2) float32 and `joined` (J, 2)
+    int64: x, y of the joints, in pixels, and the two pieces of each. A piece may be hidden, and a
+    joint may lie outside.
     """
 
     def __init__(
@@ -95,5 +98,11 @@ class Worlds(Source):
             key=self.name(index),
             flow=still.flow[None],
             valid=np.ones((1, *self.size), np.bool_),
-            labels={"masks": still.things[None], "moving": np.array(still.moving, np.int64)},
+            labels={
+                "masks": still.things[None],
+                "moving": np.array(still.moving, np.int64),
+                "pieces": still.pieces[None],
+                "joints": still.joints,
+                "joined": still.joined,
+            },
         )

@@ -21,6 +21,9 @@ _MARGIN = 5
 _LEAST = 4
 """Pixels: a window with a shorter side shows nothing of a thing."""
 
+_BODY = -1
+"""What the first segment of a limb is joined to, before the body has its place among the parts."""
+
 Affine = NDArray[np.float64]
 """(2, 3): where x, y go."""
 
@@ -78,11 +81,25 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Joint:
+    """Where two pieces of a thing are joined: both carry it to the same place.
+
+    Attributes:
+        at: x, y in the whole picture; it may lie outside.
+        pieces: indices of the two.
+    """
+
+    at: NDArray[np.float64]
+    pieces: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Thing:
-    """What hangs together, its pieces back to front."""
+    """What hangs together, its pieces back to front, and the joints of some of them."""
 
     window: Window
     pieces: list[Piece]
+    joints: tuple[Joint, ...] = ()
 
 
 def draw_thing(
@@ -115,8 +132,9 @@ def draw_thing(
     if cutouts is not None and rng.random() < 0.5:
         return _pasted(size, share, centre, motion, cutouts, rng)
     radius = np.sqrt(share * height * width / np.pi)
+    joints: list[Joint] = []
     if rng.random() < 0.25:
-        parts = _jointed(radius, centre, motion, moves, rng)
+        parts, joints = _jointed(radius, centre, motion, moves, rng)
     else:
         parts = [(outlines, motion) for outlines in _together(radius, centre, rng)]
     window = Window.around(np.concatenate([outlines[0] for outlines, _ in parts]), size)
@@ -127,7 +145,7 @@ def draw_thing(
         Piece(coat, _cover(window, outlines), moved)
         for coat, (outlines, moved) in zip(coats, parts, strict=True)
     ]
-    return Thing(window, pieces)
+    return Thing(window, pieces, tuple(joints))
 
 
 def _coat(
@@ -199,25 +217,33 @@ def _jointed(
     motion: Affine,
     moves: bool,
     rng: np.random.Generator,
-) -> list[tuple[list[Points], Affine]]:
+) -> tuple[list[tuple[list[Points], Affine]], list[Joint]]:
     """A body with limbs of one or two segments that may turn about their joints."""
     body = outline(rng) * radius * 0.75 + centre
     bends = moves and rng.random() < 0.4
-    parts = []
+    parts: list[tuple[list[Points], Affine]] = []
+    joined: list[tuple[NDArray[np.float64], int]] = []  # each segment's joint, and to what
     for _ in range(int(rng.integers(2, 6))):
         joint = centre + (body[rng.integers(len(body))] - centre) * 0.85
         away = np.arctan2(*(joint - centre)[::-1]) + rng.normal(0, 0.5)
         width = radius * rng.uniform(0.15, 0.45)
-        moved = motion
+        moved, before = motion, _BODY
         for _ in range(int(rng.integers(1, 3))):
             end = joint + radius * rng.uniform(0.5, 1.1) * np.array([np.cos(away), np.sin(away)])
             if bends:
                 turn = rotation(rng.normal(0, 0.15))
                 moved = _after(moved, np.column_stack([turn, joint - turn @ joint]))
+            joined.append((joint, before))
+            before = len(parts)
             parts.append(([capsule(joint, end, (width, width * rng.uniform(0.5, 1.1)))], moved))
             joint, width, away = end, 0.8 * width, away + rng.normal(0, 0.6)
-    parts.insert(int(rng.integers(len(parts) + 1)), ([body], motion))
-    return parts
+    depth = int(rng.integers(len(parts) + 1))
+    parts.insert(depth, ([body], motion))
+
+    def placed(part: int) -> int:
+        return depth if part == _BODY else part + (part >= depth)
+
+    return parts, [Joint(at, (placed(to), placed(part))) for part, (at, to) in enumerate(joined)]
 
 
 def _pasted(
