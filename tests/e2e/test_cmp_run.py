@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE
 
-TINY = ("trainer=cpu", "data.val_videos=8", "data.batch_size=2", "data.num_workers=0")
+SLIM = ("encoder.width=8", "method.propagation.width=8")
+TINY = ("trainer=cpu", "data.val_videos=8", "data.batch_size=2", "data.num_workers=0", *SLIM)
 
 
 def metrics(run: Path) -> list[dict[str, str]]:
@@ -60,8 +61,10 @@ def test_a_signal_to_all_processes_at_once_still_saves(tmp_path, signum):
     process = subprocess.Popen(
         [
             *command,
+            *SLIM,
             "data.batch_size=2",
             "data.num_workers=2",
+            "callbacks.untrained=null",
             "stop_within=600",
             f"paths.output_dir={run}",
         ],

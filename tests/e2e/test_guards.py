@@ -1,6 +1,7 @@
 """What a run does when training goes wrong."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -180,15 +181,15 @@ def test_full_disk_while_saving_leaves_the_previous_checkpoint(tiny, folder):
         subprocess.run(["umount", str(mounted)], check=True)
 
 
-def hang(status) -> None:
-    """A run whose third step takes an hour, told to stop."""
+def hang(stop_within: float) -> None:
+    """A run whose third step takes an hour."""
     from test_ddp_run import work
 
-    work("method.hang_at=3", "paths.output_dir=run", "stop_within=1.0")
+    work("method.hang_at=3", "paths.output_dir=run", f"stop_within={stop_within}")
 
 
 def test_a_step_that_does_not_end_cannot_hold_the_signal_up(folder, capfd):
-    process = CONTEXT.Process(target=hang, args=(None,))
+    process = CONTEXT.Process(target=hang, args=(1.0,))
     process.start()
     wait_until(lambda: "hanging" in capfd.readouterr().out, process.is_alive)
     since = time.monotonic()
@@ -201,6 +202,19 @@ def test_a_step_that_does_not_end_cannot_hold_the_signal_up(folder, capfd):
     told = capfd.readouterr().err
     assert "Stopped without saving" in told
     assert "run/checkpoints/last.ckpt is complete" in told
+
+
+def test_second_signal_leaves_at_once(folder, capfd):
+    process = CONTEXT.Process(target=hang, args=(600.0,))
+    process.start()
+    for expected in ("hanging", "a second signal stops at once"):
+        wait_until(lambda text=expected: text in capfd.readouterr().out, process.is_alive)
+        assert process.is_alive(), "the first signal waits for the step"
+        os.kill(process.pid, signal.SIGINT)
+    process.join(PATIENCE)
+    status = process.exitcode
+    process.kill()
+    assert status == 128 + signal.SIGINT
 
 
 def test_slurm_warning_saves_and_asks_to_be_requeued(tiny, folder, monkeypatch):

@@ -1,16 +1,12 @@
 """One clear sentence and exit status 2 for what a user can get wrong; nothing is written."""
 
-import os
 import shlex
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
-from patience import PATIENCE
 
 TINY = ("experiment=tiny", "data=tiny")
 
@@ -96,27 +92,6 @@ def test_signal_saves_and_says_how_to_go_on(main, folder, capsys, name, status):
     assert torch.load("a run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
     assert '"finished": false' in Path("a run/summary.json").read_text()
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_second_signal_leaves_at_once(cli, folder):
-    here = Path(__file__).parent
-    command = [sys.executable, "-m", "selfsup_motion.train", f"--config-dir={here / 'conf'}", *TINY]
-    process = subprocess.Popen(
-        [*command, "method.hang_at=3", "paths.output_dir=run"],
-        env={**os.environ, "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        for expected in ("hanging", "a second signal stops at once"):
-            while expected not in process.stdout.readline():
-                assert process.poll() is None
-            assert process.poll() is None, "the first signal waits for the step"
-            process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=PATIENCE) == 130
-    finally:
-        process.kill()
 
 
 def test_printed_command_goes_on_whatever_the_folder_is_called(main, folder, capsys):

@@ -36,7 +36,7 @@ def zoom_of(matrices: np.ndarray) -> Tensor:
 def test_losses_and_gradients(golden):
     reference = golden("further/dense_ulearn_loss.npz")
     features = torch.from_numpy(reference["key1"]).unflatten(0, (2, 4)).requires_grad_()
-    later = torch.from_numpy(reference["key2"]).unflatten(0, (2, 2))
+    later = torch.from_numpy(reference["key2"]).unflatten(0, (2, 2)).requires_grad_()
     zoom = zoom_of(reference["affine1"][::3])
     draws = reference["randint_y0_x0"]
     losses = dense_ulearn_losses(
@@ -49,6 +49,8 @@ def test_losses_and_gradients(golden):
     errors = reference["error_map"].reshape(2, 3, 16, 16)[:, 1:]
     np.testing.assert_allclose(losses.errors.detach(), errors, atol=1e-5)
     np.testing.assert_allclose(features.grad.flatten(0, 1), reference["grad_key1"], atol=1e-6)
+    assert later.grad is None  # targets
+    assert not reference["grad_key2"].any()
 
 
 def weights(names: list[str], network: nn.Module) -> dict[str, Tensor]:
