@@ -161,7 +161,7 @@ def _of_encoders(cfg: DictConfig) -> "Study":
         name="encoders",
         about="Encoders that exist already.",
         seeds=(0,) if cfg.seeds is None else tuple(cfg.seeds),
-        tasks={task: tuple(cfg.overrides) for task in cfg.tasks},
+        tasks={task: (f"task={task}", *cfg.overrides) for task in cfg.tasks},
         references={task: tuple(fresh) for task in cfg.tasks},
         against={} if cfg.against is None else dict.fromkeys(cfg.tasks, cfg.against),
         given=dict.fromkeys(cfg.tasks, given),

@@ -80,6 +80,28 @@ def test_shipped_study_has_every_small_recipe_and_asks_what_fits():
     assert set(study.expected[budget]) == {*study.rows, *study.tasks}
 
 
+ON_REAL_DATA = sorted(set(options("studies")) - {"toy"})
+
+
+def test_shipped_studies_say_which_folders_they_need():
+    assert ON_REAL_DATA == ["cmp_tables", "corrflow_tables", "mosi_tables", "real_small"]
+    for name in ON_REAL_DATA:
+        with pytest.raises(UserError, match=rf"^study={name}: where is .*Add roots={{.*:/path}}"):
+            read_study(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ON_REAL_DATA)
+def test_shipped_studies_compose_with_their_folders(tmp_path, name):
+    with pytest.raises(UserError) as told:
+        read_study(name)
+    roots = dict.fromkeys(re.findall(r"(\w+):/path", str(told.value)), str(tmp_path))
+    study = read_study(name, roots=roots, seeds=[0])
+    chains = cells_of(study, tmp_path)
+    asked = {cell.row for chain in chains for cell in chain if cell.task}
+    assert set(study.rows) <= asked, "every row has a task that it fits"
+
+
 def test_cells_are_trainings_and_what_follows_them(tmp_path):
     study = read_study(study_file(tmp_path, references={"toy_actions": ["r3d8"]}))
     chains = cells_of(study, tmp_path)
@@ -120,6 +142,28 @@ def test_every_budget_has_rows_of_its_own(tmp_path):
         ("mosi, short", "mosi", 2),
         ("mosi, long", "mosi", 4),
     ]
+
+
+def test_a_task_may_be_asked_in_several_ways_and_of_some_rows_only(tmp_path):
+    lists = tmp_path / "lists, of mine"
+    lists.mkdir()
+    study = read_study(
+        study_file(
+            tmp_path,
+            seeds=[0],
+            tasks={"toy_actions": [], "short": {"task": "toy_actions", "overrides": [
+                "task.views.clips=1"]}},
+            rows=[{"name": "half", "experiment": "mosi", "tasks": ["short"],
+                   "overrides": ["data.lists=[${roots.lists}/a.txt,b.txt]"]}],
+            roots={"lists": "a folder"},
+        ),
+        rows=["half"], roots={"lists": str(lists)},
+    )  # fmt: skip
+    assert study.rows["half"][1] == (f'data.lists=["{lists}/a.txt","b.txt"]',)
+    study = replace(study, rows={"half": ("mosi", ())})
+    ((training, evaluation),) = cells_of(study, tmp_path)
+    assert (training.name, evaluation.name) == ("half, seed 0", "half, seed 0, short")
+    assert evaluation.overrides[:2] == ("task=toy_actions", "task.views.clips=1")
 
 
 def test_plan_tells_costs_that_were_measured_and_those_that_are_expected(tmp_path):
@@ -179,6 +223,8 @@ def test_encoders_of_clips_are_not_asked_about_images(tmp_path):
         ({"references": {"toy_actions": ["r3d9"]}}, "there is no encoder r3d9, did you mean r3d"),
         ({"rows": [{"name": "mosi", "experiment": "cmp"}]}, "two rows are called mosi"),
         ({"rows": [{"name": "a"}]}, "rows: expected {name: …"),
+        ({"tasks": {"a": {"of": "toy_actions"}}}, "tasks.a: expected {task: …"),
+        ({"rows": [{"name": "a", "experiment": "cmp", "tasks": ["b"]}]}, "has no task b"),
         ({"budget": "tiny"}, "there is no budget tiny"),
         ({"seed": [0]}, "unknown key seed, did you mean seeds?"),
         ({"seeds": [1, 1]}, "a seed is named twice"),

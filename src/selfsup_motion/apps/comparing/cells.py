@@ -81,7 +81,9 @@ def cells_of(study: Study, folder: Path) -> list[list[Cell]]:
     chains = [[cell] for task in tasks.values() for cell in _untrained(study, task, folder)]
     trainings = [training for row in study.rows for training in _trainings(study, row)]
     chains += [
-        _chain(training, seed, tasks, folder) for seed in study.seeds for training in trainings
+        _chain(training, seed, _asked(study, training, tasks), folder)
+        for seed in study.seeds
+        for training in trainings
     ]
     names = [cell.name for chain in chains for cell in chain]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -97,7 +99,7 @@ class _Task:
     """A task as every cell asks it."""
 
     def __init__(self, name: str, overrides: tuple[str, ...]) -> None:
-        self.name, self.overrides = name, (f"task={name}", *overrides)
+        self.name, self.overrides = name, overrides
         cfg = _composed(self.overrides, "evaluate", f"tasks.{name}")
         self.trains = "method" in cfg
         self.sees = task_needs(cfg, cfg.method if self.trains else cfg.task)["encoder"]
@@ -144,7 +146,14 @@ def _trainings(study: Study, recipe: str) -> Iterator[_Training]:
         )
 
 
-def _chain(training: _Training, seed: int, tasks: Mapping[str, _Task], folder: Path) -> list[Cell]:
+def _asked(study: Study, training: _Training, tasks: Mapping[str, _Task]) -> list[_Task]:
+    """The tasks of a row."""
+    if (wanted := study.asked.get(training.recipe)) is not None:
+        return [tasks[name] for name in wanted if name in tasks]
+    return [task for task in tasks.values() if task.takes(training.encoder, training.method)]
+
+
+def _chain(training: _Training, seed: int, tasks: Sequence[_Task], folder: Path) -> list[Cell]:
     """A training and the tasks that its encoder fits."""
     place = folder / "cells" / _folder_name(training.row, "train", seed, training.key)
     first = Cell(
@@ -153,13 +162,11 @@ def _chain(training: _Training, seed: int, tasks: Mapping[str, _Task], folder: P
         training.recipe, training.budget, training.steps,
     )  # fmt: skip
     chain = [first]
-    for task in tasks.values():
-        if not task.takes(training.encoder, training.method):
-            continue
+    for task in tasks:
         own = _hash([task.key, training.key])
         chain.append(Cell(
             f"{training.row}, seed {seed}, {task.name}", "evaluate", training.row, seed, task.name,
-            (*task.overrides, as_text("checkpoint", str(place))), own,
+            (*task.overrides, as_text("checkpoint", str(place)), f"seed={seed}"), own,
             folder / "cells" / _folder_name(training.row, task.name, seed, own),
             training.recipe, training.budget,
         ))  # fmt: skip

@@ -32,7 +32,8 @@ class Study:
         seeds: of every training.
         budgets: of every training, by name: each with its overrides.
         training: overrides of every training.
-        tasks: name to overrides of `evaluate`.
+        tasks: name to overrides of `evaluate`, the first of which is task=….
+        asked: of a row, the only tasks that it is asked in; of others, all that its encoder fits.
         references: for a task, the encoders without training.
         against: for a task, the row that the others are compared with.
         given: for a task, encoders that exist already, by row: `checkpoint=` of `evaluate`.
@@ -48,6 +49,7 @@ class Study:
     budgets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     training: tuple[str, ...] = ()
     tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     against: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -129,8 +131,8 @@ def _checked(content: Any, name: str, where: str) -> Study:
         raise UserError(f"{where}: seeds must be a list of whole numbers.")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"{where}: a seed is named twice.")
-    tasks = {_known(task, "task", where): _texts(v, f"{where}: tasks.{task}")
-             for task, v in content.get("tasks", {}).items()}  # fmt: skip
+    tasks = {str(name): _task(str(name), value, where)
+             for name, value in content.get("tasks", {}).items()}  # fmt: skip
     references = {task: _texts(v, f"{where}: references.{task}")
                   for task, v in content.get("references", {}).items()}  # fmt: skip
     for key in ("references", "encoders", "against"):
@@ -151,12 +153,39 @@ def _checked(content: Any, name: str, where: str) -> Study:
         budgets=_budgets(content, where),
         training=_texts(content.get("overrides", []), f"{where}: overrides"),
         tasks=tasks,
+        asked=_asked(content.get("rows", []), tasks, where),
         references=references,
         against={str(task): str(row) for task, row in content.get("against", {}).items()},
         given={task: {str(row): v for row, v in value.items()}
                for task, value in content.get("encoders", {}).items()},
         expected=_expected(content, where),
     )  # fmt: skip
+
+
+def _task(name: str, value: Any, where: str) -> tuple[str, ...]:
+    """`name: […]`, or `another name: {task: …, overrides: […]}` to ask a task in several ways."""
+    if isinstance(value, dict):
+        if not {"task"} <= set(value) <= {"task", "overrides"}:
+            raise UserError(f"{where}: tasks.{name}: expected {{task: …, overrides: […]}}.")
+        task, overrides = str(value["task"]), value.get("overrides", [])
+    else:
+        task, overrides = name, value
+    _known(task, "task", where)
+    return (f"task={task}", *_texts(overrides, f"{where}: tasks.{name}"))
+
+
+def _asked(
+    rows: Sequence[Mapping[str, Any]], tasks: Mapping[str, Any], where: str
+) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for row in rows:
+        if "tasks" not in row:
+            continue
+        found[str(row["name"])] = _texts(row["tasks"], f"{where}: rows.{row['name']}.tasks")
+        for task in found[str(row["name"])]:
+            if task not in tasks:
+                raise UserError(f"{where}: rows.{row['name']}: the study has no task {task}.")
+    return found
 
 
 def _budgets(content: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
@@ -195,9 +224,11 @@ def _rows(content: Mapping[str, Any], where: str) -> dict[str, tuple[str, tuple[
         found |= {name: (name, ()) for name in names if name not in left_out}
     for row in content.get("rows", []):
         if not isinstance(row, dict) or not {"name", "experiment"} <= set(row) <= {
-            "name", "experiment", "overrides",
+            "name", "experiment", "overrides", "tasks",
         }:  # fmt: skip
-            raise UserError(f"{where}: rows: expected {{name: …, experiment: …, overrides: […]}}.")
+            raise UserError(
+                f"{where}: rows: expected {{name: …, experiment: …, overrides: […], tasks: […]}}."
+            )
         name = str(row["name"])
         if name in found:
             raise UserError(f"{where}: two rows are called {name}; give one of them another name.")
@@ -239,7 +270,8 @@ def _rooted(study: Study, asked: Mapping[str, Any], given: Mapping[str, str], wh
     for name, path in given.items():
         if not Path(path).exists():
             raise UserError(f"{where}: roots.{name}={path}: there is no such file or folder.")
-    texts = [*study.training, *_flat(study.budgets.values()), *_flat(study.tasks.values()),
+    training = [*study.training, *_flat(study.budgets.values())] if study.rows else []
+    texts = [*training, *_flat(study.tasks.values()),
              *_flat(overrides for _, overrides in study.rows.values())]  # fmt: skip
     needed = dict.fromkeys(name for text in texts for name in _ROOT.findall(text))
     if undeclared := [name for name in needed if name not in asked]:
@@ -279,7 +311,11 @@ def _filled(override: str, roots: Mapping[str, str]) -> str:
     if not _ROOT.search(override):
         return override
     key, _, value = override.partition("=")
-    return as_text(key, _ROOT.sub(lambda found: roots[found[1]], value))
+    parts = [
+        as_text("", _ROOT.sub(lambda found: roots[found[1]], part))[1:]
+        for part in value.strip("[]").split(",")
+    ]
+    return f"{key}=[{','.join(parts)}]" if value.startswith("[") else f"{key}={parts[0]}"
 
 
 def _flat(lists: Iterable[Sequence[str]]) -> list[str]:
