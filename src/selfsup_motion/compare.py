@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.groups import config_dir, options
@@ -75,6 +76,7 @@ def compare(cfg: DictConfig) -> None:
     def tell(line: str) -> None:
         console.print(line, markup=False)
 
+    runner = Runner(folder, jobs=cfg.jobs, retry=cfg.retry, tell=tell, launcher=_launcher())
     lock = FolderLock()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,6 @@ def compare(cfg: DictConfig) -> None:
     tell(f"{number} cells below {folder}; what is finished is not run again")
     for note in study.notes:
         tell(note)
-    runner = Runner(folder, jobs=cfg.jobs, retry=cfg.retry, tell=tell)
     try:
         with ending_on_sigterm():
             outcome = runner.run(chains)
@@ -110,6 +111,13 @@ def compare(cfg: DictConfig) -> None:
             f"{len(outcome.failed)} of {number} cells failed{left}; {first}: {reason} Add "
             "retry=true to try them again."
         )
+
+
+def _launcher() -> dict[str, Any]:
+    """Hydra's config of the launcher."""
+    settings = OmegaConf.to_container(HydraConfig.get().launcher, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
 
 
 def _study(cfg: DictConfig) -> "Study":

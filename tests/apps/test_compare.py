@@ -16,6 +16,7 @@ from patience import PATIENCE
 
 from selfsup_motion.apps.comparing.cells import Cell, cells_of
 from selfsup_motion.apps.comparing.curves import of_training, over_budgets
+from selfsup_motion.apps.comparing.launching import starter
 from selfsup_motion.apps.comparing.plan import plan, total
 from selfsup_motion.apps.comparing.report import write_report
 from selfsup_motion.apps.comparing.results import interval, read_results, tables, validation
@@ -407,6 +408,36 @@ def test_failed_cell_is_told_and_only_tried_again_on_request(tmp_path):
     outcome = Runner(tmp_path, jobs=1, retry=False, tell=told.append).run([chain])
     assert (outcome.failed, len(outcome.before)) == ({}, 2)
     assert json.loads((tmp_path / "failed.json").read_text()) == {}
+
+
+@pytest.mark.slow
+def test_cells_run_as_jobs_of_submitit(tmp_path):
+    """As processes that submitit starts here; a job that is ended asks its command to save."""
+    pytest.importorskip("submitit")
+    from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf
+
+    start = starter(tmp_path, vars(LocalQueueConf(timeout_min=5)), 1)
+    log = tmp_path / "log"
+    told = start([sys.executable, "-c", "print('as a job'); raise SystemExit(3)"], log)
+    assert told.wait(PATIENCE) == 3
+    assert log.read_text() == "as a job\n"
+    assert list(tmp_path.glob("submitit/*"))
+
+    saves = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: exit('saved'))\n"
+    going = start(
+        [sys.executable, "-c", f"{saves}print('begun', flush=True)\ntime.sleep(600)"], log
+    )
+    end = time.monotonic() + PATIENCE
+    while "begun" not in log.read_text() and time.monotonic() < end:
+        time.sleep(0.1)
+    going.end()
+    assert going.wait(PATIENCE) != 0
+    assert "saved" in log.read_text()
+
+
+def test_launchers_of_a_single_command_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"JoblibLauncher cannot run the cells of a study; leave"):
+        starter(tmp_path, {"_target_": "hydra_plugins.hydra_joblib_launcher.x.JoblibLauncher"}, 1)
 
 
 @pytest.mark.slow

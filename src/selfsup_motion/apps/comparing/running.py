@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,8 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from selfsup_motion.apps.comparing.cells import Cell
+from selfsup_motion.apps.comparing.launching import GRACE, Running, starter
 from selfsup_motion.apps.run_list import goes_on, read_run
 from selfsup_motion.files.atomic import write_text
 from selfsup_motion.settings.arguments import as_text
@@ -24,8 +25,6 @@ Told = Callable[[str], None]
 
 _FAILED = "failed.json"
 _LOGS = "logs"
-_GRACE = 60.0
-"""Seconds that a cell has to save, once it is asked to end."""
 
 
 @dataclass
@@ -50,15 +49,25 @@ class Runner:
 
     Args:
         folder: of the study.
-        jobs: processes at a time.
+        jobs: cells at a time.
         retry: whether cells that failed are tried again.
         tell: takes a line for each cell.
+        launcher: Hydra's config of what starts them; none: they are processes of this machine.
     """
 
-    def __init__(self, folder: Path, *, jobs: int, retry: bool, tell: Told) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        jobs: int,
+        retry: bool,
+        tell: Told,
+        launcher: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.jobs, self.retry, self.tell = folder, jobs, retry, tell
         self.outcome = Outcome()
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._start = starter(folder, launcher or {}, jobs)
+        self._running: set[Running] = set()
         self._lock = threading.Lock()
         self._ended = False
         self._known = _read_failures(folder)
@@ -103,19 +112,15 @@ class Runner:
     def _cell(self, cell: Cell) -> None:
         log = self.folder / _LOGS / f"{cell.folder.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as stream:
-            begun = stream.tell()
-            with self._lock:
-                if self._ended:
-                    return
-                process = subprocess.Popen(
-                    command_of(cell), stdout=stream, stderr=subprocess.STDOUT,
-                    env=_environment(self.jobs), start_new_session=True,
-                )  # fmt: skip
-                self._running.add(process)
-            status = process.wait()
-            with self._lock:
-                self._running.discard(process)
+        begun = log.stat().st_size if log.exists() else 0
+        with self._lock:
+            if self._ended:
+                return
+            process = self._start(command_of(cell), log)
+            self._running.add(process)
+        status = process.wait()
+        with self._lock:
+            self._running.discard(process)
         if self._ended:
             return
         if status == 0 and is_finished(cell):
@@ -148,12 +153,12 @@ class Runner:
             self._ended = True
             running = list(self._running)
         for process in running:
-            _signal(process, signal.SIGTERM)
+            process.end()
         for process in running:
             try:
-                process.wait(_GRACE)
+                process.wait(GRACE)
             except subprocess.TimeoutExpired:
-                _signal(process, signal.SIGKILL)
+                process.kill()
 
 
 def is_finished(cell: Cell) -> bool:
@@ -175,11 +180,6 @@ def command_of(cell: Cell) -> list[str]:
     return [sys.executable, "-m", module, *cell.overrides, place, *again]
 
 
-def _environment(jobs: int) -> Mapping[str, str]:
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    return {"OMP_NUM_THREADS": str(threads), **os.environ}
-
-
 def _reason(status: int, log: Path, begun: int) -> str:
     """Why a cell failed, as a sentence."""
     if status == -signal.SIGKILL:
@@ -193,12 +193,6 @@ def _reason(status: int, log: Path, begun: int) -> str:
     if "out of memory" in last.lower() or last.startswith("MemoryError"):
         last = f"out of memory ({last})"
     return last if last.endswith((".", "!")) else f"{last}."
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    """To the process alone; its own helpers end with it."""
-    if process.poll() is None:
-        process.send_signal(number)
 
 
 def _read_failures(folder: Path) -> dict[str, str]:
