@@ -14,18 +14,24 @@ Affine = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Wave:
-    """A scalar of time: offset + rate·t + amplitude·sin(frequency·t + phase), t in frames."""
+    """A scalar of time: offset + rate·t + amplitude·sin(frequency·t + phase), t in frames.
+
+    Before `begin` and after `end`, the part with the rate stands still.
+    """
 
     offset: float = 0.0
     amplitude: float = 0.0
     frequency: float = 0.0
     phase: float = 0.0
     rate: float = 0.0
+    begin: float = -np.inf
+    end: float = np.inf
 
     def __call__(self, time: float) -> float:
         """Value at `time`."""
         oscillation = self.amplitude * np.sin(self.frequency * time + self.phase)
-        return float(self.offset + self.rate * time + oscillation)
+        moved = self.rate * min(max(time, self.begin), self.end)
+        return float(self.offset + moved + oscillation)
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,10 @@ def _shake(rng: np.random.Generator, track: Track, speed: float, reach: float) -
     return _slide(rng, track, speed, 0.3 * reach)
 
 
-PATTERNS: dict[str, Callable[[np.random.Generator, Track, float, float], Track]] = {
+Pattern = Callable[[np.random.Generator, Track, float, float], Track]
+"""(rng, track at rest, peak speed in px per frame, reach in px) → the track in motion."""
+
+PATTERNS: dict[str, Pattern] = {
     "slide": _slide,
     "orbit": _orbit,
     "eight": _eight,
@@ -151,8 +160,7 @@ PATTERNS: dict[str, Callable[[np.random.Generator, Track, float, float], Track]]
     "pulse": _pulse,
     "shake": _shake,
 }
-"""The vocabulary of actions. A pattern takes (rng, track at rest, peak speed in px per frame,
-reach in px) and returns the track in motion."""
+"""The vocabulary of actions."""
 
 ACTIONS: tuple[str, ...] = tuple(PATTERNS)
 """Names of the action labels, in label order."""

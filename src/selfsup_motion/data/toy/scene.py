@@ -5,6 +5,7 @@ Lengths are drawn as fractions of the shorter image side, so a world looks alike
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -19,7 +20,8 @@ from selfsup_motion.data.toy.appearance import (
     sprite_mask,
     texture,
 )
-from selfsup_motion.data.toy.motion import ACTIONS, PATTERNS, Affine, Track, Wave, oscillation
+from selfsup_motion.data.toy.motion import PATTERNS, Affine, Pattern, Track, Wave, oscillation
+from selfsup_motion.data.worlds.textures import Textures
 from selfsup_motion.errors import UserError
 
 LIMBS: tuple[str, ...] = ("head", "left_arm", "right_arm", "left_leg", "right_leg", "tail")
@@ -126,7 +128,7 @@ class Scene:
     object_classes: NDArray[np.int64]
     """(N,) class of instance 1, 2, …; indices into `CLASSES`."""
     action: int
-    """Index into `ACTIONS`: the pattern that the objects follow."""
+    """Which of the patterns the objects follow, by default an index into `ACTIONS`."""
     joints: dict[str, tuple[int, tuple[float, float]]]
     """Joint name to (layer, position in its object coordinates), for the limbs there are."""
 
@@ -145,16 +147,40 @@ class Scene:
         return [camera @ pose(index) for index in range(len(self.layers))]
 
 
-def build_scene(rng: np.random.Generator, size: tuple[int, int], difficulty: Difficulty) -> Scene:
-    """Draw a world for images of `size` = (height, width) pixels."""
-    return _Builder(rng, size, difficulty).build()
+def build_scene(
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    difficulty: Difficulty,
+    *,
+    patterns: Mapping[str, Pattern] = PATTERNS,
+    motion: np.random.Generator | None = None,
+    textures: Textures | None = None,
+) -> Scene:
+    """Draw a world for images of `size` = (height, width) pixels.
+
+    Args:
+        rng: of what is there and where it stands.
+        size: of the images.
+        difficulty: what worlds hold.
+        patterns: the vocabulary of actions; the objects follow one of them.
+        motion: of how things, the light and the camera move; None: `rng`.
+        textures: what everything is covered with; None: mottled colours.
+    """
+    return _Builder(rng, size, difficulty, patterns, motion or rng, textures).build()
 
 
 class _Builder:
     def __init__(
-        self, rng: np.random.Generator, size: tuple[int, int], difficulty: Difficulty
+        self,
+        rng: np.random.Generator,
+        size: tuple[int, int],
+        difficulty: Difficulty,
+        patterns: Mapping[str, Pattern],
+        motion: np.random.Generator,
+        textures: Textures | None,
     ) -> None:
-        self.rng, self.size, self.difficulty = rng, size, difficulty
+        self.rng, self.motion, self.size, self.difficulty = rng, motion, size, difficulty
+        self.patterns, self.textures = patterns, textures
         self.side = min(size)
         self.layers: list[Layer] = []
         self.joints: dict[str, tuple[int, tuple[float, float]]] = {}
@@ -163,14 +189,15 @@ class _Builder:
         rng, difficulty = self.rng, self.difficulty
         num_sprites = int(rng.integers(difficulty.num_sprites[0], difficulty.num_sprites[1] + 1))
         has_puppet = rng.random() < difficulty.puppet
-        action = int(rng.integers(len(ACTIONS)))
+        action = int(self.motion.integers(len(self.patterns)))
+        pattern = list(self.patterns.values())[action]
         colours = related_colours(rng, 1 + num_sprites + has_puppet, difficulty.colour_similarity)
 
         self._add_background(colours[0])
         kinds = ["sprite"] * num_sprites + ["puppet"] * has_puppet
         classes = []
         for instance, kind in enumerate(rng.permutation(kinds), start=1):
-            track = self._object_track(ACTIONS[action], instance, len(kinds))
+            track = self._object_track(pattern, instance, len(kinds))
             if kind == "puppet":
                 self._add_puppet(colours[instance], track, instance)
                 classes.append(CLASSES.index("puppet"))
@@ -188,8 +215,16 @@ class _Builder:
         )
 
     def _texture(
-        self, size: tuple[int, int], colour: NDArray[np.float64], contrast: float
+        self,
+        size: tuple[int, int],
+        colour: NDArray[np.float64],
+        contrast: float,
+        *,
+        layered: bool = True,
     ) -> NDArray[np.float32]:
+        if self.textures is not None:
+            coat = self.textures.coat if layered else self.textures.backdrop
+            return np.clip(coat(size, self.rng) / np.float32(255), 0.02, 0.98, dtype=np.float32)
         cells = [max(4.0, cell * self.side) for cell in self.difficulty.texture_cells]
         return texture(self.rng, size, colour, cells, contrast, self.difficulty.chroma)
 
@@ -197,7 +232,9 @@ class _Builder:
         # larger than the view by the camera's reach; beyond it, the picture is mirrored
         height, width = (int(1.4 * length) for length in self.size)
         image = np.ones((height, width, 4), np.float32)
-        image[..., :3] = self._texture((height, width), colour, self.difficulty.background_contrast)
+        image[..., :3] = self._texture(
+            (height, width), colour, self.difficulty.background_contrast, layered=False
+        )
         anchor = ((width - 1) / 2, (height - 1) / 2)
         self.layers.append(Layer(image, anchor, Track(), None, 0, 0))
 
@@ -223,7 +260,7 @@ class _Builder:
         self.layers.append(Layer(image, anchor, track, parent, instance, part))
         return len(self.layers) - 1
 
-    def _object_track(self, action: str, instance: int, count: int) -> Track:
+    def _object_track(self, pattern: Pattern, instance: int, count: int) -> Track:
         rng, side = self.rng, self.side
         # objects stand round the centre, each in its own sector, so that they rarely pile up
         bearing = 2 * np.pi * (instance + rng.uniform(-0.3, 0.3)) / count
@@ -233,14 +270,14 @@ class _Builder:
             x=Wave(offset=distance * width * np.cos(bearing)),
             y=Wave(offset=distance * height * np.sin(bearing)),
         )
-        speed = rng.uniform(*self.difficulty.speed) * side
-        track = PATTERNS[action](rng, rest, speed, 0.25 * side)
+        speed = self.motion.uniform(*self.difficulty.speed) * side
+        track = pattern(self.motion, rest, speed, 0.25 * side)
         if track.angle == Wave():
             track = replace(track, angle=self._wobble())
         return track
 
     def _wobble(self) -> Wave:
-        rng = self.rng
+        rng = self.motion
         size, frequency = oscillation(rng, rng.uniform(0, self.difficulty.rotation), (0.3, 0.9))
         return Wave(0.0, size, frequency, rng.uniform(0, 2 * np.pi))
 
@@ -296,7 +333,7 @@ class _Builder:
         self.joints[f"{limb}_tip"] = (layer, (length, 0.0))
 
     def _camera(self) -> Track:
-        rng, difficulty = self.rng, self.difficulty
+        rng, difficulty = self.motion, self.difficulty
 
         def wave(peak_rate: float, amplitude: tuple[float, float]) -> Wave:
             size, frequency = oscillation(rng, rng.uniform(0, peak_rate), amplitude)
@@ -317,7 +354,7 @@ class _Builder:
 
         def wave(amplitude: float) -> Wave:
             # periods of 150 frames and more: under 1 % a frame
-            frequency = 2 * np.pi / self.rng.uniform(150, 400)
-            return Wave(0.0, amplitude, frequency, self.rng.uniform(0, 2 * np.pi))
+            frequency = 2 * np.pi / self.motion.uniform(150, 400)
+            return Wave(0.0, amplitude, frequency, self.motion.uniform(0, 2 * np.pi))
 
         return wave(size), wave(size / 3), wave(size / 3), wave(size / 2), wave(size / 2)

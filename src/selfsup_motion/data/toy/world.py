@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.toy.render import joint_positions, motion_between, render_scene
 from selfsup_motion.data.toy.scene import JOINTS, Difficulty, Scene, build_scene
+from selfsup_motion.data.toy.vocabularies import Vocabulary, vocabulary
+from selfsup_motion.data.worlds.textures import Textures
 from selfsup_motion.errors import UserError
 
 Split = Literal["train", "val", "test"]
@@ -33,7 +35,7 @@ class ToyWorld(Source):
     puppet parts (`scene.LIMBS`); `object_classes` (N,) int64 of instances 1 to N
     (`appearance.CLASSES`); `semantic` (T, H, W) uint8 class of every pixel; `keypoints` (T, K, 3)
     float32 (`scene.JOINTS`; x, y, visibility 0 absent, 1 hidden, 2 visible); `action` () int64
-    (`motion.ACTIONS`).
+    (`actions`); with `looks` also `look` () int64.
     """
 
     def __init__(
@@ -44,6 +46,9 @@ class ToyWorld(Source):
         seed: int = 0,
         size: tuple[int, int] | int = 128,
         num_frames: int = 64,
+        looks: int | None = None,
+        vocabulary: Vocabulary = "actions",
+        textures: Literal["mottled", "natural"] = "mottled",
         difficulty: Difficulty | None = None,
     ) -> None:
         """Define the world.
@@ -54,22 +59,40 @@ class ToyWorld(Source):
             seed: another seed is another data set.
             size: (height, width) of the frames in pixels, or one side of a square.
             num_frames: frames a video has.
+            looks: how many different scenes there are: video i shows scene i mod `looks`, in all
+                splits, and only how objects, light and camera move is its own (null: each video
+                has its own scene).
+            vocabulary: what the objects do, see `vocabularies.vocabulary`.
+            textures: mottled colours, or textures with the statistics of photos.
             difficulty: what the worlds hold and how hard they are (null: `Difficulty()`).
         """
         if split not in _SPLITS:
             raise UserError(f"ToyWorld: split must be one of {', '.join(_SPLITS)}, not {split!r}")
         self.num_videos, self.num_frames = num_videos, num_frames
-        self.split, self.seed = split, seed
+        self.split, self.seed, self.looks = split, seed, looks
+        if textures not in ("mottled", "natural"):
+            raise UserError(f"ToyWorld: textures must be mottled or natural, not {textures!r}")
+        if vocabulary not in get_args(Vocabulary):
+            names = ", ".join(get_args(Vocabulary))
+            raise UserError(f"ToyWorld: vocabulary must be one of {names}, not {vocabulary!r}")
+        self.vocabulary: Vocabulary = vocabulary
+        self.textures = Textures(seed, 16, 8) if textures == "natural" else None
         self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         for name, value, least in (
             ("num_videos", num_videos, 1),
             ("num_frames", num_frames, 1),
             ("size", min(self.size), 32),
+            ("looks", 1 if looks is None else looks, 1),
         ):
             if value < least:
                 raise UserError(f"ToyWorld: {name} must be at least {least}, not {value}")
         self.difficulty = difficulty or Difficulty()
         self._scene = lru_cache(maxsize=2)(self._build)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """Names of the action labels, in label order."""
+        return tuple(vocabulary(self.vocabulary, self.num_frames))
 
     def __len__(self) -> int:
         return self.num_videos
@@ -129,11 +152,24 @@ class ToyWorld(Source):
                 "object_classes": scene.object_classes,
                 "keypoints": keypoints,
                 "action": np.array(scene.action),
+                **({} if self.looks is None else {"look": np.array(index % self.looks)}),
             },
         )
 
     def _build(self, index: int) -> Scene:
-        return build_scene(self._rng(index, 0), self.size, self.difficulty)
+        own = shared = self._rng(index, 0)
+        if self.looks is not None:
+            key = np.array([self.seed, len(_SPLITS)], np.uint64)
+            counter = [0, 0, 0, index % self.looks]
+            shared = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        return build_scene(
+            shared,
+            self.size,
+            self.difficulty,
+            patterns=vocabulary(self.vocabulary, self.num_frames),
+            motion=own,
+            textures=self.textures,
+        )
 
     def _rng(self, index: int, stream: int) -> np.random.Generator:
         """Counter-based: stream 0 draws video `index` itself, stream 1 + f the noise of frame f."""

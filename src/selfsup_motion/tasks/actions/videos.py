@@ -20,6 +20,7 @@ from selfsup_motion.data.reading.listing import PathList
 from selfsup_motion.data.reading.timed_video import TIME_LIMIT
 from selfsup_motion.data.source import Source, VideoInfo
 from selfsup_motion.data.sources.videos import VideoHandles
+from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.motion import ACTIONS
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.clip_views import clip_frames, crop_corners
@@ -198,15 +199,22 @@ class ActionVideos(ThreadLocal, ActionSet):
 
 
 class ToyActions(ActionSet):
-    """The toy world's vocabulary of actions.
+    """The toy world's vocabulary of actions, or which of its scenes is seen.
 
     Args:
-        source: clips with the label `action`.
+        source: clips with this label.
+        label: `action`, or `look` of a world with `looks`.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.classes = ACTIONS
+    def __init__(self, source: Source, label: Literal["action", "look"] = "action") -> None:
+        self._source, self._label = source, label
+        world = source if isinstance(source, ToyWorld) else None
+        if label == "action":
+            self.classes = ACTIONS if world is None else world.actions
+        elif world is None or world.looks is None:
+            raise UserError("label=look: expected a ToyWorld with looks=<number of scenes>.")
+        else:
+            self.classes = tuple(f"scene {number}" for number in range(world.looks))
 
     @cached_property
     def names(self) -> list[str]:
@@ -230,7 +238,7 @@ class ToyActions(ActionSet):
         wanted, places = np.unique(np.asarray(frame_indices, np.int64), return_inverse=True)
         clip = self._source.read(index, wanted.tolist())
         return Clip(
-            frames=clip.frames[places], key=clip.key, labels={"action": clip.labels["action"]}
+            frames=clip.frames[places], key=clip.key, labels={"action": clip.labels[self._label]}
         )
 
     def views(self, index: int, views: ClipViews) -> NDArray[np.uint8]:
