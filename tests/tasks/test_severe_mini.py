@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from test_action_tasks import write_video
 from torch import Tensor, nn
 
@@ -140,7 +139,7 @@ def test_random_weights_stand_beside_trained_ones(tmp_path):
         "width": 4, "widths": [8], "strides": [[1, 2]],
     }  # fmt: skip
     encoder = SmallResNet3d(width=4, widths=[8], strides=[(1, 2)])
-    remember_node(encoder, OmegaConf.create(node), ())
+    remember_node(encoder, node, ())
     remember(encoder, WeightsUsed(tmp_path / "x.ckpt", "MoSI"), "")
     asked = SevereMini(questions={"speed": question()}, real_views=VIEWS)
     found = asked.run(encoder, tmp_path)
