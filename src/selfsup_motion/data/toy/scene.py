@@ -224,7 +224,8 @@ class _Builder:
     ) -> NDArray[np.float32]:
         if self.textures is not None:
             coat = self.textures.coat if layered else self.textures.backdrop
-            return np.clip(coat(size, self.rng) / np.float32(255), 0.02, 0.98, dtype=np.float32)
+            picture = np.clip(coat(size, self.rng) / np.float32(255), 0.02, 0.98)
+            return np.asarray(picture, np.float32)
         cells = [max(4.0, cell * self.side) for cell in self.difficulty.texture_cells]
         return texture(self.rng, size, colour, cells, contrast, self.difficulty.chroma)
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selfsup_motion.errors import UserError
@@ -32,7 +33,9 @@ AXES: dict[str, tuple[str, ...]] = {
     "fine": ("speed", "direction", "order"),
     "task": ("repetitions",),
 }
-"""Questions of the four axes, by name or by what comes before `_few`; the rest are controls."""
+"""Questions of the four axes, by name or by what comes before a number; the rest are controls."""
+
+_PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 class SevereMini(Task):
@@ -76,14 +79,14 @@ class SevereMini(Task):
             )
         self.questions = dict(questions)
         if real is not None:
-            parts = {
-                part: ActionVideos(
+            train, test = (
+                ActionVideos(
                     root=real, part=part, layout="folder", lists=None, split=1,
                     test_share=test_share, short_side=None,
                 )
-                for part in ("train", "test")
-            }  # fmt: skip
-            self.questions["real"] = Question(**parts, views=real_views)
+                for part in _PARTS
+            )  # fmt: skip
+            self.questions["real"] = Question(train=train, test=test, views=real_views)
         self.penalty, self.probe_steps = penalty, probe_steps
         self.baselines, self.seed = tuple(baselines), seed
         self.beside: dict[str, dict[str, float]] = {}
@@ -159,9 +162,9 @@ class SevereMini(Task):
         name: str,
         question: Question,
         seen: Sequence[Tensor],
-        labels: np.ndarray[Any, np.dtype[np.int64]],
+        labels: NDArray[np.int64],
         asked: Sequence[Tensor],
-        truth: np.ndarray[Any, np.dtype[np.int64]],
+        truth: NDArray[np.int64],
     ) -> dict[str, float]:
         share, answers = self._probe(seen, labels, asked, truth)
         found = {name: share}
@@ -176,9 +179,9 @@ class SevereMini(Task):
     def _probe(
         self,
         seen: Sequence[Tensor],
-        labels: np.ndarray[Any, np.dtype[np.int64]],
+        labels: NDArray[np.int64],
         asked: Sequence[Tensor],
-        truth: np.ndarray[Any, np.dtype[np.int64]],
+        truth: NDArray[np.int64],
     ) -> tuple[float, Tensor]:
         """Features are (views, C) of each video. Returns the share that is right, and answers."""
         gallery, queries = torch.stack(list(seen)), torch.stack(list(asked))
