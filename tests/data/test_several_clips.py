@@ -6,9 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from video_files import frame_numbers, write_video
 
 from selfsup_motion.data.loading.several_clips import SeveralClips
+from selfsup_motion.data.reading.timed_video import TimedVideo
 from selfsup_motion.data.source import VideoInfo
+from selfsup_motion.data.sources.videos import VideoFolder
 from selfsup_motion.errors import ClipReadError, UserError
 
 
@@ -68,3 +71,24 @@ def test_videos_without_room_are_named():
         SeveralClips(4, min_gap=3, max_gap=2)
     with pytest.raises(UserError, match="clips of the clip sampler must be at least 1"):
         SeveralClips(4, clips=0)
+
+
+def test_four_clips_that_overlap_are_read_without_decoding_a_frame_twice(tmp_path, monkeypatch):
+    write_video(tmp_path / "v.mp4", 30, options={"g": "12", "bf": "2"})
+    decoded: Counter[int] = Counter()
+    decode = TimedVideo._decode_from
+
+    def counted(self, *arguments):
+        for frame in decode(self, *arguments):
+            decoded[frame.pts] += 1
+            yield frame
+
+    monkeypatch.setattr(TimedVideo, "_decode_from", counted)
+    source = VideoFolder(tmp_path)
+    video = source.info(0)
+    decoded.clear()  # the file's table is made from its packets and first frames
+    frames = SeveralClips(8, 4)(video, np.random.default_rng(1), 0)
+    assert len(set(frames)) < len(frames) == 32
+    assert frame_numbers(source.read(0, frames).frames) == frames
+    assert set(decoded.values()) == {1}
+    assert len(set(frames)) <= len(decoded) <= 30

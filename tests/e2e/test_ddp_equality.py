@@ -9,6 +9,16 @@ from together import Ranks
 
 # a line for each method: what makes its experiment small; dropout differs between ranks
 EXPERIMENTS = {
+    "cmd": [
+        "view.size=32",
+        "view.motion_size=8",
+        "method.dropout=0.0",
+        "data.num_videos=6",
+        "encoder.width=4",
+        "encoder.widths=[8,8,8]",
+        "method.hidden=16",
+        "method.dim=8",
+    ],
     "cmp": ["view.crop_size=64", "encoder.width=8"],
     "corrflow": ["view.crop_size=64", "method.dropout.probability=0.0"],
     # in world 0, rounding decides about one ReLU in the third step

@@ -1,4 +1,4 @@
-"""Methods that learn to match frames: a run that was stopped midway equals one that was not."""
+"""Methods that match frames, CMD, DSM: a run that was stopped midway equals one that was not."""
 
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from selfsup_motion.train import train
 
 # CRW's own test is in test_crw_run.py, CorrFlow's in test_corrflow_run.py
 SIZES = {
+    "cmd": ["view.size=32", "view.motion_size=8", "data.num_videos=4"],
     "cycletime": ["view.size=84", "data.size=84", "data.module.val_sampler.length=6"],
     "dense_ulearn": ["view.crop_size=48", "data.size=48", "data.module.val_sampler.length=3"],
+    "dsm": ["changes.size=32", "view.field=48", "data.length=4", "method.queue=3"],
     "mast": ["view.crop_size=48", "data.size=48", "data.module.val_sampler.length=2"],
 }
 TINY = (
@@ -21,7 +23,13 @@ TINY = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("experiment", sorted(SIZES))
+SLOW = {"cmd", "dsm"}
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in sorted(SIZES)],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, experiment):
     def run(name: str, *overrides: str) -> Path:
         folder = tmp_path / name

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from selfsup_motion.data.loading.several_clips import SeveralClips
+from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.methods.parts.contrast import (
     contrast_logits,
     cosine_loss,
@@ -58,9 +60,6 @@ def test_momentum(reference):
 
 
 def test_clips_without_gaps_lie_where_the_published_draws_put_them(golden):
-    from selfsup_motion.data.loading.several_clips import SeveralClips
-    from selfsup_motion.data.source import VideoInfo
-
     class Published:
         """The reference's stream of random numbers, as whole starts."""
 
@@ -78,6 +77,27 @@ def test_clips_without_gaps_lie_where_the_published_draws_put_them(golden):
         case = golden("further/slowfast_clips.npz")[f"case{seed}"]
         np.testing.assert_array_equal(found[::64], case[:, 0].astype(int))
         np.testing.assert_array_equal(found[63::64], case[:, 1].astype(int))
+
+
+def test_published_clips_with_a_gap_are_among_those_that_can_be_drawn(golden):
+    (first, end, _), (second, _, gap) = golden("further/slowfast_clips.npz")["case2"].astype(int)
+    assert second - end == gap >= 0  # counted from the last frame of one to the first of the other
+    sampler = SeveralClips(64, 2, min_gap=gap - 1, max_gap=gap - 1)
+    starts = set()
+    for seed in range(500):
+        found = sampler(VideoInfo("x", 600, None, 8, 8), np.random.default_rng(seed), 0)
+        assert found[64] - found[63] == gap
+        starts.add((found[0], found[64]))
+    assert (first, second) in starts
+
+
+def test_clips_of_a_short_video_all_begin_at_its_first_frame_as_published(golden):
+    case = golden("further/slowfast_clips.npz")["case3"]
+    info = VideoInfo("x", 50, None, 8, 8)
+    found = SeveralClips(64, 2, short="hold")(info, np.random.default_rng(0), 0)
+    assert found[::64] == case[:, 0].astype(int).tolist()
+    # what lies behind the end is the last frame, as the reference clamps it
+    assert found[:64] == found[64:] == np.minimum(np.arange(64), 49).tolist()
 
 
 def test_slow_r50_has_the_published_size():

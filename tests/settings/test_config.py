@@ -42,9 +42,31 @@ def test_references_lead_to_the_key_that_a_user_sets():
     assert user_key(cfg, "f") == "f"
 
 
-def test_sweep_file_names_valid_keys():
-    sweep = OmegaConf.load(config_dir() / "sweep" / "cmp.yaml")
-    cfg = compose(["experiment=cmp"])
-    for key in sweep.parameters:
-        assert OmegaConf.select(cfg, key) is not None, key
+def swept() -> list:
+    """Each sweep with each experiment that it tries; by default only the first one is looked at."""
+    cases = []
+    for file in sorted((config_dir() / "sweep").glob("*.yaml")):
+        sweep = OmegaConf.load(file)
+        named = [
+            f"experiment={x}" for x in sweep.parameters.get("experiment", {}).get("values", [])
+        ]
+        words = OmegaConf.to_container(sweep)["command"]  # ${env} is wandb's
+        named += [word for word in words if word.startswith("experiment=")]
+        own = [word for word in words if word.startswith("monitor=")]
+        cases += [(file.stem, [word, *own]) for word in named]
+    return [pytest.param(*c, marks=[pytest.mark.slow] if i else []) for i, c in enumerate(cases)]
+
+
+@pytest.mark.parametrize(("name", "experiment"), swept())
+def test_sweep_file_names_valid_keys(name, experiment):
+    sweep = OmegaConf.load(config_dir() / "sweep" / f"{name}.yaml")
+    cfg = compose(experiment)
+    chosen = []
+    for key, parameter in sweep.parameters.items():
+        if key != "experiment":
+            assert OmegaConf.select(cfg, key) is not None, key
+            chosen.append(
+                f"{key}={parameter['values'][0] if 'values' in parameter else parameter.min}"
+            )
+    check_config(compose([*experiment, *chosen]))
     assert sweep.metric.name == cfg.monitor

@@ -11,6 +11,8 @@ from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.errors import UserError
 from selfsup_motion.ops.clip_views import clip_frames
+from selfsup_motion.settings.build import build
+from selfsup_motion.settings.compose import compose
 from selfsup_motion.tasks.actions.clips import (
     ActionTestView,
     ActionView,
@@ -157,3 +159,46 @@ def test_clips_of_a_variable_rate_show_what_is_shown_at_their_moments():
     assert drawn.max() >= len(kept) - 3
     spans = uneven[drawn[:, -1]] - uneven[drawn[:, 0]]
     assert np.median(spans) == pytest.approx(15 * 4 / 30, abs=0.1)
+
+
+def test_sparse_clips_take_a_frame_from_each_part_of_the_video():
+    options = {"length": 4, "crops": 1, "short_side": 32, "size": 32, "sampling": "sparse"}
+    one = ClipViews(stride=None, clips=1, **options)
+    # parts of 10 frames: 0 to 10, 10 to 20, …; SlowFast takes (0 + 10) // 2, …
+    assert one.frames(41, 30.0).tolist() == [[5, 15, 25, 35]]
+    two = ClipViews(stride=None, clips=2, **options).frames(41, 30.0)
+    assert two.tolist() == [[2, 12, 22, 32], [7, 17, 27, 37]]
+    assert one.frames(2, 30.0).tolist() == [[0, 0, 0, 1]]
+    # the second half of the frames is shown in the last tenth of the time
+    uneven = np.concatenate([np.linspace(0, 9, 21), 9 + np.linspace(0.05, 1, 20)])
+    assert one.frames(41, 30.0, uneven).tolist() == [[2, 8, 13, 19]]
+    random = RandomActionClips(length=4, stride=None, clips_per_video=1)
+    drawn = np.array(
+        [random(VideoInfo("x", 41, 30.0, 8, 8), np.random.default_rng(n), 0) for n in range(200)]
+    )
+    assert (drawn // 10 == np.arange(4)).all()
+    assert all(len(set(column)) == 10 for column in drawn.T.tolist())
+
+
+def test_dense_clips_have_a_stride_and_sparse_ones_have_none():
+    options = {"length": 4, "clips": 1, "crops": 1, "short_side": 32, "size": 32}
+    with pytest.raises(UserError, match="stride=null: dense clips need one"):
+        ClipViews(stride=None, **options)
+    with pytest.raises(UserError, match="stride=2: dense clips need one, and sparse ones have no"):
+        ClipViews(stride=2, sampling="sparse", **options)
+    with pytest.raises(UserError, match="choose dense or sparse"):
+        ClipViews(stride=2, sampling="every", **options)
+
+
+@pytest.mark.parametrize(
+    "task", ["ucf101", pytest.param("toy_actions_finetune", marks=pytest.mark.slow)]
+)
+def test_published_views_are_chosen_by_name(task):
+    cfg = compose([f"task={task}", "views=kinetics_dense", "encoder=r3d8"], config_name="evaluate")
+    views = build(cfg.task.views, "task.views")
+    assert (views.length, views.stride, views.clips, views.crops) == (8, 8, 10, 3)
+    cfg = compose(
+        [f"task={task}", "views=ssv2_sparse", "task.views.length=16", "encoder=r3d8"],
+        config_name="evaluate",
+    )
+    assert build(cfg.task.views, "task.views").frames(320, 30.0).shape == (1, 16)

@@ -78,6 +78,33 @@ def frames_at(
     return np.asarray(torch.stack(frames).clamp(0, num_frames - 1).numpy(), np.int64)
 
 
+def sparse_frames(
+    num_frames: int,
+    shares: NDArray[np.float64],
+    *,
+    times: NDArray[np.float64] | None = None,
+) -> NDArray[np.int64]:
+    """One frame from each of `length` equal parts of a video, as for Something-Something.
+
+    Args:
+        num_frames: of the video, at least 1.
+        shares: (clips, length) where in its part each frame is, in [0, 1); 0.5 takes the middle
+            ones, as SlowFast's tests do.
+        times: (num_frames,) seconds of frames that are not evenly spaced, ascending: the parts take
+            equally long. None: they are evenly spaced.
+
+    Returns:
+        (clips, length) frame numbers.
+    """
+    length = shares.shape[1]
+    borders = np.rint((num_frames - 1) / length * np.arange(length + 1))
+    frames = np.floor(borders[:-1] + shares * np.diff(borders))
+    if times is not None and num_frames > 1:
+        moments = frames / (num_frames - 1) * (times[-1] - times[0]) + times[0]
+        frames = np.searchsorted(times, moments + _ROUNDING, side="right") - 1
+    return frames.clip(0, num_frames - 1).astype(np.int64)
+
+
 def crop_corners(height: int, width: int, size: int, crops: int) -> list[tuple[int, int]]:
     """Upper left corners (top, left) of square windows: one in the middle, or three along the
     longer side (the height if both are equal).

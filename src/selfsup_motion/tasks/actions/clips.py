@@ -12,7 +12,7 @@ from selfsup_motion.data.clip import Clip
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.view import View
 from selfsup_motion.errors import UserError
-from selfsup_motion.ops.clip_views import frames_at
+from selfsup_motion.ops.clip_views import frames_at, sparse_frames
 from selfsup_motion.ops.color_jitter import draw_color_jitter
 from selfsup_motion.tasks.actions.videos import ClipViews
 
@@ -22,22 +22,26 @@ class RandomActionClips:
 
     Args:
         length: frames of a clip.
-        stride: every how many frames of a video of 30 frames per second one is taken.
+        stride: every how many frames of a video of 30 frames per second one is taken; None: one
+            from anywhere in each of `length` equal parts of the video, see `sparse_frames`.
         clips_per_video: how often a pass visits a video.
     """
 
-    def __init__(self, *, length: int, stride: int, clips_per_video: int) -> None:
+    def __init__(self, *, length: int, stride: int | None, clips_per_video: int) -> None:
         for name, value in (
             ("length", length),
             ("stride", stride),
             ("clips_per_video", clips_per_video),
         ):
-            if value < 1:
+            if value is not None and value < 1:
                 raise UserError(f"sampler.{name}={value}: expected at least 1.")
         self.length, self.stride, self.clips_per_video = length, stride, clips_per_video
 
     def __call__(self, info: VideoInfo, rng: np.random.Generator, clip_number: int) -> list[int]:
         """Return `length` frame numbers; a video that is too short stays at its last frame."""
+        if self.stride is None:
+            spread = sparse_frames(info.num_frames, rng.random((1, self.length)), times=info.times)
+            return [int(number) for number in spread[0]]
         share = np.array([rng.random()])
         frames = frames_at(
             share,

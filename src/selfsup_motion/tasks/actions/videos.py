@@ -23,7 +23,7 @@ from selfsup_motion.data.sources.videos import VideoHandles
 from selfsup_motion.data.toy import ToyWorld
 from selfsup_motion.data.toy.motion import ACTIONS
 from selfsup_motion.errors import UserError
-from selfsup_motion.ops.clip_views import clip_frames, crop_corners
+from selfsup_motion.ops.clip_views import clip_frames, crop_corners, sparse_frames
 from selfsup_motion.tasks.actions.lists import (
     ActionLists,
     Labelled,
@@ -40,19 +40,38 @@ class ClipViews:
 
     Args:
         length: frames of a clip.
-        stride: every how many frames of a video of 30 frames per second one is taken.
+        stride: every how many frames of a video of 30 frames per second one is taken (dense); None
+            for sparse ones.
         clips: of a video.
         crops: windows of a clip, 1 or 3.
         short_side: that frames are resized to, pixels.
         size: side of the windows, pixels.
+        sampling: "dense": clips begin along the video, see `clip_frames`; "sparse": each clip has
+            frames of the whole video, see `sparse_frames`.
     """
 
     def __init__(
-        self, *, length: int, stride: int, clips: int, crops: int, short_side: int, size: int
+        self,
+        *,
+        length: int,
+        stride: int | None,
+        clips: int,
+        crops: int,
+        short_side: int,
+        size: int,
+        sampling: Literal["dense", "sparse"] = "dense",
     ) -> None:
         for name, value in (("length", length), ("stride", stride), ("clips", clips)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise UserError(f"task.views.{name}={value}: expected at least 1.")
+        if sampling not in ("dense", "sparse"):
+            raise UserError(f"task.views.sampling={sampling}: choose dense or sparse.")
+        if (stride is None) != (sampling == "sparse"):
+            told = "null" if stride is None else stride
+            raise UserError(
+                f"task.views.stride={told}: dense clips need one, and sparse ones have none, since "
+                f"they take their frames from the whole video (task.views.sampling={sampling})."
+            )
         if crops not in (1, 3):
             raise UserError(f"task.views.crops={crops}: expected 1 or 3.")
         check_short_side(short_side, "task.views.short_side")
@@ -67,7 +86,11 @@ class ClipViews:
     def frames(
         self, num_frames: int, fps: float | None, times: NDArray[np.float64] | None = None
     ) -> NDArray[np.int64]:
-        """(clips, length) frame numbers, see `clip_frames`."""
+        """(clips, length) frame numbers, see `clip_frames` and `sparse_frames`."""
+        if self.stride is None:
+            # clip k of n looks at another place of each part
+            shares = np.tile((np.arange(self.clips)[:, None] + 0.5) / self.clips, self.length)
+            return sparse_frames(num_frames, shares, times=times)
         return clip_frames(
             num_frames,
             fps,
