@@ -102,7 +102,7 @@ def sparse_frames(
     if times is not None and num_frames > 1:
         moments = frames / (num_frames - 1) * (times[-1] - times[0]) + times[0]
         frames = np.searchsorted(times, moments + _ROUNDING, side="right") - 1
-    return frames.clip(0, num_frames - 1).astype(np.int64)
+    return np.asarray(frames.clip(0, num_frames - 1), np.int64)
 
 
 def crop_corners(height: int, width: int, size: int, crops: int) -> list[tuple[int, int]]:
