@@ -14,6 +14,7 @@ import pytest
 import yaml
 from patience import PATIENCE
 
+from selfsup_motion.apps.comparing import report, running
 from selfsup_motion.apps.comparing.cells import Cell, cells_of
 from selfsup_motion.apps.comparing.curves import of_training, over_budgets
 from selfsup_motion.apps.comparing.launching import starter
@@ -306,7 +307,8 @@ def test_report_is_whole_without_a_network_and_names_what_failed(results, tmp_pa
     assert named
     assert all(name.startswith("data:image/png;base64,") for name in named)
     text = (tmp_path / "out/report.md").read_text()
-    assert "| better | 0.700 ± 0.200 | 3 | +0.200 | +0.100 to +0.300 | 200 | 20 |  | 100 |" in text
+    assert "| better | 0.700 ± 0.200 | 3 | +0.200 | +0.100 to +0.300 | 200 | 20 | 100 |" in text
+    assert "GPU s" not in text, "no GPU was used"
     assert "Failed: mast, seed 0: killed by the system." in text
     assert (tmp_path / "out/t.png").read_bytes()[:4] == b"\x89PNG"
     assert len((tmp_path / "out/table.csv").read_text().splitlines()) == 4
@@ -376,9 +378,9 @@ def test_rows_are_shown_side_by_side_for_the_same_inputs(results):
     (table,) = tables(study, found)
     assert side_by_side(table, []) is None
     picture = cv2.imdecode(np.frombuffer(side_by_side(table, found), np.uint8), 1)
-    rows = [picture[y : y + 96, 210:338].mean() for y in (22, 122)]
+    rows = [picture[y : y + 72, 210:306].mean() for y in (22, 98)]
     assert rows == pytest.approx([40, 200], abs=4), "better is above worse"
-    assert picture.shape[0] == 22 + 2 * 100
+    assert picture.shape[0] == 22 + 2 * 76
 
 
 def test_finished_cells_are_not_run_again(results, tmp_path):
@@ -408,6 +410,47 @@ def test_failed_cell_is_told_and_only_tried_again_on_request(tmp_path):
     outcome = Runner(tmp_path, jobs=1, retry=False, tell=told.append).run([chain])
     assert (outcome.failed, len(outcome.before)) == ({}, 2)
     assert json.loads((tmp_path / "failed.json").read_text()) == {}
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("kill -9 $$", "killed by the system, most probably for want of memory; use fewer jobs."),
+        (
+            "echo torch.OutOfMemoryError: CUDA out of memory. >&2; exit 1",
+            "out of memory (torch.Out",
+        ),
+        ("echo MemoryError >&2; exit 1", "out of memory (MemoryError)."),
+    ],
+)
+def test_cell_without_memory_is_told_and_the_others_stay(
+    results, tmp_path, monkeypatch, script, reason
+):
+    _, chains = results
+    greedy = made(tmp_path, "greedy", 0)
+    monkeypatch.setattr(running, "command_of", lambda cell: ["sh", "-c", script])
+    outcome = Runner(tmp_path, jobs=1, retry=False, tell=print).run([[greedy], *chains])
+    assert outcome.failed["greedy, seed 0, None"].startswith(reason)
+    assert len(outcome.before) == 12
+    assert len(read_results(chains)) == 12
+
+
+def test_interrupted_report_leaves_the_earlier_one_whole(results, tmp_path, monkeypatch):
+    study, chains = results
+    write_report(study, read_results(chains[:4]), {}, tmp_path / "out")
+    before = (tmp_path / "out/report.html").read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(report, "write_text", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_report(study, read_results(chains), {}, tmp_path / "out")
+    assert (tmp_path / "out/report.html").read_text() == before
+    write_report(study, read_results(chains), {}, tmp_path / "out")
+    assert (tmp_path / "out/report.html").read_text() != before
+    assert not [file for file in (tmp_path / "out").iterdir() if file.name.startswith(".")]
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.slow

@@ -172,7 +172,7 @@ print(json.dumps([one.name for one in session.get_inputs()] + [told["licence"]])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["encoder", "flow", "attention"])
+@pytest.mark.parametrize("part", ["encoder", "flow", "resting", "attention"])
 def test_onnx_runs_in_a_process_without_this_package(tmp_path, part):
     pytest.importorskip("onnxruntime")
     import numpy as np
@@ -186,15 +186,16 @@ def test_onnx_runs_in_a_process_without_this_package(tmp_path, part):
             torch.tensor(v).view(3, 1, 1, 1) for v in (encoder.input_mean, encoder.input_std)
         )
         wanted = encoder((inputs["image"] * 255 - mean) / std)
-    elif part == "flow":
-        settings = {"checkpoint": "cmp_dense", "part": part, "size": [64, 96]}
+    elif part != "attention":
+        name = {"flow": "cmp_dense", "resting": "cmp"}[part]
+        settings = {"checkpoint": name, "part": "flow", "size": [64, 96]}
         export(tmp_path / "out", "onnx", licence="MIT", **settings)
         points = torch.rand(2, 9, 2, generator=generator) * 60
         vectors = 3 * torch.randn(2, 9, 2, generator=generator)
         used = torch.ones(2, 9, dtype=torch.bool)
         image = torch.rand(1, 3, 64, 96, generator=generator)
         inputs = {"image": image, "points": points, "vectors": vectors, "point_mask": used}
-        wanted = ssm.load_method("cmp_dense").propagate(image[0], points, vectors, used)
+        wanted = ssm.load_method(name).propagate(image[0], points, vectors, used)
     else:
         export(tmp_path / "out", "onnx", part=part, size=[10, 14], licence="MIT")
         shapes = {"query": (2, 8, 10, 14), "key": (2, 3, 8, 10, 14), "value": (2, 3, 5, 10, 14)}
@@ -217,8 +218,8 @@ def test_onnx_runs_in_a_process_without_this_package(tmp_path, part):
     "name",
     [
         "resnet10", "alexnet", "pyramid", "corrflow_small", "crw_small", "cycletime_small",
-        "mast_small", "r3d8", "r2d3d18", "r2p1d10", "r3d_18", "color_patches", "lab_color",
-        "identity",
+        "mast_small", "r3d8", "r2d3d18", "r2p1d10", "r3d_18", "mc3_18", "r2plus1d_18", "s3d",
+        "slow_r50", "color_patches", "lab_color", "identity",
     ],
 )  # fmt: skip
 def test_every_family_of_encoders_runs_as_onnx(tmp_path, name):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfsup_motion.ops.geodesic import geodesic_distance
+from selfsup_motion.ops.running_min import running_min
 
 
 def dijkstra(image: np.ndarray, source: tuple[int, int], step: float) -> np.ndarray:
@@ -61,3 +62,10 @@ def test_along_one_colour_it_is_the_number_of_steps() -> None:
 def test_without_a_source_everything_is_far() -> None:
     found = geodesic_distance(torch.rand(1, 3, 5, 7), torch.zeros(1, 1, 5, 7).bool(), step=0.2)
     assert (found > 9000).all()
+
+
+@pytest.mark.parametrize("dim", [-1, 2])
+@pytest.mark.parametrize("size", [1, 5, 16, 33])
+def test_running_minimum_is_that_of_cummin(dim, size):
+    x = torch.randn(2, 3, size, size + 2)
+    assert torch.equal(running_min(x, dim), x.cummin(dim).values)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from selfsup_motion.ops.running_min import running_min
+
 _FAR = 1e4
 
 
@@ -36,7 +38,7 @@ def geodesic_distance(image: Tensor, sources: Tensor, *, step: float, sweeps: in
         )
     for _ in range(sweeps):
         for axis, cost in zip((-1, -2), costs, strict=True):
-            forward = (distance - cost).cummin(axis).values + cost
-            backward = (distance + cost).flip(axis).cummin(axis).values.flip(axis) - cost
+            forward = running_min(distance - cost, axis) + cost
+            backward = running_min((distance + cost).flip(axis), axis).flip(axis) - cost
             distance = torch.minimum(forward, backward)
     return distance.clamp(0.0, _FAR)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup_motion.ops.color import rgb_to_lab
+from selfsup_motion.ops.running_min import running_min
 
 
 def nearest_interpolation(
@@ -152,18 +153,6 @@ def point_distances(
 
 def _relax(distance: Tensor, price: Tensor, dim: int) -> Tensor:
     """min over j of distance[j] + |price[i] - price[j]| along `dim`; the price increases."""
-    up = _running_min(distance - price, dim)
-    back = _running_min((distance + price).flip(dim), dim).flip(dim)
+    up = running_min(distance - price, dim)
+    back = running_min((distance + price).flip(dim), dim).flip(dim)
     return torch.minimum(up + price, back - price)
-
-
-def _running_min(x: Tensor, dim: int) -> Tensor:
-    # log2(n) shifted minima instead of `cummin`, which is ten times slower on a CPU: it also keeps
-    # indices and works along one line at a time.
-    size, shift = x.shape[dim], 1
-    while shift < size:
-        rest = size - shift
-        lower = torch.minimum(x.narrow(dim, shift, rest), x.narrow(dim, 0, rest))
-        x = torch.cat([x.narrow(dim, 0, shift), lower], dim)
-        shift *= 2
-    return x

@@ -18,7 +18,7 @@ from selfsup_motion.files.atomic import new_file, write_text
 
 _HEADS = ("", "mean ± s.d.", "seeds", "difference", "95 %", "samples", "CPU s", "GPU s", "MB")
 _OWN = "What each recipe measures itself"
-_MEAN, _DIFFERENCE, _INTERVAL = 1, 3, 4
+_MEAN, _DIFFERENCE, _INTERVAL, _GPU = 1, 3, 4, 7
 _STYLE = (
     "body{font:15px system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
     "color:#222}table{border-collapse:collapse;margin:1rem 0}td,th{padding:.3rem .8rem;"
@@ -136,10 +136,14 @@ def _markdown(
     for table in found:
         lines += [f"## {table.title}", "", _note(table), ""]
         lines += _linked(pictures, table.title)
-        lines += [f"| {' | '.join(_HEADS)} |", f"|{'---|' * len(_HEADS)}"]
+        columns = _columns(table)
+        lines += [
+            f"| {' | '.join(_HEADS[i] for i in columns)} |",
+            f"|{'---|' * len(columns)}",
+        ]
         for row in table.rows:
             cells, weak = cells_of_row(row), weak_columns(row)
-            told = [f"({c})" if i in weak and c else c for i, c in enumerate(cells)]
+            told = [f"({cells[i]})" if i in weak and cells[i] else cells[i] for i in columns]
             lines.append(f"| {' | '.join(told)} |")
         lines.append("")
     if own := validation(results):
@@ -177,7 +181,7 @@ def _html(
     for table in found:
         parts += [
             f"<h2>{html.escape(table.title)}</h2><p>{html.escape(_note(table))}</p>",
-            _rows_html(_HEADS, [(cells_of_row(row), weak_columns(row)) for row in table.rows]),
+            _table_html(table),
             *shown(table.title),
         ]
     if own := validation(results):
@@ -191,6 +195,22 @@ def _html(
     title = html.escape(study.name)
     head = f"<meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def _columns(table: Table) -> list[int]:
+    """The columns that a table shows: that of GPUs only where one was used."""
+    used = any(row.gpu_seconds is not None for row in table.rows)
+    return [index for index in range(len(_HEADS)) if used or index != _GPU]
+
+
+def _table_html(table: Table) -> str:
+    columns = _columns(table)
+    rows = []
+    for row in table.rows:
+        cells, weak = cells_of_row(row), weak_columns(row)
+        shown = {place for place, index in enumerate(columns) if index in weak}
+        rows.append(([cells[index] for index in columns], shown))
+    return _rows_html([_HEADS[index] for index in columns], rows)
 
 
 def _rows_html(heads: Sequence[str], rows: Sequence[tuple[Sequence[str], set[int]]]) -> str:

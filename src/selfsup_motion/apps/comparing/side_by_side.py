@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from selfsup_motion.apps.comparing.results import Result, Table
 from selfsup_motion.text.names import ffmpeg_name
@@ -19,7 +21,9 @@ OVERLAYS = "overlays"
 _SEQUENCES, _ROWS = 2, 24
 _SHARES = (0.25, 0.6, 1.0)
 """Of a film, the moments that are shown; its first frame is what was given."""
-_WIDTH, _GAP, _NAME, _HEAD = 128, 4, 210, 22
+_WIDTH, _GAP, _NAME, _HEAD = 96, 4, 210, 22
+_COLOURS = 128
+"""Of the PNG, which is kept with results and in reports."""
 _INK = (40, 40, 40)
 
 Picture = NDArray[np.uint8]
@@ -50,7 +54,7 @@ def side_by_side(table: Table, results: Sequence[Result]) -> bytes | None:
 
 
 def _moments(file: Path) -> list[Picture]:
-    """Some frames of a film, (h, 128, 3) RGB."""
+    """Some frames of a film, (h, 96, 3) RGB."""
     with av.open(ffmpeg_name(file)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     pictures = []
@@ -76,8 +80,12 @@ def _tiled(strips: Mapping[str, Sequence[Sequence[Picture]]], names: Sequence[st
                 _text(canvas, names[film], (left, 15))
             for index, picture in enumerate(pictures):
                 place = left + index * step
-                canvas[top : top + picture.shape[0], place : place + _WIDTH] = picture[..., ::-1]
-    return cv2.imencode(".png", canvas)[1].tobytes()
+                canvas[top : top + picture.shape[0], place : place + _WIDTH] = picture
+    stream = io.BytesIO()
+    Image.fromarray(canvas).quantize(_COLOURS, dither=Image.Dither.NONE).save(
+        stream, "PNG", optimize=True
+    )
+    return stream.getvalue()
 
 
 def _text(canvas: Picture, text: str, place: tuple[int, int]) -> None:
