@@ -42,17 +42,11 @@ lint: $(READY)  ## ruff and mypy
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
-bench: $(READY)  ## speed and memory on the CPU, many minutes; VIDEOS=/path/to/folder adds the loading of videos
-	@set -e; for name in startup toy_world index augmentation flow_loss guidance yfcc_pipeline \
-	  train_step attention corrflow_step correspondence_step propagation mosi_generator mosi_train_step; do \
-	  echo "== $$name"; OMP_NUM_THREADS=1 $(PYTHON) benchmarks/$$name.py; done
-	@set -e; test -z "$(VIDEOS)" || for name in video_loading loader shards; do \
-	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py "$(VIDEOS)"; done
+bench: $(READY)  ## speed and memory on the CPU into docs/benchmarks.md, a quarter of an hour; PARTS="attention steps" measures some
+	@$(PYTHON) benchmarks/bench.py $(PARTS)
 
-bench-gpu: $(READY)  ## speed and memory on a CUDA device
-	@set -e; for name in augmentation flow_loss train_step attention propagation mosi_generator \
-	  mosi_train_step; do \
-	  echo "== $$name"; $(PYTHON) benchmarks/$$name.py --device cuda; done
+bench-gpu: $(READY)  ## the same on a CUDA device
+	@$(PYTHON) benchmarks/bench.py --device cuda $(PARTS)
 
 docs: $(DOCS_READY)  ## the documentation as a site: site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(DOCS) -m mkdocs build --quiet --clean

@@ -1,115 +1,161 @@
-"""Restricted attention, forward and backward: tiles against unfolding.
+"""Restricted attention: tiles against the other exact forms, and against those that are not exact.
 
-    OMP_NUM_THREADS=1 python benchmarks/attention.py [--device cuda]
+    python benchmarks/attention.py [--device cuda]
 
-B=2, C=256, 64 × 64, radius 6, 16 channels copied (CorrFlow at 256 × 256 pixels). Time is CPU time,
-memory is the peak above what lies around before the call (of the process; of the device on CUDA).
-Each form runs in a process of its own, so that one's freed memory is not the other's.
+B=2, C=256, 64 × 64, radius 6, 16 channels copied (CorrFlow at 256 × 256 pixels). The bound counts
+needed products only, at the rate of large matrix products. `flex_attention` and `natten` have no
+backward pass on a CPU; natten, where it can be imported, wants as many channels copied as compared,
+and moves the windows at the borders inwards instead of cutting them off, so that its result differs
+there.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import statistics
-import subprocess
-import sys
-import time
+import importlib.util
+from collections.abc import Callable
+from functools import partial
 
 import torch
+import torch.nn.functional as F
+from measuring import Call, Comparison, Make, run
+from torch import Tensor
 
 from selfsup_motion.ops.attention import restricted_attention
 
-BATCH, CHANNELS, SIDE, RADIUS, COPIED = 2, 256, 64, 6, 16
+BATCH, CHANNELS, SIDE, RADIUS, COPIED, SCALE = 2, 256, 64, 6, 16, 0.0625
 POSITIONS = (2 * RADIUS + 1) ** 2
-# scores, and copies; backwards their gradients with respect to query, key, weights and values
-PRODUCTS = BATCH * SIDE**2 * POSITIONS * (3 * CHANNELS + 3 * COPIED) * 2
+FORWARD = BATCH * SIDE**2 * POSITIONS * (CHANNELS + COPIED) * 2
+BOTH = 3 * FORWARD
+"""Operations of scores and copies; and, backwards, of the gradients with respect to query, key,
+weights and values."""
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def peak(cuda: bool) -> float:
-    """MiB."""
-    if cuda:
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def now(cuda: bool) -> float:
-    """Seconds: of the CPU, or on the clock with a device's work done."""
-    if cuda:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time()
-
-
-def gemm_rate(device: str) -> float:
-    """FLOP/s of a matrix product with sides of 1024."""
-    a = torch.randn(1024, 1024, device=device)
-    rates = []
-    for _ in range(20):
-        started = now(device == "cuda")
-        a @ a
-        rates.append(2 * 1024**3 / (now(device == "cuda") - started))
-    return statistics.median(rates)
-
-
-def measure(backend: str, device: str, repeats: int) -> dict[str, float]:
-    """Milliseconds, extra MiB and a checksum of one form."""
-    cuda = device == "cuda"
+def inputs(device: str, gradients: bool) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     made = [
         torch.randn(BATCH, n, SIDE, SIDE, generator=generator).to(device)
         for n in (CHANNELS, CHANNELS, COPIED, COPIED)
     ]
-    query, key, value = (tensor.requires_grad_() for tensor in made[:3])
+    return [*(tensor.requires_grad_(gradients) for tensor in made[:3]), made[3]]
 
-    def step() -> tuple[torch.Tensor, ...]:
-        out = restricted_attention(query, key, value, RADIUS, scale=0.0625, backend=backend)  # type: ignore[arg-type]
-        return torch.autograd.grad(out, (query, key, value), made[3])
 
-    rate = gemm_rate(device)
-    before = peak(cuda)
-    gradients = step()
-    extra = peak(cuda) - before
-    times = []
-    for _ in range(repeats):
-        started = now(cuda)
-        step()
-        times.append(now(cuda) - started)
-    return {
-        "ms": 1e3 * statistics.median(times),
-        "mib": extra,
-        "bound_ms": 1e3 * PRODUCTS / rate,
-        "checksum": float(sum(g.double().abs().sum() for g in gradients)),
+def ours(backend: str, device: str) -> Attention:
+    return partial(restricted_attention, radius=RADIUS, scale=SCALE, backend=backend)  # type: ignore[arg-type]
+
+
+def in_window(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    rows = (query // SIDE - key // SIDE).abs() <= RADIUS
+    return rows & ((query % SIDE - key % SIDE).abs() <= RADIUS)
+
+
+def as_sequence(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2)[:, None]
+
+
+def as_map(x: Tensor) -> Tensor:
+    return x[:, 0].transpose(1, 2).unflatten(2, (SIDE, SIDE))
+
+
+def masked(device: str) -> Attention:
+    places = torch.arange(SIDE**2, device=device)
+    mask = in_window(places, places, places[:, None], places[None])
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        sequences = map(as_sequence, (query, key, value))
+        return as_map(F.scaled_dot_product_attention(*sequences, attn_mask=mask, scale=SCALE))
+
+    return attend
+
+
+def flex(device: str) -> Attention:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    blocks = create_block_mask(in_window, None, None, SIDE**2, SIDE**2, device=device)
+    compiled = torch.compile(flex_attention)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        sequences = map(as_sequence, (query, key, value))
+        return as_map(compiled(*sequences, block_mask=blocks, scale=SCALE))
+
+    return attend
+
+
+def neighbourhood(device: str) -> Attention:
+    from natten.functional import na2d
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        wide = F.pad(value, (0, 0, 0, 0, 0, CHANNELS - COPIED))
+        maps = (x.permute(0, 2, 3, 1)[:, :, :, None] for x in (query, key, wide))
+        out = na2d(*maps, kernel_size=(2 * RADIUS + 1,) * 2, scale=SCALE)
+        return out[:, :, :, 0, :COPIED].permute(0, 3, 1, 2)
+
+    return attend
+
+
+def both_ways(form: Callable[[str], Attention], device: str) -> Make:
+    def make() -> Call:
+        query, key, value, gradient = inputs(device, gradients=True)
+        attend = form(device)
+
+        def call() -> float:
+            found = torch.autograd.grad(attend(query, key, value), (query, key, value), gradient)
+            return float(sum(g.double().abs().sum() for g in found))
+
+        return call
+
+    return make
+
+
+def forward(form: Callable[[str], Attention], device: str) -> Make:
+    def make() -> Call:
+        query, key, value, _ = inputs(device, gradients=False)
+        attend = form(device)
+        return lambda: float(attend(query, key, value).double().abs().sum())
+
+    return make
+
+
+def bound(operations: int, device: str) -> Make:
+    """As many operations in products of 1024 × 1024 matrices."""
+
+    def make() -> Call:
+        a = torch.randn(1024, 1024, device=device)
+        whole, rest = divmod(operations, 2 * 1024**3)
+        part = torch.randn(round(1024 * rest / (2 * 1024**3)), 1024, device=device)
+
+        def call() -> None:
+            for _ in range(whole):
+                a @ a
+            part @ a
+
+        return call
+
+    return make
+
+
+def comparisons(device: str) -> list[Comparison]:
+    exact: dict[str, Callable[[str], Attention]] = {
+        "unfold": partial(ours, "unfold"),
+        "tiles": partial(ours, "tiles"),
+        "`scaled_dot_product_attention`, masked": masked,
     }
+    more = {"`flex_attention`, compiled": flex}
+    inexact = {"natten, other borders": neighbourhood} if importlib.util.find_spec("natten") else {}
+    trained = exact | more | inexact if device == "cuda" else exact
 
+    def cases(name: str, forms: dict[str, Callable[[str], Attention]], both: bool) -> Comparison:
+        made = {key: (both_ways if both else forward)(f, device) for key, f in forms.items()}
+        made["bound: needed products alone"] = bound(BOTH if both else FORWARD, device)
+        # natten's borders: it agrees in the middle only
+        return Comparison(name, made, repeats=9, agree=0.1 if inexact else 1e-3)
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--form", choices=["tiles", "unfold"], help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    if args.form:
-        repeats = 3 if args.form == "unfold" and args.device == "cpu" else 9
-        print(json.dumps(measure(args.form, args.device, repeats)))
-        return
-    results = {}
-    for form in ("tiles", "unfold"):
-        command = [sys.executable, __file__, "--form", form, "--device", args.device]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        results[form] = json.loads(output.splitlines()[-1])
-    print(f"{args.device}, 1 thread, torch {torch.__version__}, forward and backward")
-    print(f"{'':10}{'ms':>9}{'extra MiB':>12}{'x bound':>9}")
-    for form, result in results.items():
-        times = result["ms"] / result["bound_ms"]
-        print(f"{form:10}{result['ms']:9.0f}{result['mib']:12.0f}{times:9.1f}")
-    tiles, unfold = results["tiles"], results["unfold"]
-    print(f"{'ratio':10}{unfold['ms'] / tiles['ms']:9.1f}{unfold['mib'] / tiles['mib']:12.1f}")
-    print(f"bound: {PRODUCTS / 1e9:.1f} GFLOP at the measured rate, {tiles['bound_ms']:.0f} ms")
-    difference = abs(tiles["checksum"] / unfold["checksum"] - 1)
-    print(f"gradients differ by {difference:.1e} in their sum")
+    return [
+        cases("forward and backward", trained, both=True),
+        cases("forward", exact | more | inexact, both=False),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    run(comparisons)

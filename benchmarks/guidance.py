@@ -1,25 +1,18 @@
-"""CMP's guidance sampling: ours against the published recipe, one thread.
+"""CMP's guidance sampling: ours against the published recipe, which finds the same points.
 
     python benchmarks/guidance.py
 
-The published recipe (generic 2-D convolutions, SciPy's distance transform and maximum filter, pairs
-of all tied candidates) needs SciPy, which this package does not: `pip install scipy` to see it;
-otherwise its columns stay empty.
+The published recipe has generic 2-D convolutions, SciPy's distance transform and maximum filter,
+and looks at pairs of all tied candidates.
 """
 
 from __future__ import annotations
 
-import time
-
-import cv2
 import numpy as np
+from measuring import Call, Comparison, Make, run
+from scipy import ndimage, signal
 
 from selfsup_motion.ops.guidance import grid_points, sample_guidance
-
-try:
-    from scipy import ndimage, signal
-except ImportError:
-    ndimage = signal = None
 
 SETTINGS = [  # name, side, grid ratio, window
     ("AlexNet YFCC", 384, 0.00015625, 41),
@@ -65,43 +58,44 @@ def published(flow: np.ndarray, ratio: float, window: int, rng: np.random.Genera
     return mask
 
 
-def milliseconds(function, repeats: int) -> float:
-    """Median processor time."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return 1e3 * float(np.median(times))
+def ours(flow: np.ndarray, ratio: float, window: int, rng: np.random.Generator) -> np.ndarray:
+    return sample_guidance(flow, grid_ratio=ratio, nms_size=window, rng=rng)[1]
 
 
-def main() -> None:
-    cv2.setNumThreads(1)
-    print(f"{'':24}{'published ms':>14}{'ours ms':>10}{'ratio':>8}{'equal masks':>14}")
-    cases = [(f"{n}, {s}, {w}", [blobs(s, i) for i in range(8)], r, w) for n, s, r, w in SETTINGS]
+def guidance(form: str, flows: list[np.ndarray], ratio: float, window: int) -> Make:
+    function = {"published": published, "ours": ours}[form]
+
+    def make() -> Call:
+        function(blobs(64, 0), 0.01, 9, np.random.default_rng(0))
+
+        def call() -> float:
+            masks = [function(f, ratio, window, np.random.default_rng(0)) for f in flows]
+            # of which pixels: not only how many
+            return float(sum(np.flatnonzero(m).sum() for m in masks))
+
+        return call
+
+    return make
+
+
+def comparisons(device: str) -> list[Comparison]:
+    cases = [
+        (f"{name}, {side} × {side}, window {w}", [blobs(side, i) for i in range(8)], r, w)
+        for name, side, r, w in SETTINGS
+    ]
     noise = np.random.default_rng(0).normal(0, 5, (2, 384, 384)).astype(np.float32)
-    cases.append(("noise, 384, 15", [noise], 0.00015625, 15))
-    for name, flows, ratio, window in cases:
-
-        def ours(ratio=ratio, window=window, flows=flows):
-            return [
-                sample_guidance(f, grid_ratio=ratio, nms_size=window, rng=np.random.default_rng(0))[
-                    1
-                ]
-                for f in flows
-            ]
-
-        def theirs(ratio=ratio, window=window, flows=flows):
-            return [published(f, ratio, window, np.random.default_rng(0)) for f in flows]
-
-        fast = milliseconds(ours, 9) / len(flows)
-        if signal is None:
-            print(f"{name:24}{'-':>14}{fast:10.2f}{'-':>8}{'-':>14}")
-            continue
-        slow = milliseconds(theirs, 5) / len(flows)
-        equal = sum(np.array_equal(a, b) for a, b in zip(ours(), theirs(), strict=True))
-        print(f"{name:24}{slow:14.2f}{fast:10.2f}{slow / fast:7.1f}x{equal:>9} of {len(flows)}")
+    cases.append(("noise, 384 × 384, window 15", [noise], 0.00015625, 15))
+    return [
+        Comparison(
+            name,
+            {form: guidance(form, flows, ratio, window) for form in ("published", "ours")},
+            agree=0 if len(flows) > 1 else None,  # between ties, noise decides by rounding
+            unit="flow",
+            count=len(flows),
+        )
+        for name, flows, ratio, window in cases
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    run(comparisons)

@@ -1,28 +1,29 @@
-"""Loader throughput against the raw decoding limit.
+"""Loading clips of videos, against the raw decoding limit.
 
-    python benchmarks/loader.py FOLDER [--workers 2] [--batches 24] [--rounds 3]
+    [VIDEOS=/path/to/folder] python benchmarks/loader.py
+
+Without a folder of videos, a few are made: MPEG-4, 320 × 240, moving textures.
 
 The loader opens each video anew, as in a data set too large to remember anything of, decodes the
 frames of a random clip, resizes, crops, stacks and ships batches to this process. The limit is as
 many processes that open the same files, seek and decode up to the same frames and convert them to
 RGB of the same size, with no pipeline around it. (Our decoder can beat that limit: it leaves out
-frames on which no wanted one builds.) Rounds alternate; the ratio is of medians. Wall
-time tells what a training would see and needs an idle machine; processor time of the decoding
-processes is what to compare on a busy one.
+frames on which no wanted one builds.)
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
-import resource
-import time
-from collections.abc import Callable, Iterator, Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import torch
+from measuring import Call, Comparison, Make, run
 from torch import Tensor
 
 from selfsup_motion.data.clip import Clip
@@ -33,13 +34,16 @@ from selfsup_motion.data.loading.sampling import RandomClips
 from selfsup_motion.data.loading.watch import ReadingBoard
 from selfsup_motion.data.source import VideoInfo
 from selfsup_motion.data.sources import videos
+from selfsup_motion.data.view import View
 from selfsup_motion.errors import ClipReadError
+
+BATCHES, BATCH, LENGTH, SHORT_SIDE, CROP, WORKERS = 6, 8, 8, 160, 128, 2
 
 Task = tuple[Path, float, int, int]
 """File, frame rate, first and last frame of a clip."""
 
 
-class Crop:
+class Crop(View):
     """A view that costs no more than it must: a random square, uint8."""
 
     def __init__(self, side: int) -> None:
@@ -111,70 +115,90 @@ def decode(tasks: Sequence[Task], short_side: int) -> None:
                     break
 
 
-def measured(function: Callable[[], None]) -> tuple[float, float]:
-    """Wall seconds, and processor seconds of the processes that ended in them."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begin = time.perf_counter()
-    function()
-    wall = time.perf_counter() - begin
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def write_videos(folder: Path) -> None:
+    for number in range(6):
+        rng = np.random.default_rng(number)
+        coarse = rng.integers(0, 256, (60, 80, 3), np.uint8)
+        texture = cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC)
+        with av.open(str(folder / f"{number}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            for time in range(80):
+                image = np.ascontiguousarray(texture[time : time + 240, 2 * time : 2 * time + 320])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--batches", type=int, default=24)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--length", type=int, default=8)
-    parser.add_argument("--short-side", type=int, default=160)
-    parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
-    folder = videos.VideoFolder(args.folder, short_side=args.short_side)
-    source = Readable(folder, args.length)
+def raw(root: Path) -> Make:
+    def make() -> Call:
+        batches, _ = work(root)
+
+        def call() -> None:
+            mine = [batches[n::WORKERS] for n in range(WORKERS)]
+            shares = [[task for batch in some for task in batch] for some in mine]
+            context = multiprocessing.get_context("fork")
+            processes = [context.Process(target=decode, args=(s, SHORT_SIDE)) for s in shares]
+            for process in processes:
+                process.start()
+            for process in processes:
+                process.join()
+
+        return call
+
+    return make
+
+
+def loaded(root: Path) -> Make:
+    def make() -> Call:
+        _, source = work(root)
+        sampler = RandomClips(LENGTH, clips_per_video=10)
+        order = TrainOrder(len(source) * 10, BATCH, seed=0)
+
+        def receive(delivery: Delivery) -> None:
+            assert delivery.batch is not None, delivery.error
+
+        def call() -> None:
+            reader = ClipReader(source, sampler, Crop(CROP), 0, ReadingBoard(WORKERS))
+            # the training loader's order is endless: its workers would go on behind what counts
+            draws = [order.batch(position) for position in range(BATCHES)]
+            loader = ValLoader(reader, Given(draws), receive, num_workers=WORKERS)
+            assert sum(1 for _ in loader) == BATCHES
+            loader.close()
+
+        return call
+
+    return make
+
+
+def work(root: Path) -> tuple[list[list[Task]], Readable]:
+    """What the loader decodes, as plain tasks, and where from."""
     videos._TABLES_KEPT = 1
-    sampler = RandomClips(args.length, clips_per_video=10)
-    order = TrainOrder(len(source) * 10, args.batch_size, seed=0)
+    source = Readable(videos.VideoFolder(root, short_side=SHORT_SIDE), LENGTH)
+    sampler = RandomClips(LENGTH, clips_per_video=10)
+    order = TrainOrder(len(source) * 10, BATCH, seed=0)
     batches: list[list[Task]] = []
-    for position in range(args.batches):
+    for position in range(BATCHES):
         batch = []
         for epoch, index in order.batch(position):
             info = source.info(index // 10)
             frames = sampler(info, sample_rng(0, epoch, index), 0)
-            batch.append((folder.root / info.key, float(info.fps or 0), frames[0], frames[-1]))
+            batch.append((root / info.key, float(info.fps or 0), frames[0], frames[-1]))
         batches.append(batch)
+    return batches, source
 
-    def raw() -> None:
-        mine = [batches[n :: args.workers] for n in range(args.workers)]
-        shares = [[task for batch in some for task in batch] for some in mine]
-        context = multiprocessing.get_context("fork")
-        processes = [context.Process(target=decode, args=(s, args.short_side)) for s in shares]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
 
-    def receive(delivery: Delivery) -> None:
-        assert delivery.batch is not None, delivery.error
-
-    def loaded() -> None:
-        reader = ClipReader(source, sampler, Crop(args.crop), 0, ReadingBoard(args.workers))
-        # the training loader's order is endless: its workers would go on behind what counts
-        draws = [order.batch(position) for position in range(args.batches)]
-        loader = ValLoader(reader, Given(draws), receive, num_workers=args.workers)
-        assert sum(1 for _ in loader) == args.batches
-        loader.close()
-
-    clips = args.batches * args.batch_size
-    print(f"{len(source)} videos, {clips} clips of {args.length} frames, {args.workers} processes")
-    times = np.array([[measured(raw), measured(loaded)] for _ in range(args.rounds)])
-    wall, cpu = np.median(times, axis=0).T
-    print(f"{'':24}{'raw decoding':>14}{'loader':>10}{'ratio':>8}")
-    for name, (limit, ours) in (("clips/s", clips / wall), ("clips/processor s", clips / cpu)):
-        print(f"{name:24}{limit:14.1f}{ours:10.1f}{ours / limit:8.0%}")
+def comparisons(device: str) -> Iterator[Comparison]:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(os.environ.get("VIDEOS") or folder)
+        if root == Path(folder):
+            write_videos(root)
+        yield Comparison(
+            f"clips of {LENGTH} frames, short side {SHORT_SIDE}, {WORKERS} processes",
+            {"raw decoding": raw(root), "loader": loaded(root)},
+            unit="clip",
+            count=BATCHES * BATCH,
+        )
 
 
 if __name__ == "__main__":
-    main()
+    run(comparisons)

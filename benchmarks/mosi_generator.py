@@ -1,33 +1,30 @@
-"""Pseudo-motion clips per second: ours against the published recipe.
+"""Pseudo-motion: ours against the published recipe, class by class.
 
-    python benchmarks/mosi_generator.py [--rounds 8] [--images 4] [--device cuda]
+    python benchmarks/mosi_generator.py [--device cuda]
 
 Both make the nine clips of 16 frames of 112² of an image of 320x240 that is already decoded, as
 normalised floats, from the resizing on. The published recipe works class by class: resizing, crop,
 windows, colour frame by frame, flip, mask. Ours resizes an image once and renders all clips of a
-batch together, into the memory of the last batch. The rounds alternate; times are processor time of
-one thread, medians. With `--device cuda`, ours renders there, and the time is the wall's, from
-drawing to the finished batch.
+batch together, into the memory of the last batch. On a GPU only ours renders there.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import time
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
+from measuring import Call, Comparison, Make, run
 from torch import Tensor
 
 from selfsup_motion.data.clip import Clip
 from selfsup_motion.settings.compose import compose
 
 FIELD, SIZE, LENGTH, LEVELS = 320, 112, 16, 2
+IMAGES = 4
 WEIGHTS = (0.299, 0.587, 0.114)
 
 
@@ -114,70 +111,62 @@ def published(image: Tensor, speeds: list[tuple[int, int]], color: bool) -> Tens
     return torch.stack(clips)
 
 
-def ours(color: str, images: list[np.ndarray], device: str) -> Callable[[], Tensor]:
-    """The view of each image, then one call for all clips."""
-    cfg = compose(["experiment=paper/mosi_r2d3d_hmdb", "data.root=.", f"view.color={color}"])
-    view = instantiate(cfg.view, _convert_="all", published_resize=False)
-    clips = [Clip(frames=i.transpose(2, 0, 1)[None], key="") for i in images]
-    rng = np.random.default_rng(0)
-    mean, std = (torch.full((3,), v, device=device) for v in (0.45, 0.225))
-    memory: list[Tensor | None] = [None]
+def images() -> list[np.ndarray]:
+    coarse = np.random.default_rng(0).integers(0, 256, (IMAGES, 30, 40, 3), np.uint8)
+    return [cv2.resize(c, (320, 240), interpolation=cv2.INTER_CUBIC) for c in coarse]
 
-    def make() -> Tensor:
-        samples = [view(clip, rng) for clip in clips]
-        batch = {k: torch.stack([s[k] for s in samples]).to(device) for k in samples[0]}
-        batch.pop("motion")
-        out = view.motion.render(batch.pop("image"), mean=mean, std=std, out=memory[0], **batch)
-        memory[0] = out if device == "cpu" else None
-        return out
+
+def old(color: bool) -> Make:
+    def make() -> Call:
+        speeds = list(instantiate(compose(["method=mosi"]).motion).classes.table)
+        given = [torch.from_numpy(image) for image in images()]
+
+        def call() -> None:
+            for image in given:
+                published(image, speeds, color)
+
+        return call
 
     return make
 
 
-def seconds(make: Callable[[], object], device: str) -> float:
-    if device == "cpu":
-        begin = time.process_time()
-        make()
-        return time.process_time() - begin
-    torch.cuda.synchronize()
-    begin = time.perf_counter()
-    make()
-    torch.cuda.synchronize()
-    return time.perf_counter() - begin
+def ours(color: str, device: str) -> Make:
+    """The view of each image, then one call for all clips."""
+
+    def make() -> Call:
+        cfg = compose(["experiment=paper/mosi_r2d3d_hmdb", "data.root=.", f"view.color={color}"])
+        view = instantiate(cfg.view, _convert_="all", published_resize=False)
+        clips = [Clip(frames=i.transpose(2, 0, 1)[None], key="") for i in images()]
+        rng = np.random.default_rng(0)
+        mean, std = (torch.full((3,), v, device=device) for v in (0.45, 0.225))
+        memory: list[Tensor | None] = [None]
+
+        def call() -> None:
+            samples = [view(clip, rng) for clip in clips]
+            batch = {k: torch.stack([s[k] for s in samples]).to(device) for k in samples[0]}
+            batch.pop("motion")
+            out = view.motion.render(batch.pop("image"), mean=mean, std=std, out=memory[0], **batch)
+            memory[0] = out if device == "cpu" else None
+
+        return call
+
+    return make
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    args = parser.parse_args()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (args.images, 30, 40, 3), np.uint8)
-    images = [cv2.resize(c, (320, 240), interpolation=cv2.INTER_CUBIC) for c in coarse]
-    recipe = instantiate(compose(["method=mosi"]).motion)
-    speeds = list(recipe.classes.table)
-
-    def old(color: bool) -> Callable[[], object]:
-        return lambda: [published(torch.from_numpy(i), speeds, color) for i in images]
-
-    makers = {
-        "published, colour per frame": (old(True), "cpu"),
-        "ours, colour per frame": (ours("frame", images, args.device), args.device),
-        "ours, colour per clip": (ours("clip", images, args.device), args.device),
-        "published, no colour": (old(False), "cpu"),
-        "ours, no colour": (ours("none", images, args.device), args.device),
+def comparisons(device: str) -> list[Comparison]:
+    forms = {
+        "with colour": {
+            "published, colour per frame": old(True),
+            "ours, colour per frame": ours("frame", device),
+            "ours, colour per clip": ours("clip", device),
+        },
+        "without colour": {"published": old(False), "ours": ours("none", device)},
     }
-    for make, _ in makers.values():
-        make()
-    times = [[seconds(make, d) for make, d in makers.values()] for _ in range(args.rounds)]
-    rates = args.images * len(speeds) / np.median(times, axis=0)
-    print(f"{'':32}{'clips/s':>10}{'times the published':>22}")
-    for index, (name, rate) in enumerate(zip(makers, rates, strict=True)):
-        print(f"{name:32}{rate:10.0f}{rate / rates[0 if index < 3 else 3]:22.1f}")
+    return [
+        Comparison(f"clips {name}", makes, repeats=8, unit="clip", count=9 * IMAGES)
+        for name, makes in forms.items()
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    run(comparisons)

@@ -1,24 +1,23 @@
-"""Following one object at 480p (854×480): CPU time a frame and memory.
+"""Following objects at 480p (854 × 480), and scoring those of a benchmark.
 
-    python benchmarks/propagation.py [--device cuda] [--frames 3]
+    python benchmarks/propagation.py [--device cuda]
 
-Random weights and random frames. "pairwise" is the published form: both frames of a pair are
-encoded, layer by layer with PyTorch's own convolutions, and the windows are unfolded. Every case
-runs in a process of its own, for its peak memory; the context is complete before the clock starts.
+Random weights and random frames; a call is a frame, with a full context. "Pairwise" is the
+published form: both frames of a pair are encoded, layer by layer with PyTorch's own convolutions,
+and the windows are unfolded. "Encoder alone" encodes a frame. The evaluator follows all objects of
+toy clips and scores them, with one propagation and with all thirteen.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import multiprocessing.connection
-import resource
-import time
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from commands import here
 from hydra.utils import instantiate
+from measuring import Call, Comparison, Make, run
 
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor
 from selfsup_motion.models.convolution import Conv3x3, FoldedSequential
@@ -37,119 +36,134 @@ ENCODERS: dict[str, Callable[[], FrameEncoder]] = {
     "Lab colours, stride 4": lambda: FrameEncoder(LabColor(4)),
     "patches of 3 × 3 colours, stride 4": lambda: FrameEncoder(ColorPatches(samples=3)),
 }
-CASES = [  # title, encoder, propagator; None: pairwise
-    ("pairwise, radius 6", "CorrFlow's ResNet-18, stride 4", None),
-    ("previous frame, radius 6", "CorrFlow's ResNet-18, stride 4", "corrflow"),
-    ("previous frame, radius 6", "Lab colours, stride 4", "corrflow"),
-    ("MAST: 5 frames, 2 in two steps", "CorrFlow's ResNet-18, stride 4", "mast"),
-    ("first + 5 frames, radius 8, top 10", "patches of 3 × 3 colours, stride 4", "patches"),
-    ("first + 20 frames, radius 12, top 10", "ResNet-18 to layer3, stride 8", "crw"),
-]
+RESNET, RESNET8, LAB, PATCHES = ENCODERS
+CLIPS, LENGTH = 2, 10
 
 
 def frame(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (3, *SIZE), np.uint8)
 
 
-def mask() -> np.ndarray:
+def mask(objects: int) -> np.ndarray:
     ids = np.zeros(SIZE, np.uint8)
-    ids[100:300, 200:500] = 1
+    for number in range(objects):
+        ids[20 + 44 * number : 60 + 44 * number, 200:500] = number + 1
     return ids
 
 
-def pairwise(encoder: FrameEncoder, count: int, clock: Callable[[], float]) -> tuple[float, float]:
-    """Seconds a frame in all, and of the encoder alone, each step encoding both of its frames."""
-    encoding = 0.0
-    index = torch.from_numpy(mask().astype(np.int64))
-    started = clock()
-    for time_ in range(count):
-        before = clock()
-        pair = [encoder(torch.from_numpy(frame(t))[None]) for t in (time_, time_ + 1)]
-        encoding += clock() - before
-        labels = reduce_labels(index, 2, encoder.stride, "bilinear")[None, None]
-        copy = unfold_attention(pair[1], pair[0][:, None], labels, 6, 1, 1.0, True, "square", None)
-        index = cells_to_labels(copy[0], encoder.stride)[: SIZE[0], : SIZE[1]]
-    return (clock() - started) / count, encoding / count
+def frames() -> Iterator[torch.Tensor]:
+    return map(torch.from_numpy, map(frame, itertools.count()))
 
 
-def follow(
-    encoder: FrameEncoder, name: str, count: int, clock: Callable[[], float]
-) -> tuple[float, float]:
-    """Seconds a frame in all, and of the encoder alone."""
-    propagator = instantiate(
-        compose(
-            [f"propagator={name}", "propagator.short_side=null"], config_name="evaluate"
-        ).propagator,
-        _convert_="all",
-    )
-    images = [torch.from_numpy(frame(t))[None] for t in range(count + 1)]
-    started = clock()
-    known = encoder(images[0])
-    encoding = clock() - started
-    before = max(propagator.recent) + (propagator.far_gap or 0) + 1
-    computed = encoder.forward
-    encoder.forward = lambda _: known  # type: ignore[method-assign]  # filling the context: cheap
-    stream = (images[max(0, t - before)][0].numpy() for t in range(before + count + 1))
-    masks = follow_masks(encoder, propagator, stream, mask())
-    for _ in range(before + 1):
-        next(masks)
-    encoder.forward = computed  # type: ignore[method-assign]
-    started = clock()
-    for _ in masks:
-        pass
-    return (clock() - started) / count, encoding
-
-
-def measure(
-    case: int, count: int, device: str, pipe: multiprocessing.connection.Connection
-) -> None:
-    torch.set_num_threads(1)
-    _, encoder_name, propagator = CASES[case]
-    encoder = ENCODERS[encoder_name]().to(device)
-
-    def clock() -> float:
-        if device == "cpu":
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    with torch.inference_mode():
-        encoder(torch.from_numpy(frame(0))[None])  # the first call chooses algorithms
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if propagator is None:
+def pairwise(device: str) -> Make:
+    def make() -> Call:
         Conv3x3._conv_forward = torch.nn.Conv2d._conv_forward  # type: ignore[method-assign]
         FoldedSequential.forward = torch.nn.Sequential.forward  # type: ignore[method-assign]
-        seconds, encoding = pairwise(encoder, count, clock)
-    else:
-        seconds, encoding = follow(encoder, propagator, count, clock)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024
-    if device != "cpu":
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    pipe.send((seconds, encoding, peak))
+        encoder = ENCODERS[RESNET]().to(device)
+        index = torch.from_numpy(mask(1).astype(np.int64)).to(device)
+        stream = frames()
+
+        @torch.inference_mode()
+        def call() -> None:
+            pair = [encoder(next(stream)[None].to(device)) for _ in range(2)]
+            labels = reduce_labels(index, 2, encoder.stride, "bilinear")[None, None]
+            copy = unfold_attention(
+                pair[1], pair[0][:, None], labels, 6, 1, 1.0, True, "square", None
+            )
+            cells_to_labels(copy[0], encoder.stride)
+
+        return call
+
+    return make
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--frames", type=int, default=2)
-    parser.add_argument("--cases", type=int, nargs="*", default=list(range(len(CASES))))
-    args = parser.parse_args()
-    unit = "CPU s" if args.device == "cpu" else "s"
-    print(f"{unit} a frame, one thread; extra MiB: above the process with its encoder")
-    print(f"{'':38}{'encoder':34}{'all':>8}{'encoder':>9}{'rest':>8}{'MiB':>8}")
-    context = multiprocessing.get_context("spawn")
-    for case in args.cases:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=measure, args=(case, args.frames, args.device, theirs))
-        process.start()
-        seconds, encoding, peak = ours.recv()
-        process.join()
-        title, encoder, _ = CASES[case]
-        rest = seconds - encoding
-        print(
-            f"{title:38}{encoder:34}{seconds:8.2f}{encoding:9.2f}{rest:8.2f}{peak:8.0f}", flush=True
+def alone(name: str, device: str) -> Make:
+    def make() -> Call:
+        encoder, stream = ENCODERS[name]().to(device), frames()
+
+        @torch.inference_mode()
+        def call() -> None:
+            encoder(next(stream)[None].to(device))
+
+        return call
+
+    return make
+
+
+def follow(name: str, preset: str, device: str, objects: int = 1) -> Make:
+    def make() -> Call:
+        encoder = ENCODERS[name]().to(device)
+        overrides = [f"propagator={preset}", "propagator.short_side=null"]
+        cfg = compose(overrides, config_name="evaluate")
+        propagator = instantiate(cfg.propagator, _convert_="all")
+        masks = follow_masks(encoder, propagator, frames(), mask(objects))
+        full = False
+
+        def call() -> None:
+            nonlocal full
+            if not full:
+                computed = encoder.forward
+                known = encoder(next(frames())[None].to(device))
+                encoder.forward = lambda _: known  # type: ignore[method-assign]
+                for _ in range(max(propagator.recent) + (propagator.far_gap or 0) + 2):
+                    next(masks)
+                encoder.forward = computed  # type: ignore[method-assign]
+                full = True
+            next(masks)
+
+        return call
+
+    return make
+
+
+def evaluate(propagator: str) -> Make:
+    world = [f"data.sequences.source.num_videos={CLIPS}", f"data.sequences.length={LENGTH}"]
+    task = ["task=davis2017", "data=toy", "task.baselines=[]", "encoder=color_patches"]
+    return lambda: here("evaluate", *task, *world, f"propagator={propagator}", "device=cpu")
+
+
+def comparisons(device: str) -> list[Comparison]:
+    cases = [
+        ("previous frame, radius 6", RESNET, "corrflow"),
+        ("previous frame, radius 6", LAB, "corrflow"),
+        ("first + 5 frames, radius 8, top 10", PATCHES, "patches"),
+        ("learned: first + 5 frames, top 10", RESNET, "learned"),
+        ("MAST: 5 frames, 2 of them in two steps", RESNET, "mast"),
+        ("CRW: first + 20 frames, radius 12, top 10", RESNET8, "crw"),
+    ]
+    published: dict[str, Make] = {f"pairwise, unfold; {RESNET}": pairwise(device)}
+    made: list[Comparison] = [
+        Comparison(
+            "the previous frame, 480p",
+            published | {f"ours; {RESNET}": follow(RESNET, "corrflow", device)},
+            repeats=3,
+            unit="frame",
         )
+    ]
+    for title, encoder, preset in cases[1:]:
+        forms = {
+            "encoder alone": alone(encoder, device),
+            "encoding and following": follow(encoder, preset, device),
+        }
+        made.append(Comparison(f"{title}; {encoder}", forms, repeats=5, unit="frame"))
+    objects: dict[str, Make] = {
+        f"{n} object{'s' if n > 1 else ''}": follow(PATCHES, "patches", device, n)
+        for n in (1, 2, 5)
+    }
+    made.append(Comparison(f"several objects; {PATCHES}", objects, unit="frame"))
+    if device == "cpu":
+        scored = {name: evaluate(name) for name in ("patches", "all")}
+        made.append(
+            Comparison(
+                "evaluate task=davis2017, clips of the toy world",
+                {f"propagator={name}": form for name, form in scored.items()},
+                repeats=3,
+                unit="frame",
+                count=CLIPS * LENGTH,
+            )
+        )
+    return made
 
 
 if __name__ == "__main__":
-    main()
+    run(comparisons)

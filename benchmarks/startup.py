@@ -1,26 +1,21 @@
-"""Start-up: what a command costs before it does anything, in CPU seconds of a process of its own.
+"""Start-up: what a command costs before it does anything.
 
-    python benchmarks/startup.py [--runs 3] [--only train]
+    python benchmarks/startup.py
 
 `import torch` is the least that a network costs, and `import pytorch_lightning` the least that
-training costs. CPU seconds grow too when other processes need the cores and caches, so only rows of
-one run can be compared; the load is printed beside them.
+training costs.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
+from typing import Any
 
-ROWS = {
-    "import selfsup_motion": (0, "-c", "import selfsup_motion"),
+from commands import process
+from measuring import Comparison, run
+
+ROWS: dict[str, tuple[Any, ...]] = {
     "import torch": (0, "-c", "import torch"),
+    "import selfsup_motion": (0, "-c", "import selfsup_motion"),
     "import pytorch_lightning": (0, "-c", "import pytorch_lightning"),
     "train --help": (0, "-m", "selfsup_motion.train", "--help"),
     "train, a wrong type": (
@@ -57,38 +52,10 @@ ROWS = {
 """Exit status and arguments of Python, by what they show."""
 
 
-def measured(arguments: list[str], status: int, folder: Path) -> tuple[float, float]:
-    """CPU and wall seconds of one process."""
-    before, started = os.times(), time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-    wall, after = time.perf_counter() - started, os.times()
-    if done.returncode != status:
-        sys.exit(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
-    cpu = (after.children_user - before.children_user) + (
-        after.children_system - before.children_system
-    )
-    return cpu, wall
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3, help="processes for each row; the median")
-    parser.add_argument("--only", default="", help="rows whose names contain this text")
-    args = parser.parse_args()
-    print("| | CPU seconds | seconds | load |\n|---|---|---|---|")
-    for name, (status, *arguments) in ROWS.items():
-        if args.only not in name:
-            continue
-        times = []
-        for _ in range(args.runs):
-            with tempfile.TemporaryDirectory() as folder:
-                own = [text.format(out=f"{folder}/out") for text in arguments]
-                times.append(measured(own, status, Path(folder)))
-        cpu, wall = (statistics.median(values) for values in zip(*times, strict=True))
-        print(f"| {name} | {cpu:.2f} | {wall:.2f} | {os.getloadavg()[0]:.1f} |", flush=True)
+def comparisons(device: str) -> list[Comparison]:
+    forms = {name: process(*arguments) for name, arguments in ROWS.items()}
+    return [Comparison("one process each", forms, repeats=3, seconds=90, unit="process")]
 
 
 if __name__ == "__main__":
-    main()
+    run(comparisons)

@@ -1,26 +1,23 @@
-"""CMP training samples per second from stored frame pairs: ours against the published recipe.
+"""CMP's training samples from stored frame pairs: ours against the published recipe.
 
-    python benchmarks/yfcc_pipeline.py [--pairs 24] [--rounds 5]
+    python benchmarks/yfcc_pipeline.py
 
-Both make complete samples, one by one, in one process with one thread, from the same 640×480 pairs
-with JPEG-coded flow (written to a temporary folder). The published recipe: Pillow decodes both
-frames, bicubic resizing of both, normalisation of both, guidance by generic convolutions; it needs
-SciPy, which this package does not: `pip install scipy`. The rounds alternate; times are processor
-time, medians.
+All forms make complete samples, one by one, from the same 640 × 480 pairs with JPEG-coded flow,
+written to a temporary folder. The published recipe: Pillow decodes both frames, bicubic resizing of
+both, normalisation of both, guidance by generic convolutions. "Exact" resizes as it does.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from guidance import blobs, published
+from measuring import Call, Comparison, Make, run
 from PIL import Image
 
 from selfsup_motion.data.loading.rng import sample_rng
@@ -28,6 +25,7 @@ from selfsup_motion.data.sources.frames import FrameFolder
 from selfsup_motion.methods.cmp.view import CMPView
 from selfsup_motion.ops.flow_io import write_flow_jpegs
 
+PAIRS = 12
 SETTINGS = [  # name, short side, crop, grid ratio, window
     ("AlexNet YFCC", 416, 384, 0.00015625, 41),
     ("ResNet-50 VOC", 416, 320, 0.00003629, 67),
@@ -79,57 +77,50 @@ def published_sample(
     return [torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1))) for a in made]
 
 
-def timed(make: Callable[[int], object], count: int) -> float:
-    """Samples per processor second."""
-    begin = time.process_time()
-    for index in range(count):
-        make(index)
-    return count / (time.process_time() - begin)
+def samples(root: Path, form: str, short: int, crop: int, ratio: float, window: int) -> Make:
+    def make() -> Call:
+        if form == "published":
+            lines = (root / "train.txt").read_text().split("\n")
+
+            def old() -> None:
+                for index in range(PAIRS):
+                    published_sample(root, lines[index], short, crop, ratio, window, index)
+
+            return old
+
+        source = FrameFolder(root, layout="pairs", flow="stored").first_frame_only()
+        view = CMPView(
+            short_side=short,
+            crop_size=crop,
+            grid_ratio=ratio,
+            nms_size=window,
+            max_points=150,
+            published_resize=form == "ours, exact",
+        )
+
+        def new() -> None:
+            for index in range(PAIRS):
+                source.info(index)
+                view(source.read(index, [0, 1]), sample_rng(0, 0, index))
+
+        return new
+
+    return make
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+def comparisons(device: str) -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_pairs(root, args.pairs)
-        lines = (root / "train.txt").read_text().split("\n")
-        source = FrameFolder(root, layout="pairs", flow="stored").first_frame_only()
-        print(f"{'samples per processor second':36}{'published':>12}{'exact':>9}{'ours':>9}")
-        for name, short, crop, ratio, window in SETTINGS:
-
-            def old(i: int, s=(short, crop, ratio, window)) -> object:
-                return published_sample(root, lines[i], *s, i)
-
-            def new(exact: bool, s=(short, crop, ratio, window)) -> Callable[[int], object]:
-                view = CMPView(
-                    short_side=s[0],
-                    crop_size=s[1],
-                    grid_ratio=s[2],
-                    nms_size=s[3],
-                    max_points=150,
-                    published_resize=exact,
-                )
-
-                def make(index: int) -> object:
-                    source.info(index)
-                    return view(source.read(index, [0, 1]), sample_rng(0, 0, index))
-
-                return make
-
-            makers = old, new(True), new(False)
-            for maker in makers:
-                maker(0)
-            rates = [[timed(maker, args.pairs) for maker in makers] for _ in range(args.rounds)]
-            speeds = np.median(rates, axis=0)
-            print(f"{f'{name}, {crop}²':36}{speeds[0]:12.1f}{speeds[1]:9.1f}{speeds[2]:9.1f}")
-            ratios = speeds / speeds[0]
-            print(f"{'times the published':48}{ratios[1]:9.1f}{ratios[2]:9.1f}")
+        write_pairs(root, PAIRS)
+        for name, *setting in SETTINGS:
+            forms = ("published", "ours, exact", "ours")
+            yield Comparison(
+                f"{name}, crops of {setting[1]} × {setting[1]}",
+                {form: samples(root, form, *setting) for form in forms},
+                unit="sample",
+                count=PAIRS,
+            )
 
 
 if __name__ == "__main__":
-    main()
+    run(comparisons)

@@ -13,7 +13,10 @@ OF_PHOTOS = {"cmp_photos.webp"}
 """Drawn by scripts/docs/photo_answers.py on photos that do not come with the package."""
 OF_THE_STUDIO = {"studio.webp", "studio_film.webp"}
 """Taken by scripts/docs/studio_pictures.py in a browser."""
-FILES = sorted(file for file in FOLDER.iterdir() if file.name not in OF_PHOTOS | OF_THE_STUDIO)
+MEASURED = {"costs.png"}
+"""Drawn by benchmarks/bench.py."""
+ELSEWHERE = OF_PHOTOS | OF_THE_STUDIO | MEASURED
+FILES = sorted(file for file in FOLDER.iterdir() if file.name not in ELSEWHERE)
 
 
 @pytest.fixture(scope="module")

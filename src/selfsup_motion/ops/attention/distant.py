@@ -77,10 +77,11 @@ def distant_part(
     count = query[0, 0].numel()
     copy = value.new_empty((count + 1, value.shape[1]), dtype=torch.float32)
     normaliser = copy.new_empty((count + 1, 1))
-    for part in _parts(query, key, value, displacement, radius, scale, border, window):
-        norm = part.scores.logsumexp(-1, keepdim=True)
-        copy[part.queries] = part.copy((part.scores - norm).exp())
-        normaliser[part.queries] = norm
+    with torch.autocast(query.device.type, enabled=False):
+        for part in _parts(query, key, value, displacement, radius, scale, border, window):
+            norm = part.scores.logsumexp(-1, keepdim=True)
+            copy[part.queries] = part.copy((part.scores - norm).exp())
+            normaliser[part.queries] = norm
     size = query.shape[-2:]
     return copy[:count].T.reshape(1, -1, *size), normaliser[:count].T.reshape(1, 1, *size)
 
@@ -110,9 +111,10 @@ def distant_matches(
     count = query[0, 0].numel()
     best = query.new_empty((count + 1, k), dtype=torch.float32)
     found = best.new_empty((count + 1, k, value.shape[1]))
-    for part in _parts(query, key, value, displacement, radius, scale, border, window):
-        best[part.queries], where = part.scores.topk(k, dim=-1)
-        found[part.queries] = part.values(where)
+    with torch.autocast(query.device.type, enabled=False):
+        for part in _parts(query, key, value, displacement, radius, scale, border, window):
+            best[part.queries], where = part.scores.topk(k, dim=-1)
+            found[part.queries] = part.values(where)
     size = query.shape[-2:]
     scores, values = best[:count].T, found[:count].permute(1, 2, 0)
     return scores.reshape(1, k, *size), values.reshape(1, k, -1, *size)

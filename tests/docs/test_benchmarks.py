@@ -1,0 +1,89 @@
+"""The harness of the benchmarks, and the page that it writes."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from documents import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+try:
+    import bench
+    import measuring
+    import page
+    import targets
+finally:
+    del sys.path[0]
+
+
+def allocate(mib, value=1.0):
+    """A form that fills an array and returns a number."""
+
+    def make():
+        def call():
+            return float(np.ones(mib << 17).sum() > 0) * value
+
+        return call
+
+    return make
+
+
+def test_forms_run_in_processes_of_their_own_and_their_memory_is_seen():
+    pids = {name: (lambda: lambda: float(os.getpid())) for name in "ab"}
+    apart = measuring.measure(measuring.Comparison("pids", pids, repeats=1, agree=None), "cpu")
+    seen = {form["value"] for form in apart["forms"].values()}
+    assert len(seen) == 2
+    assert os.getpid() not in seen
+
+    forms = {"small": allocate(8), "large": allocate(64)}
+    found = measuring.measure(measuring.Comparison("memory", forms, repeats=3), "cpu")
+    small, large = found["forms"].values()
+    assert len(small["cpu"]) == len(large["wall"]) == 3
+    assert 60 < large["mib"] < 90
+    assert large["mib"] - small["mib"] > 40
+
+
+def test_forms_that_disagree_or_fail_end_the_measurement():
+    forms = {"right": allocate(1), "wrong": allocate(1, 1.1)}
+    with pytest.raises(RuntimeError, match=r"sum: wrong gives 1\.1, not 1\.0"):
+        measuring.measure(measuring.Comparison("sum", forms, repeats=1), "cpu")
+    broken = {"right": allocate(1), "broken": lambda: lambda: 1 / 0}
+    with pytest.raises(RuntimeError, match=r"sum, broken:\n(.|\n)*ZeroDivisionError"):
+        measuring.measure(measuring.Comparison("sum", broken, repeats=1), "cpu")
+
+
+def part(**seconds):
+    """What is stored of a part with one comparison."""
+    forms = {
+        name: {"cpu": [s, s], "wall": [s, s], "mib": 10 * s, "value": None}
+        for name, s in seconds.items()
+    }
+    comparison = {"name": "batch 1", "unit": "call", "clock": "cpu", "forms": forms}
+    machine = {"": "a processor, 2 cores"}
+    return {"machine": machine, "date": "2026-01-01", "load": 0.5, "comparisons": [comparison]}
+
+
+def test_the_page_has_tables_targets_and_what_was_written_by_hand(tmp_path, monkeypatch):
+    for name, place in (("RESULTS", "results"), ("PAGE", "page.md"), ("REMARKS", "remarks.md")):
+        monkeypatch.setattr(page, name, tmp_path / place)
+    (tmp_path / "remarks.md").write_text("top\n\n## flow_loss\n\nBy hand.\n", encoding="utf-8")
+    (tmp_path / "results" / "cpu").mkdir(parents=True)
+    stored = tmp_path / "results" / "cpu" / "flow_loss.json"
+    for tiles, verdict in ((1.0, "6.0 | met"), (2.0, "3.0 | not met")):
+        stored.write_text(json.dumps(part(direct=6.0, tiles=tiles)), encoding="utf-8")
+        page.write({"flow_loss": "The loss"})
+        text = (tmp_path / "page.md").read_text(encoding="utf-8")
+        assert f"| ≥ 4 | {verdict} |" in text
+        assert f"| tiles | {tiles:.0f} s | {tiles:.0f} s | ± 0% |" in text
+        assert text.index("### The loss") < text.index("By hand.") < text.index("## GPU")
+    assert text.count("| not measured |") == len(targets.TARGETS) - 1
+
+
+def test_the_page_in_the_documentation_is_that_of_the_results(tmp_path, monkeypatch):
+    before = page.PAGE.read_text(encoding="utf-8")
+    monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
+    (tmp_path / "pictures").mkdir()
+    page.write(bench.PARTS)
+    assert (tmp_path / "benchmarks.md").read_text(encoding="utf-8") == before, "bench.py --page"
