@@ -16,8 +16,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 import pytorch_lightning as pl
 import torch
@@ -140,8 +142,11 @@ def projection() -> str:
     lines = ["| | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
     for name, made in cases.items():
         method, batch, samples = made()
-        method = outside_of_trainer(method)
-        with FlopCounterMode(display=False) as counter:
+        method = outside_of_trainer(method).to("meta")  # counted, not computed
+        batch = {key: value.to("meta") for key, value in batch.items()}
+        # `meta` knows no mixed precision, which could be switched off
+        without = mock.patch("torch.autocast", return_value=nullcontext())
+        with without, FlopCounterMode(display=False) as counter:
             method.training_step(batch, 0).backward()
         operations = counter.get_total_flops() * samples
         seconds = operations / RATE
