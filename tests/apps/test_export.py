@@ -219,7 +219,7 @@ def test_onnx_runs_in_a_process_without_this_package(tmp_path, part):
     [
         "resnet10", "alexnet", "pyramid", "corrflow_small", "crw_small", "cycletime_small",
         "mast_small", "r3d8", "r2d3d18", "r2p1d10", "r3d_18", "mc3_18", "r2plus1d_18", "s3d",
-        "slow_r50", "color_patches", "lab_color", "identity",
+        "slow_r50", "c3d", "color_patches", "lab_color", "identity",
     ],
 )  # fmt: skip
 def test_every_family_of_encoders_runs_as_onnx(tmp_path, name):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torchvision.models import video
 
+from selfsup_motion.models.c3d import C3D
 from selfsup_motion.models.resnet3d import ResNet3d, factored_channels
 from selfsup_motion.models.small_resnet3d import SmallResNet3d
 from selfsup_motion.models.video_networks import TorchvisionVideoEncoder
@@ -13,7 +14,7 @@ from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.weights.checkpoints import load_encoder
 
-NAMES = ["r3d8", "r2d3d18", "r2p1d10", "r3d_18", "mc3_18", "r2plus1d_18", "s3d"]
+NAMES = ["r3d8", "r2d3d18", "r2p1d10", "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "c3d"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,6 +32,19 @@ def test_the_small_network_has_the_size_that_it_is_named_for():
     encoder = build(compose(["encoder=r3d8"]).encoder, "encoder")
     assert isinstance(encoder, SmallResNet3d)
     assert 400_000 < sum(p.numel() for p in encoder.parameters()) < 480_000
+
+
+def test_c3d_has_the_published_size_and_takes_clips_of_any_length():
+    with torch.device("meta"):
+        bare = C3D(norm=False)
+        assert bare(torch.empty(1, 3, 16, 112, 112)).shape == (1, 512, 2, 7, 7)
+        assert C3D()(torch.empty(1, 3, 1, 60, 60)).shape[:3] == (1, 512, 1)
+    convolutions = sum(p.numel() for p in bare.parameters())
+    # with fc6, fc7 and 101 classes, 78.41 M parameters are published
+    dense = (8192 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 101
+    assert (convolutions + dense) / 1e6 == pytest.approx(78.41, abs=0.005)
+    with pytest.raises(ValueError, match="one entry for each of 8 layers, got 2"):
+        C3D(widths=[8, 8])
 
 
 @pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", "s3d"])

@@ -9,6 +9,7 @@ from selfsup_motion.lazy import lazy
 
 if TYPE_CHECKING:
     from selfsup_motion.models.alexnet import AlexNetEncoder
+    from selfsup_motion.models.c3d import C3D
     from selfsup_motion.models.color_encoder import ColorPatches, LabColor
     from selfsup_motion.models.corrflow_resnet import CorrFlowResNet
     from selfsup_motion.models.libraries.timm_encoder import TimmEncoder
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from selfsup_motion.models.video_networks import TorchvisionVideoEncoder
 
 __all__ = [
+    "C3D",
     "AlexNetEncoder",
     "ColorPatches",
     "CorrFlowResNet",
@@ -43,6 +45,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "alexnet": ["AlexNetEncoder"],
+        "c3d": ["C3D"],
         "color_encoder": ["ColorPatches", "LabColor"],
         "corrflow_resnet": ["CorrFlowResNet"],
         "pyramid_encoder": ["PyramidEncoder"],
