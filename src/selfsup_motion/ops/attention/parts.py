@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from selfsup_motion.ops.attention.autograd import Tiles, highest
-from selfsup_motion.ops.attention.layout import Chunk, Layout, Window
+from selfsup_motion.ops.attention.autograd import highest
+from selfsup_motion.ops.attention.layout import Layout, Window
+from selfsup_motion.ops.attention.tiles import Tiles
 from selfsup_motion.ops.attention.window import (
     Border,
     check_window,
@@ -46,18 +47,18 @@ def attention_part(
     key, value = references(query, key, value)
     check_window(radius, dilation, border, window, None)
     inputs = split_phases(query, key, value, dilation, border)
-    layout = Layout((inputs.query.shape[-2], inputs.query.shape[-1]), radius, window)
-    tiles = Tiles.of(layout, inputs, scale)
-    results = _Results(layout, tiles.query)
+    layout = Layout((inputs.query.shape[-2], inputs.query.shape[-1]), radius, window, query.device)
+    tiles = Tiles(layout, inputs, scale)
+    copy, normaliser = tiles.images(inputs.value.shape[2]), tiles.images(1)
     with torch.autocast(query.device.type, enabled=False):
-        for tile in tiles.scored(inputs.inside):
-            weights = torch.softmax(tile.scores, dim=-1)
+        for chunk, scores, near in tiles.scored():
+            weights = torch.softmax(scores, -1, out=tiles.scores(chunk, "weights"))
             # = logsumexp(scores), several times faster: the largest weight is exp(largest - it)
-            normaliser = tile.scores.amax(-1, True) - weights.amax(-1, True).log()
-            copy = torch.bmm(weights, tile.value)
-            results.store(tile.chunk, copy, normaliser)
-    copy, normaliser = (join_phases(x, dilation, query.shape[-2:]) for x in results.images())
-    return copy, normaliser
+            norm = scores.amax(-1, True) - weights.amax(-1, True).log()
+            tiles.store(chunk, norm.transpose(2, 3), normaliser)
+            tiles.store(chunk, tiles.copied(weights, near), copy)
+    size = query.shape[-2:]
+    return join_phases(copy, dilation, size), join_phases(normaliser, dilation, size)
 
 
 def join_parts(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -99,18 +100,20 @@ def best_matches(
     key, value = references(query, key, value)
     check_window(radius, dilation, border, window, k)
     inputs = split_phases(query, key, value, dilation, border)
-    layout = Layout((inputs.query.shape[-2], inputs.query.shape[-1]), radius, window)
+    layout = Layout((inputs.query.shape[-2], inputs.query.shape[-1]), radius, window, query.device)
     channels = value.shape[2]
     k = min(k, key.shape[1] * layout.num_keys)
-    tiles = Tiles.of(layout, inputs, scale)
-    results = _Results(layout, tiles.query)
+    tiles = Tiles(layout, inputs, scale)
+    best, values = tiles.images(k), tiles.images(k * channels)
     with torch.autocast(query.device.type, enabled=False):
-        for tile in tiles.scored(inputs.inside):
-            scores, where = highest(tile.scores, k)
-            index = where.flatten(1)[..., None].expand(-1, -1, channels)
-            results.store(tile.chunk, scores, tile.value.gather(1, index))
-    scores, values = (join_phases(x, dilation, query.shape[-2:]) for x in results.images())
-    return scores, torch.unflatten(values, 1, (k, channels))
+        for chunk, scores, near in tiles.scored():
+            highs, where = highest(scores, k)  # (S, R, queries, k)
+            tiles.store(chunk, highs.transpose(2, 3), best)
+            index = where.transpose(2, 3).flatten(2)[:, :, None].expand(-1, -1, channels, -1)
+            found = torch.unflatten(near.gather(3, index), 3, (k, -1))  # (S, R, D, k, queries)
+            tiles.store(chunk, found.transpose(2, 3).flatten(2, 3), values)
+    best, values = (join_phases(x, dilation, query.shape[-2:]) for x in (best, values))
+    return best, torch.unflatten(values, 1, (k, channels))
 
 
 def join_matches(matches: Sequence[tuple[Tensor, Tensor]], k: int) -> Tensor:
@@ -128,25 +131,3 @@ def join_matches(matches: Sequence[tuple[Tensor, Tensor]], k: int) -> Tensor:
     best, where = scores.topk(min(k, scores.shape[1]), dim=1)
     index = where[:, :, None].expand(-1, -1, values.shape[2], -1, -1)
     return (torch.softmax(best, dim=1)[:, :, None] * values.gather(1, index)).sum(1)
-
-
-class _Results:
-    """Images that are filled in chunk by chunk."""
-
-    def __init__(self, layout: Layout, query: Tensor) -> None:
-        self._layout, self._query = layout, query
-        self._grids: list[Tensor] = []
-
-    def store(self, chunk: Chunk, *parts: Tensor) -> None:
-        """Store the results (T, queries, …) of a chunk, their last dimensions taken as one."""
-        parts = tuple(part.reshape(chunk.num_tiles, self._layout.num_queries, -1) for part in parts)
-        if not self._grids:
-            shape = self._query.shape[:-1]
-            self._grids = [self._query.new_empty((*shape, part.shape[-1])) for part in parts]
-        for grid, part in zip(self._grids, parts, strict=True):
-            target = self._layout.query_tiles(grid)[chunk]
-            target.copy_(part.view(target.shape))
-
-    def images(self) -> list[Tensor]:
-        """Each result as (B, D, H, W)."""
-        return [self._layout.from_query_grid(grid) for grid in self._grids]

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsup_motion.ops.attention.autograd import compute_dtype
 from selfsup_motion.ops.attention.layout import OUTSIDE, Window
+from selfsup_motion.ops.attention.tiles import compute_dtype
 
 
 def unfold_attention(

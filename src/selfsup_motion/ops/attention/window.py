@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsup_motion.ops.attention.autograd import Attention, Correlation, Inputs
+from selfsup_motion.ops.attention.autograd import Attention, Correlation
 from selfsup_motion.ops.attention.layout import Layout, Window
+from selfsup_motion.ops.attention.tiles import Inputs
 from selfsup_motion.ops.attention.unfold import unfold_attention, unfold_correlation
 
 Border = Literal["exclude", "zero"]
@@ -72,7 +73,7 @@ def restricted_attention(
             query, key, value, radius, dilation, scale, border == "exclude", window, top_k
         )
     tensors = split_phases(query, key, value, dilation, border)
-    layout = Layout((tensors[0].shape[-2], tensors[0].shape[-1]), radius, window)
+    layout = Layout((tensors[0].shape[-2], tensors[0].shape[-1]), radius, window, query.device)
     with torch.autocast(query.device.type, enabled=False):
         out: Tensor = Attention.apply(layout, scale, top_k, *tensors)
     return join_phases(out, dilation, query.shape[-2:])
@@ -109,7 +110,7 @@ def local_correlation(
     if backend == "unfold":
         return unfold_correlation(query, key, radius, dilation)
     q, k, _, _ = split_phases(query, key[:, None], key[:, None, :0], dilation, "zero")
-    layout = Layout((q.shape[-2], q.shape[-1]), radius, "square")
+    layout = Layout((q.shape[-2], q.shape[-1]), radius, "square", query.device)
     with torch.autocast(query.device.type, enabled=False):
         out: Tensor = Correlation.apply(layout, q, k)
     return join_phases(out, dilation, query.shape[-2:])
