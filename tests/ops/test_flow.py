@@ -110,6 +110,15 @@ def test_loss_passes_gradcheck():
     )
 
 
+def test_loss_can_be_differentiated_again_where_the_graph_is_kept():
+    scores = torch.randn(1, 6, 2, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = 3 * FlowBins(3, 3.0).loss(scores, torch.full((1, 2, 8, 8), 2.0))
+    first, second = (torch.autograd.grad(loss, scores, retain_graph=True)[0] for _ in range(2))
+    (last,) = torch.autograd.grad(loss, scores)
+    assert torch.equal(first, second)
+    assert torch.equal(first, last)
+
+
 def test_loss_of_extreme_scores_is_finite():
     scores = torch.full((1, 6, 2, 2), -1e4).requires_grad_()
     with torch.no_grad():

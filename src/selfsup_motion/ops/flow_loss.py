@@ -63,7 +63,11 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = ctx.saved_tensors
         # Scaled first, in full precision: unscaled gradients of a mean would vanish in float16.
-        return (grad * grad_output).to(ctx.dtype), None, None
+        if torch._C._autograd._get_current_graph_task_keep_graph():
+            grad = grad * grad_output
+        else:  # nobody will ask for it again: a second tensor of this size would be the peak
+            grad.mul_(grad_output)
+        return grad.to(ctx.dtype), None, None
 
 
 def _loss_and_grad(
@@ -76,11 +80,10 @@ def _loss_and_grad(
     loss = scores.new_zeros(())
     grad = torch.zeros_like(scores) if needs_grad else None
     for sample, axis in itertools.product(range(batch), range(axes)):
-        # Classes last: then the softmax runs along contiguous memory.
-        source = scores[sample, axis].permute(1, 2, 0).contiguous()  # (h, w, N)
-        source_grad = torch.zeros_like(source) if needs_grad else None
+        source = scores[sample, axis].permute(1, 2, 0)  # (h, w, N)
         for row, column in itertools.product(rows, columns):
-            part = source[row.source, column.source]  # (r, c, N)
+            # Classes last: then the softmax runs along contiguous memory.
+            part = source[row.source, column.source].contiguous()  # (r, c, N)
             part = (row.matrix @ part.reshape(len(part), -1)).view(-1, part.shape[1], classes)
             full = torch.matmul(column.matrix, part)  # (R, C, N), a tile of the upsampled scores
             full -= full.amax(-1, keepdim=True)
@@ -90,16 +93,13 @@ def _loss_and_grad(
             total = full.clamp_(min=-80).exp_().sum(-1, keepdim=True)  # (R, C, 1)
             tile_weight = weight[sample, row.target, column.target].unsqueeze(-1)
             loss += ((total.log() - hit) * tile_weight).sum()
-            if source_grad is not None:
+            if grad is not None:
                 full *= tile_weight / total
                 full.scatter_add_(-1, index, -tile_weight)
                 part_grad = torch.matmul(column.matrix.T, full)  # (R, c, N)
                 tile_grad = row.matrix.T @ part_grad.reshape(len(full), -1)
-                source_grad[row.source, column.source] += tile_grad.view(
-                    -1, part_grad.shape[1], classes
-                )
-        if grad is not None and source_grad is not None:
-            grad[sample, axis] = source_grad.permute(2, 0, 1)
+                target = grad[sample, axis, :, row.source, column.source]
+                target += tile_grad.view(-1, part_grad.shape[1], classes).permute(2, 0, 1)
     return loss, grad
 
 
