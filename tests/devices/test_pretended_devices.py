@@ -37,7 +37,13 @@ def test_a_step_and_its_gradients_have_shapes_and_types_that_fit(step):
     assert on_meta(*step) == []
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(torch.bfloat16, marks=pytest.mark.slow, id="bf16"),
+        pytest.param(torch.float16, id="fp16"),
+    ],
+)
 def test_a_step_is_finite_in_half_precision(step, dtype):
     assert in_half_precision(*step, dtype).isfinite()
 
