@@ -274,6 +274,7 @@ def test_the_row_with_the_smallest_error_is_the_first(results):
         file.write_text(json.dumps({**json.loads(file.read_text()), "lower_is_better": True}))
     (table,) = tables(study, read_results(chains))
     assert [row.name for row in table.rows] == ["raw_color (of the task)", "worse", "better"]
+    assert table.lower_is_better
 
 
 def test_table_has_means_spreads_and_paired_differences(results):

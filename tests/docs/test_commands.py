@@ -39,6 +39,7 @@ def stopped(monkeypatch):
         "data.preparation.color_clusters.fit_colors",
         "apps.run_removal.remove_run",
         "runs.os.execv",
+        "apps.comparing.plan.plan",
         "apps.comparing.running.Runner.run",
         "apps.exporting.export.Export.run",
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import cv2
@@ -57,6 +58,7 @@ def curves(chart: Curves) -> bytes:
     values += chart.levels.values()
     low, high = min(values), max(values)
     low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    digits = min(max(1 - math.floor(math.log10(high - low)), 0), 6)  # so that ticks differ
     most = max(samples for samples, _, _ in points) or 1
     right, bottom = _WIDTH - 250, height - 36
 
@@ -69,7 +71,7 @@ def curves(chart: Curves) -> bytes:
         value = low + share * (high - low)
         y = place(0, value)[1]
         cv2.line(canvas, (_MARGIN, y), (right, y), _PALE, 1)
-        _text(canvas, f"{value:.3g}", (6, y + 4))
+        _text(canvas, f"{value:.{digits}f}", (6, y + 4))
         _text(canvas, f"{round(share * most)}", (place(share * most, low)[0] - 12, bottom + 18))
     _text(canvas, "samples", (right + 14, bottom + 18))
     for value in chart.levels.values():

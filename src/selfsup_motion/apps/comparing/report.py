@@ -108,7 +108,8 @@ def _about(study: Study, results: Sequence[Result], failed: Mapping[str, str]) -
 
 
 def _note(table: Table) -> str:
-    note = f"{table.metric}; mean and standard deviation over seeds."
+    order = ", lower is better" if table.lower_is_better else ""
+    note = f"{table.metric}{order}; mean and standard deviation over seeds."
     if table.against:
         note += (
             f" Differences are to {table.against}, paired by seed, with a bootstrap interval over "

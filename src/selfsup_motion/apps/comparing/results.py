@@ -115,12 +115,14 @@ class Table:
         metric: that it shows; empty: one of each row's own.
         rows: the best first.
         against: the row that the others are compared with.
+        lower_is_better: whether the metric is an error.
     """
 
     title: str
     metric: str
     rows: Sequence[Row]
     against: str | None
+    lower_is_better: bool = False
 
 
 def read_results(chains: Sequence[Sequence[Cell]]) -> list[Result]:
@@ -148,9 +150,9 @@ def tables(study: Study, results: Sequence[Result]) -> list[Table]:
         against = study.against.get(task)
         against = _named(against, rows) if against else None
         compared = [_compared(row, rows[against]) if against else row for row in rows.values()]
-        best_first = 1 if of_task[0].lower_is_better else -1
-        ordered = sorted(compared, key=lambda row: best_first * row.mean)
-        found.append(Table(task, metric, ordered, against))
+        lower = of_task[0].lower_is_better
+        ordered = sorted(compared, key=lambda row: row.mean if lower else -row.mean)
+        found.append(Table(task, metric, ordered, against, lower))
     return found
 
 
