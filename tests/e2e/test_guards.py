@@ -261,9 +261,10 @@ def slow_run(overrides) -> None:
     work(*overrides, "paths.output_dir=run", "trainer.max_steps=2")
 
 
+@pytest.mark.gpu
 @pytest.mark.slow
 def test_compiled_run_equals_the_plain_one(tiny, folder):
-    common = ("method.dropout=0.0", "trainer.max_steps=3")
+    common = ("trainer=gpu", "method.dropout=0.0", "trainer.max_steps=3")
     tiny(*common, "paths.output_dir=plain")
     tiny(*common, "compile=true", "paths.output_dir=compiled")
     a, b = weights(Path("plain")), weights(Path("compiled"))

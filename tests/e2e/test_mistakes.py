@@ -58,6 +58,8 @@ def test_mistake_is_one_sentence(main, folder, capsys, arguments, expected):
 def test_missing_gpu_is_one_sentence(main, folder, capsys):
     assert main(*TINY, "trainer=gpu") == 2
     assert "finds no CUDA device here" in capsys.readouterr().err
+    assert main(*TINY, "compile=true") == 2
+    assert "compile=true is for GPUs" in capsys.readouterr().err
 
 
 def test_monitor_that_is_not_logged_lists_what_is(main, folder, capsys):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any, cast
@@ -82,14 +81,22 @@ def shares(trainer: pl.Trainer, batch_size: int) -> str:
     return text
 
 
-def compiled(method: pl.LightningModule) -> pl.LightningModule:
-    """The method with its steps compiled; its weights keep their names.
+def check_compiler(trainer: DictConfig) -> None:
+    """Make sure that compiling a method can be of use.
 
     Raises:
-        UserError: PyTorch has no compiler for this device.
+        UserError: the run would be on a CPU.
     """
-    if not torch.cuda.is_available() and shutil.which(os.environ.get("CXX", "g++")) is None:
-        raise UserError("compile=true needs a C++ compiler on a CPU: install g++ or set CXX.")
+    if trainer.get("accelerator") == "cpu" or not torch.cuda.is_available():
+        raise UserError(
+            "compile=true is for GPUs: on a CPU, PyTorch's compiler takes minutes for thousands of "
+            "operations of a loss that is computed in tiles, and may end with an error of the C++ "
+            "compiler; leave it out, or add trainer=gpu."
+        )
+
+
+def compiled(method: pl.LightningModule) -> pl.LightningModule:
+    """The method with its steps compiled; its weights keep their names."""
     return cast(pl.LightningModule, torch.compile(method))
 
 

@@ -23,7 +23,7 @@ from selfsup_motion.terminal import command_line as cli
 from selfsup_motion.terminal.console import console, logging_to, quieten
 from selfsup_motion.terminal.ranks import lost_peer
 from selfsup_motion.training import report
-from selfsup_motion.training.launch import check_devices, compiled, one_job, shares
+from selfsup_motion.training.launch import check_compiler, check_devices, compiled, one_job, shares
 from selfsup_motion.training.lengths import explained, has_no_validation
 from selfsup_motion.training.processes import WatchRanks, end_children, plugins, wait_for_watch
 from selfsup_motion.training.run import plan
@@ -57,6 +57,8 @@ def session(
     started = os.times()
     quieten()
     check_devices(cfg.trainer)
+    if cfg.compile:
+        check_compiler(cfg.trainer)
     run = plan(cfg, command)
     if run.finished:
         console.print(run.finished_text(), markup=False)
