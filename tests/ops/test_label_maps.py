@@ -6,7 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from selfsup_motion.ops.label_cells import blur_cells, cells_to_pixels, labels_to_cells
+from selfsup_motion.ops.label_cells import (
+    blur_cells,
+    cells_at_labels,
+    cells_to_pixels,
+    labels_to_cells,
+)
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])
@@ -37,3 +42,17 @@ def test_blur_equals_going_to_pixels_and_back(stride, size):
 def test_sizes_that_cells_do_not_fit_are_refused(size, stride):
     with pytest.raises(ValueError, match="cannot be divided into cells"):
         labels_to_cells(torch.zeros(1, *size, dtype=torch.int64), 2, stride)
+
+
+def test_values_of_the_pixels_own_labels_are_those_of_enlarged_maps():
+    generator = torch.Generator().manual_seed(0)
+    for (height, width), stride in (((3, 1), 8), ((2, 5), 3), ((4, 4), 1)):
+        cells = torch.rand(2, 5, height, width, generator=generator, dtype=torch.float64)
+        labels = torch.randint(5, (2, height * stride, width * stride), generator=generator)
+        ours, whole = (cells.clone().requires_grad_() for _ in range(2))
+        values = cells_at_labels(ours, labels, stride)
+        expected = cells_to_pixels(whole, stride).gather(1, labels[:, None])[:, 0]
+        torch.testing.assert_close(values, expected, atol=1e-6, rtol=0)
+        for result in (values, expected):
+            result.square().sum().backward()
+        torch.testing.assert_close(ours.grad, whole.grad, atol=1e-5, rtol=0)

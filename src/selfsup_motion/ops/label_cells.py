@@ -73,3 +73,38 @@ def blur_cells(cells: Tensor, stride: int) -> Tensor:
 def cells_to_pixels(cells: Tensor, stride: int) -> Tensor:
     """Enlarge (B, K, h, w) bilinearly to (B, K, stride·h, stride·w)."""
     return F.interpolate(cells, scale_factor=float(stride), mode="bilinear", align_corners=False)
+
+
+def cells_at_labels(cells: Tensor, labels: Tensor, stride: int) -> Tensor:
+    """Each pixel's value in the map of its own label, without enlarging the other maps.
+
+    Args:
+        cells: (B, K, h, w) floating point.
+        labels: (B, stride·h, stride·w) int64 in [0, K).
+        stride: pixels of a cell's side.
+
+    Returns:
+        (B, stride·h, stride·w): what `cells_to_pixels(cells, stride)` has there in the labels'
+        maps, up to rounding. Differentiable in `cells`.
+    """
+    height, width = cells.shape[-2:]
+    (top, bottom, down), (left, right, across) = (
+        _neighbours(size, stride, cells) for size in (height, width)
+    )
+    flat, own = cells.flatten(1), labels * (height * width)
+
+    def at(row: Tensor, column: Tensor) -> Tensor:
+        index = own + (row[:, None] * width + column)
+        return flat.gather(1, index.flatten(1)).view(index.shape)
+
+    upper = torch.lerp(at(top, left), at(top, right), across)
+    lower = torch.lerp(at(bottom, left), at(bottom, right), across)
+    return torch.lerp(upper, lower, down[:, None])
+
+
+def _neighbours(size: int, stride: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each pixel of a row: the cells before and after it, and how far it is between them."""
+    pixels = torch.arange(size * stride, device=like.device, dtype=torch.float32)
+    place = ((pixels + 0.5) / stride - 0.5).clamp(min=0)
+    first = place.long()
+    return first, (first + 1).clamp(max=size - 1), (place - first).to(like.dtype)

@@ -31,7 +31,12 @@ from selfsup_motion.models.precision import own_precision
 from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.color import KINETICS_CENTROIDS, LabQuantizer, rgb_to_lab
 from selfsup_motion.ops.color_jitter import color_jitter
-from selfsup_motion.ops.label_cells import blur_cells, cells_to_pixels, labels_to_cells
+from selfsup_motion.ops.label_cells import (
+    blur_cells,
+    cells_at_labels,
+    cells_to_pixels,
+    labels_to_cells,
+)
 
 _SAMPLING_STREAM, _DROPOUT_STREAM = 0, 1
 _EPSILON = 1e-8
@@ -309,8 +314,7 @@ class CorrFlow(Method):
 
     def _cross_entropy(self, cells: Tensor, classes: Tensor) -> Tensor:
         """Mean over the pixels of -log p(true class), p enlarged from (B, K, h, w)."""
-        pixels = cells_to_pixels(cells, self.stride)
-        return -(pixels.gather(1, classes[:, None]) + _EPSILON).log().mean()
+        return -(cells_at_labels(cells, classes, self.stride) + _EPSILON).log().mean()
 
     @staticmethod
     def _update(metric: nn.Module, values: Tensor) -> None:
