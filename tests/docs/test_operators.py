@@ -5,7 +5,7 @@ import ast
 from documents import ROOT, blocks
 
 OPS = ROOT / "src" / "selfsup_motion" / "ops"
-INSIDE = {"autograd", "layout", "unfold", "window"}
+INSIDE = {"autograd", "gradients", "layout", "tiles", "unfold", "window"}
 """Modules of ops.attention behind what the package exports."""
 PROTOCOLS = {"MotionCode"}
 
