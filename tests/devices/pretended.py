@@ -58,6 +58,13 @@ def first_step(cfg: DictConfig) -> tuple[pl.LightningModule, Batch]:
     return build(cfg.method, "method"), next(iter(data.train_dataloader()))
 
 
+def first_validation(cfg: DictConfig) -> tuple[pl.LightningModule, Batch]:
+    """The method of a config and the first batch that it is validated with."""
+    data = build(cfg.data.module, "data")
+    data.setup("fit")
+    return build(cfg.method, "method"), next(iter(data.val_dataloader()))
+
+
 def on_pretended_cuda(method: pl.LightningModule, batch: Batch) -> Tensor:
     """The loss of a step on tensors without content that say they are on a GPU.
 

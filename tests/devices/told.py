@@ -84,8 +84,8 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def told_devices(device: str = "cuda") -> Iterator[None]:
-    """New tensors are made on a GPU that is not there."""
+def told_devices() -> Iterator[None]:
+    """`cuda` is where tensors can be made and moved to."""
     # cuDNN wants to know the device that there is not
     torch._C._ensureCUDADeviceGuardSet()  # one that does nothing, where there is no device
     before = torch._C._only_lift_cpu_tensors()
@@ -93,7 +93,7 @@ def told_devices(device: str = "cuda") -> Iterator[None]:
         True
     )  # `torch.tensor` leaves the way to the GPU to the mode
     try:
-        with TellsDevices(), torch.backends.cudnn.flags(enabled=False), torch.device(device):
+        with TellsDevices(), torch.backends.cudnn.flags(enabled=False):
             yield
     finally:
         torch._C._set_only_lift_cpu_tensors(before)
@@ -101,7 +101,7 @@ def told_devices(device: str = "cuda") -> Iterator[None]:
 
 def on_gpu(values: Tensor) -> Tensor:
     """The same values, said to be on a GPU."""
-    return OnGPU(values.detach().clone())
+    return values if isinstance(values, OnGPU) else OnGPU(values.detach().clone())
 
 
 def move(module: nn.Module) -> None:
@@ -109,7 +109,7 @@ def move(module: nn.Module) -> None:
     for part in module.modules():
         for own in (part._parameters, part._buffers):
             for name, tensor in own.items():
-                if tensor is not None:
+                if tensor is not None and not isinstance(tensor, OnGPU):
                     own[name] = moved_parameter(tensor, on_gpu)
         if hasattr(part, "_device"):  # what Lightning and its metrics believe
             part._device = GPU

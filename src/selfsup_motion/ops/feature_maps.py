@@ -42,7 +42,7 @@ def pca_colors(maps: Sequence[Tensor]) -> list[Tensor]:
     known = variances > 1e-10 * sample.square().sum().clamp(min=1e-12)
     scores = centred @ axes.T
     axes = axes * torch.where((scores**3).sum(0) < 0, -1.0, 1.0).double()[:, None]
-    shares = torch.tensor([_EDGE, 1 - _EDGE], dtype=torch.float64)
+    shares = torch.tensor([_EDGE, 1 - _EDGE], dtype=torch.float64, device=axes.device)
     low, high = torch.quantile(centred @ axes.T, shares, dim=0)
     colours = []
     for features, rows in zip(maps, cells, strict=True):

@@ -1,0 +1,138 @@
+"""What reads values, on tensors that have them and say that they are on a GPU: validation, label
+propagation, and the examples of every operator; the latter also in half precision."""
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pretended import alone, first_validation
+from test_pretended_devices import EXPERIMENTS, SLIM
+from told import GPU, move, on_gpu, told_devices
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+import selfsup_motion as ssm
+from selfsup_motion.settings.compose import compose
+from selfsup_motion.settings.groups import options
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+
+OPERATORS = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
+CODE = re.findall(r"^```python\n(.*?)^```$", OPERATORS.read_text(encoding="utf-8"), re.M | re.S)
+OF_ARRAYS = {"clip_views", "mask_refinement", "background"}
+"""Modules of operators that work on the host, and whose results do."""
+CORE = ("cmp", "corrflow", "mosi")
+FOLLOWED = ("corrflow", "mast", "crw")
+"""A protocol of each kind."""
+
+
+def test_devices_that_differ_are_found_and_values_can_be_read():
+    with told_devices():
+        made = torch.linspace(-1, 1, 4, device="cuda")
+        assert made.device == GPU
+        assert (made[made > 0] * 2).sum().item() == pytest.approx(8 / 3)
+        assert made.cpu().numpy()[0] == -1
+        with pytest.raises(RuntimeError, match=r"numpy\(\) is not supported"):
+            made.numpy()
+        with pytest.raises(RuntimeError, match="tensors on cuda:0 and on the CPU"):
+            made + torch.ones(4)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in CORE else pytest.mark.slow) for n in EXPERIMENTS]
+)
+def test_a_validation_step_runs_on_cuda(name):
+    torch.manual_seed(0)
+    overrides = [f"experiment={name}", "data.batch_size=2", "data.num_workers=0"]
+    method, batch = first_validation(
+        compose([*overrides, "data.val_videos=2", *SLIM.get(name, [])])
+    )
+    method = alone(method).eval()
+    move(method)
+    with told_devices(), torch.no_grad():
+        method.validation_step(
+            tree_map(lambda x: on_gpu(x) if isinstance(x, Tensor) else x, batch), 0
+        )
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(n, marks=() if n in FOLLOWED else pytest.mark.slow)
+        for n in options("propagator")
+        if n != "all" and not n.startswith("auto")
+    ],
+)
+def test_labels_are_followed_on_cuda(preset):
+    encoder = FrameEncoder(ssm.encoder("corrflow_small"))
+    move(encoder)
+    assert encoder.device == GPU
+    frames = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:20, 8:20] = 1
+    with told_devices():
+        masks = list(
+            ssm.follow_masks(encoder, ssm.propagator(preset, short_side=None), frames, mask)
+        )
+    assert len(masks) == 3
+
+
+def examples():
+    """The code of the page about operators on tensors."""
+    return [code for code in CODE if not OF_ARRAYS & set(re.findall(r"ops\.(\w+)", code))]
+
+
+class Arriving(ast.NodeTransformer):
+    """Tensors that an example makes are brought to the GPU at once; NumPy gets them from there."""
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        match node.func:
+            case ast.Attribute(ast.Name("torch"), name) if hasattr(torch.Tensor, name):
+                return node  # made of others
+            case ast.Attribute(ast.Name("torch")) | ast.Name("LabQuantizer" | "FlowBins"):
+                return ast.Call(ast.Name("arrived", ast.Load()), [node], [])
+            case ast.Attribute(tensor, "numpy"):
+                there = ast.Call(ast.Attribute(tensor, "cpu", ast.Load()), [], [])
+                return ast.Call(ast.Attribute(there, "numpy", ast.Load()), [], [])
+            case ast.Attribute(_, "backward"):
+                return ast.Constant(None)  # wants a real device
+        return node
+
+
+def arrived(made):
+    """Whatever tensors and modules there are in it, on the GPU."""
+
+    def moved(x):
+        if isinstance(x, torch.nn.Module):
+            move(x)
+        return on_gpu(x) if isinstance(x, Tensor) else x
+
+    return tree_map(moved, made)
+
+
+def test_every_operator_runs_on_cuda(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"arrived": arrived}
+    with told_devices():
+        for code in examples():
+            title = code.strip().splitlines()[0]
+            for statement in Arriving().visit(ast.parse(code)).body:
+                alone = ast.fix_missing_locations(ast.Module([statement], []))
+                exec(compile(alone, title, "exec"), names)
+                names = {name: arrived(value) for name, value in names.items()}
+    assert names["copied"].device == GPU
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_every_operator_runs_in_half_precision(tmp_path, monkeypatch, dtype):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    with torch.autocast("cpu", dtype):
+        for code in examples():
+            exec(compile(code, code.strip().splitlines()[0], "exec"), names)
+    made = {name: x for name, x in names.items() if isinstance(x, Tensor)}
+    assert len(made) > 20
+    assert [name for name, x in made.items() if x.isnan().any()] == []
