@@ -87,7 +87,11 @@ def _here(row: Mapping[str, Any]) -> str:
 def _how(row: Mapping[str, Any]) -> str:
     if row.get("quoted"):
         return ""
-    return f"`{row['recipe']}`" if "recipe" in row else f"`{row['run']}`"
+    if "recipe" in row:
+        return f"`{row['recipe']}`"
+    command, apart, changes = row["run"].partition(" with ")
+    root = "" if "data.root=" in command or "…" in command else " data.root=/path/to/data"
+    return f"`{command}{root}`{apart}{changes}"
 
 
 def head(file: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 from patience import PATIENCE
 
@@ -64,7 +65,8 @@ def test_proposals_of_a_sweep_compose(file):
         cfg = compose(words[4:])
         check_config(cfg)
         for name, value in values.items():
-            assert OmegaConf.select(cfg, name) == value, name
+            expected = yaml.safe_load(value) if isinstance(value, str) else value  # a list's text
+            assert OmegaConf.select(cfg, name) == expected, name
         assert sweep["metric"]["name"] == cfg.monitor
         assert sweep["metric"]["goal"].startswith(cfg.monitor_mode)
 
