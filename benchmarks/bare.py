@@ -75,7 +75,12 @@ def recorded(method: nn.Module, step: Callable[[], object]) -> list[Asked]:
 
         return call
 
-    changed = [(n, name) for n in networks(method) for name in ENTRIES if hasattr(n, name)]
+    changed = [
+        (network, name)
+        for network in networks(method)
+        for name in ENTRIES
+        if hasattr(network, name) and name not in network._modules  # a layer may be called so
+    ]
     for network, name in changed:
         setattr(network, name, wrapped(getattr(network, name)))
     try:

@@ -41,6 +41,10 @@ def seconds(value: float) -> str:
     return f"{value / 1e-9:.3g} ns"
 
 
+_LEAST_MIB = 4
+"""The growth of a process is not known more exactly."""
+
+
 def median(comparison: dict[str, Any], form: str) -> float:
     """Seconds of a unit, by the clock that the comparison is of."""
     return statistics.median(comparison["forms"][form][comparison["clock"]])
@@ -77,9 +81,15 @@ def table(comparison: dict[str, Any]) -> str:
         if name == names[0]:
             row += ["1", "1"]
         else:
-            row += [f"{speed(comparison, name):.2g}", f"{1 / memory(comparison, name):.2g}"]
+            row += [f"{speed(comparison, name):.2g}", _share(comparison, name)]
         lines.append(f"| {name} | " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _share(comparison: dict[str, Any], name: str) -> str:
+    """Of the baseline's memory, where it takes so much that a share of it means something."""
+    least = comparison["forms"][next(iter(comparison["forms"]))]["mib"]
+    return f"{1 / memory(comparison, name):.2g}" if least >= _LEAST_MIB else "–"
 
 
 def stored(device: str) -> dict[str, dict[str, Any]]:
