@@ -30,6 +30,7 @@ def allocate(mib, value=1.0):
     return make
 
 
+@pytest.mark.slow
 def test_forms_run_in_processes_of_their_own_and_their_memory_is_seen():
     pids = {name: (lambda: lambda: float(os.getpid())) for name in "ab"}
     apart = measuring.measure(measuring.Comparison("pids", pids, repeats=1, agree=None), "cpu")
@@ -45,6 +46,7 @@ def test_forms_run_in_processes_of_their_own_and_their_memory_is_seen():
     assert large["mib"] - small["mib"] > 40
 
 
+@pytest.mark.slow
 def test_forms_that_disagree_or_fail_end_the_measurement():
     forms = {"right": allocate(1), "wrong": allocate(1, 1.1)}
     with pytest.raises(RuntimeError, match=r"sum: wrong gives 1\.1, not 1\.0"):

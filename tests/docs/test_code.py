@@ -6,10 +6,10 @@ from code_blocks import run_block, run_page
 from command_lines import TESTED_APART
 from documents import PAGES, blocks
 
-TRAINS = {"README.md": pytest.mark.slow}
-"""Pages whose code trains for half a minute."""
+LONG = {"README.md": pytest.mark.slow, "applications.md": pytest.mark.slow}
+"""Pages whose code trains, or compiles programs, for half a minute."""
 WITH_CODE = [
-    pytest.param(page, marks=TRAINS.get(page.name, ()), id=page.name)
+    pytest.param(page, marks=LONG.get(page.name, ()), id=page.name)
     for page in PAGES
     if page.name not in TESTED_APART and any(block.language == "python" for block in blocks(page))
 ]

@@ -46,7 +46,13 @@ def stopped(monkeypatch):
         monkeypatch.setattr(f"selfsup_motion.{name}", reach)
 
 
-@pytest.mark.parametrize("command", OURS, ids=str)
+def marked(command):
+    """A whole study composes some hundred configs."""
+    long = command.verb == "compare" and command.words == ("study=toy",)
+    return pytest.param(command, id=str(command), marks=[pytest.mark.slow] if long else [])
+
+
+@pytest.mark.parametrize("command", map(marked, OURS))
 def test_command_is_understood(run, stopped, capsys, command):
     try:
         status = run(command.verb, *command.words)

@@ -22,6 +22,7 @@ def metrics(run: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
 
 
+@pytest.mark.slow
 def test_same_seed_same_metrics_whatever_the_number_of_workers(command, tmp_path):
     steps = ("trainer.max_steps=3", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1")
     runs = []
