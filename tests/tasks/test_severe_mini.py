@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,6 +90,20 @@ def test_the_table_holds_chances_and_all_that_was_scored(tmp_path):
     assert 0 <= found["repetitions_error"] <= 2
 
 
+def test_an_evaluation_that_goes_on_asks_only_what_is_missing(tmp_path):
+    both = {"speed": question(), "still": question("look", still=True)}
+    whole = task(both).run(Sees("motion"), tmp_path / "whole")
+    task({"speed": question()}).run(Sees("motion"), tmp_path / "stopped")
+    seen = []
+    found = task(both).run(
+        Sees("motion"), tmp_path / "stopped", reuse=True,
+        progress=lambda done, total, what: seen.append((done, total, what)),
+    )  # fmt: skip
+    assert found == whole
+    assert all(what.startswith("still: ") for _, _, what in seen)
+    assert seen[-1][:2] == (120, 120)
+
+
 def test_the_score_is_the_mean_over_axes_of_what_is_above_chance():
     chances = {"toy": 0.125, "natural": 0.125, "toy_few5": 0.125, "speed": 0.5, "scene": 0.1}
     found = {"toy": 0.125, "natural": 1.0, "toy_few5": 0.125, "speed": 1.0, "scene": 1.0}
@@ -125,7 +138,10 @@ def test_frozen_clips_show_their_middle_frame():
         (lambda: task({}), "task.questions is empty"),
         (lambda: task({"speed": question()}, probe_steps=0), "task.probe_steps=0"),
         (lambda: question(examples=[0]), "expected numbers of at least 1"),
-        (lambda: task({"speed": question()}, real=Path("/nowhere")), "nowhere"),
+        (
+            lambda: task({"speed": question()}, real="nowhere"),
+            "task.real=nowhere: there is no such folder",
+        ),
     ],
 )
 def test_mistakes_are_told(make, message):

@@ -8,7 +8,9 @@ task. Two controls say whether features see the scene or the motion.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selfsup_motion.errors import UserError
-from selfsup_motion.files.atomic import new_file
+from selfsup_motion.files.atomic import new_file, write_text
+from selfsup_motion.files.inputs import FOLDER, check_exists
 from selfsup_motion.tasks.actions.videos import ActionVideos, ClipViews
 from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.scores import LinearProbe, top_k
@@ -79,6 +82,7 @@ class SevereMini(Task):
             )
         self.questions = dict(questions)
         if real is not None:
+            check_exists("task.real", str(real), FOLDER)
             train, test = (
                 ActionVideos(
                     root=real, part=part, layout="folder", lists=None, split=1,
@@ -105,9 +109,9 @@ class SevereMini(Task):
 
         Args:
             encoder: see `ClipFeatures`.
-            folder: gets `severe_mini.csv`, the table.
+            folder: gets `severe_mini.csv`, the table, and `questions/<name>.json`, what is scored.
             device: to compute features on.
-            reuse: not used: the features of all questions are quick to compute.
+            reuse: take over the questions that the folder has answers to.
             progress: is told where the work stands.
 
         Returns:
@@ -122,29 +126,18 @@ class SevereMini(Task):
         made = {name: ClipFeatures(one).to(device) for name, one in encoders.items()}
         scores: dict[str, dict[str, float]] = {name: {} for name in made}
         total = sum(len(q.train.names) + len(q.test.names) for q in self.questions.values())
-        done = 0
+        done = 0  # videos
         for name, question in self.questions.items():
-            parts = []
-            for part in (question.train, question.test):
-                rows: dict[str, list[Tensor]] = {key: [] for key in made}
-                stills: dict[str, list[Tensor]] = {key: [] for key in made}
-                for index, video in enumerate(part.names):
-                    clips = part.views(index, question.views)
-                    for key, one in made.items():
-                        rows[key].append(one(torch.from_numpy(clips).to(device)).cpu())
-                        if question.still:
-                            still = torch.from_numpy(frozen(clips)).to(device)
-                            stills[key].append(one(still).cpu())
-                    done += 1
-                    if progress:
-                        progress(done, total, f"{name}: {video}")
-                parts.append((rows, stills, part.labels))
-            (seen, seen_still, labels), (asked, asked_still, truth) = parts
+            kept = folder / "questions" / f"{name}.json"
+            answers = _stored(kept, made) if reuse else None
+            if answers is None:
+                tell = partial(_told, progress, done, total, name)
+                answers = self._ask(name, question, made, tell)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                write_text(kept, json.dumps(answers, indent=2))
+            done += len(question.train.names) + len(question.test.names)
             for key, found in scores.items():
-                found |= self._answers(name, question, seen[key], labels, asked[key], truth)
-                if question.still:
-                    gallery, queries = seen_still[key], asked_still[key]
-                    found[f"{name}_still"] = self._probe(gallery, labels, queries, truth)[0]
+                found |= answers[key]
             self._chances |= dict.fromkeys(scores[""].keys() - self._chances, question.chance)
         for found in scores.values():
             found["above_chance"] = above_chance(found, self._chances)
@@ -156,6 +149,37 @@ class SevereMini(Task):
         """The share that guessing gets right, of each question."""
         shares = {n: c for n, c in self._chances.items() if not n.endswith("_error")}
         return {"chance": shares}
+
+    def _ask(
+        self,
+        name: str,
+        question: Question,
+        encoders: Mapping[str, ClipFeatures],
+        tell: Callable[[int, str], None],
+    ) -> dict[str, dict[str, float]]:
+        """What each encoder scores; `tell` gets the number of videos seen and the last one."""
+        parts, done = [], 0
+        for part in (question.train, question.test):
+            rows: dict[str, list[Tensor]] = {key: [] for key in encoders}
+            stills: dict[str, list[Tensor]] = {key: [] for key in encoders}
+            for index, video in enumerate(part.names):
+                clips = part.views(index, question.views)
+                for key, one in encoders.items():
+                    rows[key].append(one(torch.from_numpy(clips)).cpu())
+                    if question.still:
+                        stills[key].append(one(torch.from_numpy(frozen(clips))).cpu())
+                done += 1
+                tell(done, video)
+            parts.append((rows, stills, part.labels))
+        (seen, seen_still, labels), (asked, asked_still, truth) = parts
+        scores = {}
+        for key in encoders:
+            found = self._answers(name, question, seen[key], labels, asked[key], truth)
+            if question.still:
+                gallery, queries = seen_still[key], asked_still[key]
+                found[f"{name}_still"] = self._probe(gallery, labels, queries, truth)[0]
+            scores[key] = found
+        return scores
 
     def _answers(
         self,
@@ -208,6 +232,21 @@ class SevereMini(Task):
                 chance = f"{self._chances[name]:.4f}" if known else ""
                 values = [f"{found[name]:.4f}" for found in scores.values()]
                 writer.writerow((name, *values, chance))
+
+
+def _told(
+    progress: OnProgress | None, before: int, total: int, name: str, done: int, video: str
+) -> None:
+    if progress:
+        progress(before + done, total, f"{name}: {video}")
+
+
+def _stored(file: Path, encoders: Iterable[str]) -> dict[str, dict[str, float]] | None:
+    """The scores that an earlier start wrote, if it asked the same encoders."""
+    if not file.exists():
+        return None
+    found: dict[str, dict[str, float]] = json.loads(file.read_text("utf-8"))
+    return found if set(found) == set(encoders) else None
 
 
 def above_chance(found: Mapping[str, float], chances: Mapping[str, float]) -> float:
