@@ -168,6 +168,13 @@ def test_a_task_may_be_asked_in_several_ways_and_of_some_rows_only(tmp_path):
     assert evaluation.overrides[:2] == ("task=toy_actions", "task.views.clips=1")
 
 
+def test_a_task_may_be_asked_of_some_rows_only(tmp_path):
+    study = read_study(study_file(tmp_path, seeds=[0], experiments=["mosi", "ablation/mosi_no_*"],
+                                  only={"toy_actions": ["mosi"]}))  # fmt: skip
+    lengths = {chain[0].row: len(chain) for chain in cells_of(study, tmp_path)}
+    assert lengths == {"mosi": 2, "ablation/mosi_no_mask": 1}
+
+
 def test_plan_tells_costs_that_were_measured_and_those_that_are_expected(tmp_path):
     file = study_file(tmp_path, budgets={"short": []}, budget="short",
                       expected={"short": {"mosi": 20, "toy_actions": 7}})  # fmt: skip
@@ -227,6 +234,8 @@ def test_encoders_of_clips_are_not_asked_about_images(tmp_path):
         ({"rows": [{"name": "a"}]}, "rows: expected {name: …"),
         ({"tasks": {"a": {"of": "toy_actions"}}}, "tasks.a: expected {task: …"),
         ({"rows": [{"name": "a", "experiment": "cmp", "tasks": ["b"]}]}, "has no task b"),
+        ({"only": {"toy_actions": ["cmp*"]}}, "only.toy_actions: the study has no row like cmp*."),
+        ({"only": {"b": ["mosi"]}}, "only.b: the study has no such task."),
         ({"budget": "tiny"}, "there is no budget tiny"),
         ({"seed": [0]}, "unknown key seed, did you mean seeds?"),
         ({"seeds": [1, 1]}, "a seed is named twice"),
@@ -416,12 +425,15 @@ def test_failed_cell_is_told_and_only_tried_again_on_request(tmp_path):
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("kill -9 $$", "killed by the system, most probably for want of memory; use fewer jobs."),
         (
-            "echo torch.OutOfMemoryError: CUDA out of memory. >&2; exit 1",
+            "import os; os.kill(os.getpid(), 9)",
+            "killed by the system, most probably for want of memory; use fewer jobs.",
+        ),
+        (
+            "raise SystemExit('torch.OutOfMemoryError: CUDA out of memory.')",
             "out of memory (torch.Out",
         ),
-        ("echo MemoryError >&2; exit 1", "out of memory (MemoryError)."),
+        ("raise MemoryError", "out of memory (MemoryError)."),
     ],
 )
 def test_cell_without_memory_is_told_and_the_others_stay(
@@ -429,7 +441,9 @@ def test_cell_without_memory_is_told_and_the_others_stay(
 ):
     _, chains = results
     greedy = made(tmp_path, "greedy", 0)
-    monkeypatch.setattr(running, "command_of", lambda cell: ["sh", "-c", script])
+    (tmp_path / "greedy_cell.py").write_text(script)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(running, "command_of", lambda _: [sys.executable, "-m", "greedy_cell"])
     outcome = Runner(tmp_path, jobs=1, retry=False, tell=print).run([[greedy], *chains])
     assert outcome.failed["greedy, seed 0, None"].startswith(reason)
     assert len(outcome.before) == 12
@@ -452,6 +466,28 @@ def test_interrupted_report_leaves_the_earlier_one_whole(results, tmp_path, monk
 
 def interrupted(*_):
     raise KeyboardInterrupt
+
+
+def test_cell_is_a_fork_that_is_asked_to_save(tmp_path, monkeypatch):
+    """It has imported what is slow to import, a session and an exit status of its own."""
+    (tmp_path / "saving_cell.py").write_text(
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit('saved'))\n"
+        "print(*sys.argv[1:], 'torch' in sys.modules, os.getsid(0) == os.getpid(), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    log = tmp_path / "log"
+    cell = starter(tmp_path, {}, 1)([sys.executable, "-m", "saving_cell", "a b", "c"], log)
+    with pytest.raises(subprocess.TimeoutExpired):
+        cell.wait(0.01)
+    end = time.monotonic() + PATIENCE
+    while not log.exists() or "True" not in log.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    cell.end()
+    assert cell.wait(PATIENCE) == 1
+    assert log.read_text() == "a b c True True\nsaved\n"
 
 
 @pytest.mark.slow

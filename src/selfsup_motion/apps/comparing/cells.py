@@ -150,7 +150,11 @@ def _asked(study: Study, training: _Training, tasks: Mapping[str, _Task]) -> lis
     """The tasks of a row."""
     if (wanted := study.asked.get(training.recipe)) is not None:
         return [tasks[name] for name in wanted if name in tasks]
-    return [task for task in tasks.values() if task.takes(training.encoder, training.method)]
+    return [
+        task for task in tasks.values()
+        if training.recipe in study.only.get(task.name, [training.recipe])
+        and task.takes(training.encoder, training.method)
+    ]  # fmt: skip
 
 
 def _chain(training: _Training, seed: int, tasks: Sequence[_Task], folder: Path) -> list[Cell]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from selfsup_motion.apps.comparing.forking import Forks
 from selfsup_motion.errors import UserError
 
 GRACE = 60.0
@@ -83,6 +85,8 @@ class _Process:
 
 def _processes(jobs: int) -> Start:
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    if sys.platform == "linux":  # elsewhere, forks of what PyTorch links to are not safe
+        return Forks(threads).start
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
 
     def start(command: Sequence[str], log: Path) -> Running:

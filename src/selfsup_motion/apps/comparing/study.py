@@ -16,7 +16,7 @@ from selfsup_motion.settings.groups import config_dir, options, own_folders
 from selfsup_motion.settings.nearest import nearest_name
 
 _LISTS = ("experiments", "leave_out", "seeds", "rows", "overrides")
-_MAPPINGS = ("budgets", "tasks", "references", "encoders", "against", "roots", "expected")
+_MAPPINGS = ("budgets", "tasks", "only", "references", "encoders", "against", "roots", "expected")
 _TEXTS = ("about",)
 _ROOT = re.compile(r"\$\{roots\.(\w+)\}")
 
@@ -34,6 +34,7 @@ class Study:
         training: overrides of every training.
         tasks: name to overrides of `evaluate`, the first of which is task=….
         asked: of a row, the only tasks that it is asked in; of others, all that its encoder fits.
+        only: of a task, the only rows that are asked, beside those that name it themselves.
         references: for a task, the encoders without training.
         against: for a task, the row that the others are compared with.
         given: for a task, encoders that exist already, by row: `checkpoint=` of `evaluate`.
@@ -50,6 +51,7 @@ class Study:
     training: tuple[str, ...] = ()
     tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     against: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -135,7 +137,7 @@ def _checked(content: Any, name: str, where: str) -> Study:
              for name, value in content.get("tasks", {}).items()}  # fmt: skip
     references = {task: _texts(v, f"{where}: references.{task}")
                   for task, v in content.get("references", {}).items()}  # fmt: skip
-    for key in ("references", "encoders", "against"):
+    for key in ("only", "references", "encoders", "against"):
         for task in content.get(key, {}):
             if task not in tasks:
                 raise UserError(f"{where}: {key}.{task}: the study has no such task.")
@@ -148,12 +150,13 @@ def _checked(content: Any, name: str, where: str) -> Study:
     return Study(
         name=name,
         about=content.get("about", ""),
-        rows=_rows(content, where),
+        rows=(rows := _rows(content, where)),
         seeds=tuple(seeds),
         budgets=_budgets(content, where),
         training=_texts(content.get("overrides", []), f"{where}: overrides"),
         tasks=tasks,
         asked=_asked(content.get("rows", []), tasks, where),
+        only=_rows_of_tasks(content, rows, where),
         references=references,
         against={str(task): str(row) for task, row in content.get("against", {}).items()},
         given={task: {str(row): v for row, v in value.items()}
@@ -188,6 +191,20 @@ def _asked(
     return found
 
 
+def _rows_of_tasks(
+    content: Mapping[str, Any], rows: Iterable[str], where: str
+) -> dict[str, tuple[str, ...]]:
+    """Rows by task, of the patterns that `only` has."""
+    found = {}
+    for task, value in content.get("only", {}).items():
+        patterns = _texts(value, f"{where}: only.{task}")
+        for pattern in patterns:
+            if not any(_is_like(row, pattern) for row in rows):
+                raise UserError(f"{where}: only.{task}: the study has no row like {pattern}.")
+        found[str(task)] = tuple(row for row in rows if any(_is_like(row, p) for p in patterns))
+    return found
+
+
 def _budgets(content: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
     """Those that are chosen."""
     budgets, chosen = content.get("budgets", {}), content.get("budget", [])
@@ -217,8 +234,7 @@ def _rows(content: Mapping[str, Any], where: str) -> dict[str, tuple[str, tuple[
         if "*" not in pattern:
             found[_known(pattern, "experiment", where)] = (pattern, ())
             continue
-        expression = re.escape(pattern).replace(r"\*", "[^/]*")
-        names = [name for name in options("experiment") if re.fullmatch(expression, name)]
+        names = [name for name in options("experiment") if _is_like(name, pattern)]
         if not names:
             raise UserError(f"{where}: no experiment is like {pattern}.")
         found |= {name: (name, ()) for name in names if name not in left_out}
@@ -235,6 +251,11 @@ def _rows(content: Mapping[str, Any], where: str) -> dict[str, tuple[str, tuple[
         changes = _texts(row.get("overrides", []), f"{where}: rows.{name}")
         found[name] = (_known(str(row["experiment"]), "experiment", where), changes)
     return found
+
+
+def _is_like(name: str, pattern: str) -> bool:
+    """Whether a pattern, in which * stands for anything but a slash, matches all of a name."""
+    return bool(re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*"), name))
 
 
 def _only(study: Study, rows: Sequence[str], tasks: Sequence[str], where: str) -> Study:
