@@ -1,6 +1,6 @@
 """Commands as forks of a process that has already imported what they need.
 
-Importing PyTorch and Lightning takes 5 to 13 CPU-seconds, more than many a cell of a study computes.
+Importing PyTorch and Lightning takes 5 to 13 CPU-seconds, more than many cells of a study compute.
 """
 
 from __future__ import annotations
