@@ -48,7 +48,7 @@ def visible(folder: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.parametrize("job", ["frames", "shards"])
+@pytest.mark.parametrize("job", [pytest.param("frames", marks=pytest.mark.slow), "shards"])
 def test_prepare_killed_and_restarted_makes_what_it_makes_undisturbed(folder, job):
     root = write_videos(folder / "videos", 40)
     options = {"frames": ["prepare.quality=90"], "shards": ["prepare.videos_per_shard=2"]}[job]
