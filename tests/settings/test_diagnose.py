@@ -15,6 +15,10 @@ from selfsup_motion.settings.diagnose import dangling, explain
             "trainer=tpu",
             "there is no such trainer, did you mean gpu? Valid: cpu, ddp, default, gpu.",
         ),
+        (
+            "hydra/launcher=submitit_slrm",
+            "hydra/launcher=submitit_slrm: there is no such launcher, did you mean submitit_slurm?",
+        ),
         ("trainer.max_step=3", "Unknown key trainer.max_step: did you mean trainer.max_steps?"),
         ("trainr.max_steps=3", "Unknown key trainr.max_steps: did you mean trainer.max_steps?"),
         ("trainr=cpu", "Unknown key trainr: did you mean trainer?"),

@@ -105,12 +105,15 @@ def _no_such_option(error: MissingConfigException) -> str:
     options = sorted(name for name in error.options or [] if not name.startswith("_"))
     if not group or not options:
         return " ".join(str(error).split())
-    # `experiment=paper/cmpp` is reported as option `cmpp` of group `experiment/paper`
-    top, _, folder = group.partition("/")
+    if group.startswith("hydra/"):
+        top, folder = group, ""
+    else:  # `experiment=paper/cmpp` is reported as option `cmpp` of group `experiment/paper`
+        top, _, folder = group.partition("/")
     choice = f"{folder}/{name}" if folder else name
     guess = nearest_name(name, options)
     hint = f"did you mean {f'{folder}/' if folder else ''}{guess}? Valid" if guess else "valid"
-    return f"{top}={choice}: there is no such {top}, {hint}: {', '.join(options)}."
+    kind = top.rpartition("/")[2]
+    return f"{top}={choice}: there is no such {kind}, {hint}: {', '.join(options)}."
 
 
 def _no_such_key(
