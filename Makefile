@@ -44,10 +44,10 @@ lint: $(READY)  ## ruff and mypy
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
-bench: $(READY)  ## speed and memory on the CPU into docs/benchmarks.md, a quarter of an hour; PARTS="attention steps" measures some
+bench: $(READY)  ## speed and memory on the CPU into docs/benchmarks.md, at most a quarter of an hour; PARTS="attention steps" measures some
 	@$(PYTHON) benchmarks/bench.py $(PARTS)
 
-bench-gpu: $(READY)  ## the same on a CUDA device
+bench-gpu: $(READY)  ## the same on a CUDA device, at most five minutes
 	@$(PYTHON) benchmarks/bench.py --device cuda $(PARTS)
 
 docs: $(DOCS_READY)  ## the documentation as a site: site/index.html

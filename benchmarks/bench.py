@@ -1,10 +1,13 @@
 """Measure the parts of the benchmark and write docs/benchmarks.md.
 
-    python benchmarks/bench.py [PART ...] [--device cuda] [--page]
+    python benchmarks/bench.py [PART ...] [--device cuda] [--plan] [--page]
 
-Without names, all parts are measured. What was measured stays in benchmarks/results/, a file for
-each part, and the page is written anew after each part, so that a run that was stopped loses
-nothing. `--page` only writes the page.
+Without names, all parts are measured, which takes a quarter of an hour at most (on a GPU five
+minutes): each part has its seconds, and makes as many calls as fit in them, at least three of each
+form. What was measured stays in benchmarks/results/, a file for each part, and the page is written
+anew after each part, so that a run that was stopped loses nothing. A part that fails, or that takes
+far longer than planned, is left out. `--plan` only prints the seconds, `--page` only writes the
+page.
 """
 
 from __future__ import annotations
@@ -15,33 +18,60 @@ import importlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import page
 
-PARTS = {  # file: title
-    "ceilings": "Ceilings of the machine",
-    "attention": "Restricted attention",
-    "flow_loss": "CMP's loss",
-    "steps": "Training steps and their bare networks",
-    "train_step": "CMP's training step and the published loss",
-    "corrflow_step": "CorrFlow's training step and the published one",
-    "guidance": "CMP's guidance",
-    "yfcc_pipeline": "CMP's training samples",
-    "mosi_generator": "MoSI's pseudo-motion",
-    "loader": "Loading videos",
-    "propagation": "Following objects",
-    "inference": "Applications",
-    "startup": "Start-up",
-    "curves": "How cost grows",
-    "ddp": "Two processes",
+STARTED = time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of this folder.
+
+    Attributes:
+        title: on the page.
+        seconds: planned on two idle cores, with starting and preparing.
+        on_gpu: the same on a GPU; 0: it is not measured there.
+    """
+
+    title: str
+    seconds: int
+    on_gpu: int = 0
+
+
+PARTS = {
+    "ceilings": Part("Ceilings of the machine", 15, 15),
+    "attention": Part("Restricted attention", 60, 60),
+    "flow_loss": Part("CMP's loss", 30, 20),
+    "steps": Part("Training steps and their bare networks", 210, 100),
+    "guidance": Part("CMP's guidance", 20),
+    "yfcc_pipeline": Part("CMP's training samples", 25),
+    "mosi_generator": Part("MoSI's pseudo-motion", 25, 15),
+    "loader": Part("Loading videos", 20),
+    "propagation": Part("Following objects", 100, 40),
+    "evaluator": Part("Scoring a frozen encoder", 45, 20),
+    "inference": Part("Applications", 90),
+    "startup": Part("Start-up", 120),
+    "curves": Part("How cost grows", 60),
+    "ddp": Part("Two processes", 45),
 }
-ON_GPU = (
-    "ceilings", "attention", "flow_loss", "steps", "train_step", "mosi_generator", "propagation",
-)  # fmt: skip
+TITLES = {name: part.title for name, part in PARTS.items()}
+LATE = 3
+"""A part that takes this many times its seconds, and a minute, is stopped."""
+
+
+def planned(device: str) -> dict[str, int]:
+    """Seconds of each part that is measured on a device."""
+    found = {name: p.seconds if device == "cpu" else p.on_gpu for name, p in PARTS.items()}
+    return {name: seconds for name, seconds in found.items() if seconds}
 
 
 def machine(device: str) -> dict[str, str]:
@@ -63,13 +93,16 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def measure_part(part: str, device: str) -> None:
-    """In this process: measure and store."""
+def measure_part(part: str, device: str, seconds: float) -> None:
+    """In this process: measure and store. Each comparison gets an equal share of what is left."""
     from measuring import measure
 
+    deadline = STARTED + seconds
     loads, found = [os.getloadavg()[0]], []
-    for comparison in importlib.import_module(part).comparisons(device):
-        found.append(measure(comparison, device))
+    comparisons = [c for c in importlib.import_module(part).comparisons(device) if not c.extra]
+    for number, comparison in enumerate(comparisons):
+        left = deadline - time.perf_counter()
+        found.append(measure(comparison, device, left / (len(comparisons) - number)))
         print(page.table(found[-1]), flush=True)
         loads.append(os.getloadavg()[0])
     result = {
@@ -77,6 +110,7 @@ def measure_part(part: str, device: str) -> None:
         "machine": machine(device),
         "date": datetime.date.today().isoformat(),
         "load": max(loads),
+        "seconds": time.perf_counter() - STARTED,
         "comparisons": found,
     }
     path = page.RESULTS / device / f"{part}.json"
@@ -92,38 +126,99 @@ def _rounded(value: object) -> object:
     return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
+def plan(parts: dict[str, int]) -> str:
+    """What will be measured and how long it takes."""
+    lines = [f"{name:16}{seconds:5} s  {TITLES[name]}" for name, seconds in parts.items()]
+    return "\n".join([*lines, f"{'together':16}{sum(parts.values()):5} s"])
+
+
+def measure_all(parts: dict[str, int], device: str) -> list[str]:
+    """Measure one part after the other, each in a process of its own.
+
+    Args:
+        parts: planned seconds by name.
+        device: "cpu" or "cuda".
+
+    Returns:
+        What went wrong, a sentence for each part that was not measured.
+    """
+    wrong, left = [], sum(parts.values())
+    for number, (part, seconds) in enumerate(parts.items(), start=1):
+        place = f"{number} of {len(parts)}"
+        print(f"== {part}: {place}, {seconds} s planned, {left} s left", flush=True)
+        command = [sys.executable, __file__, part, "--device", device, "--here"]
+        started = time.perf_counter()
+        reason = run_part(command, LATE * seconds + 60)
+        left -= seconds
+        if reason:
+            wrong.append(f"{part} was not measured: {reason}.")
+            print(wrong[-1], flush=True)
+        else:
+            page.write(TITLES)
+        taken = time.perf_counter() - started
+        print(f"{part}: {taken:.0f} s, planned {seconds}; {left} s left\n", flush=True)
+    return wrong
+
+
+def run_part(command: Sequence[str], limit: float) -> str:
+    """Run a process, with what it starts and writes; why it was of no use, or nothing.
+
+    Args:
+        command: the process.
+        limit: seconds after which it is stopped.
+
+    Raises:
+        KeyboardInterrupt: after the process was stopped.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment["TMPDIR"] = folder
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        try:
+            status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return f"it was stopped after {limit:.0f} seconds"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # its forms are processes, too
+                process.wait()
+    return f"its process ended with {status}; its message is above" if status else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--plan", action="store_true", help="only print the seconds of each part")
     parser.add_argument("--page", action="store_true", help="only write the page")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # the child process
     args = parser.parse_args()
-    possible = PARTS if args.device == "cpu" else ON_GPU
+    possible = planned(args.device)
     for part in args.parts:
         if part not in possible:
             parser.error(f"{part}: expected one of {', '.join(possible)}.")
+    chosen = {name: possible[name] for name in args.parts or possible}
     if args.here:
-        measure_part(args.parts[0], args.device)
-        return
-    if args.device == "cuda" and not args.page:
-        import torch
+        measure_part(args.parts[0], args.device, possible[args.parts[0]])
+    elif args.page:
+        page.write(TITLES)
+    elif args.plan:
+        print(plan(chosen))
+    else:
+        if args.device == "cuda":
+            import torch
 
-        if not torch.cuda.is_available():
-            sys.exit("--device cuda: PyTorch finds no CUDA device here.")
-    for part in [] if args.page else args.parts or possible:
-        print(f"== {part}", flush=True)
-        started = time.perf_counter()
-        command = [sys.executable, __file__, part, "--device", args.device, "--here"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        if subprocess.run(command, env=environment, check=False).returncode:
-            sys.exit(f"{part} was not measured; the parts before it are in {page.RESULTS}.")
-        print(f"{part}: {time.perf_counter() - started:.0f} s\n", flush=True)
-        page.write(PARTS)
-    if args.page:
-        page.write(PARTS)
+            if not torch.cuda.is_available():
+                sys.exit("--device cuda: PyTorch finds no CUDA device here.")
+        print(plan(chosen) + "\n", flush=True)
+        try:
+            wrong = measure_all(chosen, args.device)
+        except KeyboardInterrupt:
+            sys.exit(f"\nStopped. The parts that were measured are in {page.RESULTS}.")
+        if wrong:
+            sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":

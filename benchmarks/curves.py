@@ -65,7 +65,7 @@ def clip_network(length: int) -> Make:
 
 
 def curve(name: str, values: Sequence[int], form: Callable[[int], Make]) -> Comparison:
-    return Comparison(name, {str(value): form(value) for value in values}, repeats=3, seconds=6)
+    return Comparison(name, {str(value): form(value) for value in values}, repeats=5)
 
 
 def comparisons(device: str) -> list[Comparison]:

@@ -25,14 +25,10 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from bare import outside_of_trainer
-from hydra.utils import instantiate
 from measuring import Call, Comparison, Make, run
-from steps import Batch, published_mosi, toy
+from recipes import Batch, Recipe, cmp, mosi, toy
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
-from train_step import SETTINGS, batch_of
-
-from selfsup_motion.settings.compose import compose
 
 RATE = 100e12
 """Operations a second that a GPU is taken to reach, in mixed precision: a third of an A100's."""
@@ -56,12 +52,13 @@ def share(batch: Batch, parts: int) -> Batch:
 
 
 def stepper(experiment: str, parts: int, ranks: int) -> Call:
-    method, batch, _ = toy(experiment)
+    recipe = toy(experiment)
+    method = recipe.method
     module: torch.nn.Module = Step(outside_of_trainer(method))
     optimizer = method.make_optimizer(method.parameters())  # type: ignore[operator]
     if ranks > 1:
         module = DistributedDataParallel(module)
-    mine = share(batch, parts)
+    mine = share(recipe.batch, parts)
 
     def call() -> None:
         optimizer.zero_grad()
@@ -111,7 +108,6 @@ def comparisons(device: str) -> list[Comparison]:
                 "two processes, a batch each (weak)": processes(name, 1, 2),
                 "two processes, half a batch each (strong)": processes(name, 2, 2),
             },
-            repeats=7,
             agree=None,
             unit="step",
             clock="wall",
@@ -122,33 +118,23 @@ def comparisons(device: str) -> list[Comparison]:
 
 def projection() -> str:
     """A table, as Markdown."""
-
-    def cmp(name: str) -> tuple[pl.LightningModule, Batch, float]:
-        experiment, size, _, batch, points = SETTINGS[name]
-        method = instantiate(compose([f"experiment={experiment}"]).method, _convert_="all")
-        return method, batch_of(size, 1, points, "cpu"), batch
-
-    def mosi() -> tuple[pl.LightningModule, Batch, float]:
-        method, batch, _ = published_mosi()
-        return method, batch, 4
-
-    cases: dict[str, Callable[[], tuple[pl.LightningModule, Batch, float]]] = {
-        "CMP, AlexNet": lambda: cmp("AlexNet"),
-        "CMP, ResNet-50": lambda: cmp("ResNet-50"),
-        "MoSI, R-2D3D-18": mosi,
+    cases: dict[str, tuple[Callable[[], Recipe], str, int]] = {  # what is counted, samples a GPU
+        "CMP, AlexNet": (lambda: cmp("paper/cmp_alexnet", "cpu"), "image", 12),
+        "CMP, ResNet-50": (lambda: cmp("paper/cmp_resnet50", "cpu"), "image", 10),
+        "MoSI, R-2D3D-18": (lambda: mosi("paper/mosi_r2d3d_hmdb", "cpu"), "motion", 4),
     }
     head = ["samples a GPU", "TFLOP a step", "ms", "MB of gradients"]
     head += [f"{n} GPUs" for n in LINKS]
     lines = ["| | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
-    for name, made in cases.items():
-        method, batch, samples = made()
-        method = outside_of_trainer(method).to("meta")  # counted, not computed
-        batch = {key: value.to("meta") for key, value in batch.items()}
+    for name, (made, key, samples) in cases.items():
+        recipe = made()
+        method = outside_of_trainer(recipe.method).to("meta")  # counted, not computed
+        batch = {part: value.to("meta") for part, value in recipe.batch.items()}
         # `meta` knows no mixed precision, which could be switched off
         without = mock.patch("torch.autocast", return_value=nullcontext())
         with without, FlopCounterMode(display=False) as counter:
             method.training_step(batch, 0).backward()
-        operations = counter.get_total_flops() * samples
+        operations = counter.get_total_flops() * samples / len(batch[key])
         seconds = operations / RATE
         size = sum(4 * p.numel() for p in method.parameters() if p.requires_grad)
         row = [

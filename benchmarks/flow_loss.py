@@ -16,9 +16,9 @@ from selfsup_motion.ops.flow import FlowBins
 
 SIZE = 384
 CASES = {  # name: stride, batch
-    "stride 32 (AlexNet), batch 4": (32, 4),
-    "stride 8 (ResNet), batch 4": (8, 4),
-    "stride 2 (skip decoder), batch 4": (2, 4),
+    "stride 32 (AlexNet), batch 2": (32, 2),
+    "stride 8 (ResNet), batch 2": (8, 2),
+    "stride 2 (skip decoder), batch 2": (2, 2),
     "stride 2 (skip decoder), batch 1": (2, 1),
 }
 

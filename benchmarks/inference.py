@@ -10,20 +10,19 @@ that it was trained at); the rest is edges, warping, writing.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from commands import here
-from measuring import Call, Comparison, Make, run
+from measuring import Call, Comparison, Make, run, scratch
 
 from selfsup_motion.apps.example import PHOTO
 
-SIZES = {"512 × 512": (512, 512), "1920 × 1080": (1080, 1920)}
-FRAMES = 4
+SMALL = 512, 512
+SIZES = {"512 × 512": SMALL, "1920 × 1080": (1080, 1920)}
+FRAMES = 3
 
 
 def cmp_network(size: tuple[int, int]) -> Make:
@@ -58,55 +57,44 @@ def write(folder: Path, size: tuple[int, int]) -> None:
     cv2.imwrite(str(folder / "mask.png"), mask)
 
 
-def comparisons(device: str) -> Iterator[Comparison]:
-    for name, size in SIZES.items():
-        with tempfile.TemporaryDirectory() as made:
-            folder = Path(made)
-            write(folder, size)
-            x, y = size[1] // 2, size[0] // 2
-            photo, frames = f"image={folder}/photo.png", f"video={folder}/frames"
-            film = ["seconds=0.5", "loop=none"]
-            arrows = f"arrows=[[{x},{y},{size[0] // 10},0]]"
+def commands(name: str, size: tuple[int, int]) -> list[Comparison]:
+    """What is measured at one size."""
+    folder = scratch() / name.replace(" ", "")
+    folder.mkdir()
+    write(folder, size)
+    x, y = size[1] // 2, size[0] // 2
+    photo, video = f"image={folder}/photo.png", f"video={folder}/frames"
+    point = [photo, f"positive=[[{x},{y}]]"]
+    film = [photo, f"arrows=[[{x},{y},{size[0] // 10},0]]", "seconds=0.5", "loop=none"]
+    mask = [video, f"mask={folder}/mask.png", "device=cpu"]
 
-            def command(*words: str) -> Make:
-                return lambda: here(*words)
+    def command(*words: str) -> Make:
+        return lambda: here(*words)
 
-            yield Comparison(
-                f"a photo of {name}",
-                {
-                    "network": cmp_network(size),
-                    "annotate, a point": command("annotate", photo, f"positive=[[{x},{y}]]"),
-                    "annotate, refine=guided": command(
-                        "annotate", photo, f"positive=[[{x},{y}]]", "refine=guided"
-                    ),
-                    "animate, 12 frames": command("animate", photo, arrows, *film),
-                    "animate, 12 frames, refine=null": command(
-                        "animate", photo, arrows, *film, "refine=null"
-                    ),
-                },
-                repeats=3,
-                unit="command",
-            )
-            yield Comparison(
-                f"{FRAMES} frames of {name}",
-                {
-                    "propagate, patches": command(
-                        "propagate", frames, f"mask={folder}/mask.png", "encoder=color_patches",
-                        "device=cpu",
-                    ),
-                    "propagate, the shipped encoder": command(
-                        "propagate", frames, f"mask={folder}/mask.png",
-                        "checkpoint=correspondence", "device=cpu",
-                    ),
-                    "propagate, the shipped encoder, short_side=null": command(
-                        "propagate", frames, f"mask={folder}/mask.png",
-                        "checkpoint=correspondence", "device=cpu", "short_side=null",
-                    ),
-                },
-                repeats=2,
-                unit="frame",
-                count=FRAMES,
-            )  # fmt: skip
+    asked = {
+        "network": cmp_network(size),
+        "annotate, a point": command("annotate", *point),
+        "animate, 12 frames": command("animate", *film),
+    }
+    if size == SMALL:  # refining a mask of 1080p takes 15 seconds
+        asked |= {
+            "annotate, refine=guided": command("annotate", *point, "refine=guided"),
+            "animate, 12 frames, refine=null": command("animate", *film, "refine=null"),
+        }
+    shipped = ("propagate", *mask, "checkpoint=correspondence")
+    followed = {
+        "propagate, patches": command("propagate", *mask, "encoder=color_patches"),
+        "propagate, the shipped encoder": command(*shipped),
+        "propagate, the shipped encoder, short_side=null": command(*shipped, "short_side=null"),
+    }
+    return [
+        Comparison(f"a photo of {name}", asked, repeats=5, unit="command"),
+        Comparison(f"{FRAMES} frames of {name}", followed, repeats=5, unit="frame", count=FRAMES),
+    ]
+
+
+def comparisons(device: str) -> list[Comparison]:
+    return [comparison for name, size in SIZES.items() for comparison in commands(name, size)]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ import av
 import cv2
 import numpy as np
 import torch
-from measuring import Call, Comparison, Make, run
+from measuring import Call, Comparison, Make, run, scratch
 from torch import Tensor
 
 from selfsup_motion.data.clip import Clip
@@ -187,17 +186,18 @@ def work(root: Path) -> tuple[list[list[Task]], Readable]:
     return batches, source
 
 
-def comparisons(device: str) -> Iterator[Comparison]:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(os.environ.get("VIDEOS") or folder)
-        if root == Path(folder):
-            write_videos(root)
-        yield Comparison(
+def comparisons(device: str) -> list[Comparison]:
+    root = Path(os.environ.get("VIDEOS") or scratch())
+    if root == scratch():
+        write_videos(root)
+    return [
+        Comparison(
             f"clips of {LENGTH} frames, short side {SHORT_SIDE}, {WORKERS} processes",
             {"raw decoding": raw(root), "loader": loaded(root)},
             unit="clip",
             count=BATCHES * BATCH,
         )
+    ]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 A benchmark describes what it compares as `Comparison`s and ends with `run(comparisons)`; `bench.py`
 measures all of them and writes the page. The processes are forked and wait for each other: one call
-of each form, then the next round, so that what else the machine does meets all forms alike.
+of each form, then the next round, so that what else the machine does meets all forms alike. A
+comparison has some seconds; a form that has used up its share of them takes no part in further
+rounds, but each has at least three calls.
 
 Processor time is that of the process and of the children that ended in it, on one thread. Memory is
 the growth of the resident memory from the finished preparation to the peak of the first call. On a
@@ -12,15 +14,19 @@ GPU, time is the wall's, with the device's work done, and memory is what the all
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import gc
 import multiprocessing
 import os
 import resource
+import shutil
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,6 +40,10 @@ Make = Callable[[], Call]
 """Prepares a form, in its own process: what this takes is not counted."""
 
 
+LEAST = 3
+"""Calls of each form, whatever they take."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Forms of the same work, the first of them the baseline.
@@ -41,21 +51,23 @@ class Comparison:
     Attributes:
         name: what they do.
         forms: by their names.
-        repeats: measured calls of each, after one to warm up.
-        seconds: a form that took this long takes no part in further rounds, once it has two.
+        repeats: most calls of each.
+        warm_up: whether the first call of each form only warms it up and is not counted.
         agree: the largest relative difference of the returned numbers. `None`: not compared.
         unit, count: what a call makes, and how many: times are given for one of them.
         clock: what the ratios are of on a CPU: "cpu" or, for several processes, "wall".
+        extra: left out by `bench.py`; measured if its name is asked for (`--only`).
     """
 
     name: str
     forms: dict[str, Make]
-    repeats: int = 5
-    seconds: float = 12
+    repeats: int = 9
+    warm_up: bool = True
     agree: float | None = 1e-3
     unit: str = "call"
     count: float = 1
     clock: str = "cpu"
+    extra: bool = False
 
 
 @dataclass
@@ -68,14 +80,22 @@ class Figures:
     value: float | None = None
 
 
-def measure(comparison: Comparison, device: str) -> dict[str, Any]:
+def measure(comparison: Comparison, device: str, seconds: float = 12) -> dict[str, Any]:
     """The figures of each form, as plain values.
+
+    Args:
+        comparison: what to measure.
+        device: "cpu" or "cuda".
+        seconds: of the wall, for preparations and calls. The forms share what the preparations
+            leave; each is called at least `LEAST` times, even if that takes longer.
 
     Raises:
         RuntimeError: a form failed, or the forms do not agree.
     """
+    deadline = time.perf_counter() + seconds
     context = multiprocessing.get_context("fork")
-    found, pipes, processes = {}, {}, []
+    found: dict[str, Figures] = {}
+    pipes, processes = {}, []
     try:
         for name, make in comparison.forms.items():
             pipes[name], theirs = context.Pipe()
@@ -83,16 +103,21 @@ def measure(comparison: Comparison, device: str) -> dict[str, Any]:
             process.start()
             theirs.close()
             processes.append(process)
-            _, _, mib, value = _answer(pipes[name], f"{comparison.name}, {name}")
-            found[name] = Figures(mib=mib, value=value)
-        for _ in range(comparison.repeats):
-            for name, figures in found.items():
-                if len(figures.wall) > 1 and sum(figures.wall) > comparison.seconds:
-                    continue
+            cpu, wall, mib, value = _answer(pipes[name], f"{comparison.name}, {name}")
+            first = ([], []) if comparison.warm_up else ([cpu], [wall])
+            found[name] = Figures(*first, mib=mib, value=value)
+        share = (deadline - time.perf_counter()) / len(found)
+        least = min(LEAST, comparison.repeats)
+        while called := [
+            name
+            for name, figures in found.items()
+            if another(figures.wall, share, least, comparison.repeats)
+        ]:
+            for name in called:
                 pipes[name].send(True)
                 cpu, wall, _, _ = _answer(pipes[name], f"{comparison.name}, {name}")
-                figures.cpu.append(cpu)
-                figures.wall.append(wall)
+                found[name].cpu.append(cpu)
+                found[name].wall.append(wall)
     finally:
         for pipe, process in zip(pipes.values(), processes, strict=True):
             # not by closing the pipe: processes that were forked later also hold it
@@ -108,6 +133,13 @@ def measure(comparison: Comparison, device: str) -> dict[str, Any]:
     return {"name": comparison.name, "unit": comparison.unit, "clock": clock, "forms": forms}
 
 
+def another(taken: Sequence[float], share: float, least: int, most: int) -> bool:
+    """Whether a form is called once more, given the seconds of its calls and those it may take."""
+    if not least <= len(taken) < most:
+        return len(taken) < least
+    return sum(taken) * (1 + 1 / len(taken)) <= share
+
+
 def run(comparisons: Callable[[str], Iterable[Comparison]]) -> None:
     """The command line of one benchmark: measure, and print its tables."""
     from page import table  # which needs nothing of this
@@ -115,12 +147,21 @@ def run(comparisons: Callable[[str], Iterable[Comparison]]) -> None:
     parser = argparse.ArgumentParser(description="Measure this part alone and print its tables.")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--only", default="", help="tables whose names contain this text")
-    parser.add_argument("--repeats", type=int, help="calls of each form")
+    parser.add_argument("--repeats", type=int, help="most calls of each form")
+    parser.add_argument("--seconds", type=float, default=12, help="for each table")
     args = parser.parse_args()
     for comparison in comparisons(args.device):
-        if args.only in comparison.name:
+        if args.only in comparison.name and (args.only or not comparison.extra):
             chosen = replace(comparison, repeats=args.repeats or comparison.repeats)
-            print(table(measure(chosen, args.device)), flush=True)
+            print(table(measure(chosen, args.device, args.seconds)), flush=True)
+
+
+@cache
+def scratch() -> Path:
+    """A folder that is deleted when this process ends, for what forms read."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # not in processes of forms
+    return Path(folder)
 
 
 def _compare(comparison: Comparison, found: dict[str, Figures]) -> None:
@@ -148,9 +189,11 @@ def _serve(make: Make, device: str, pipe: Connection) -> None:
         call = make()
         gc.collect()
         before = _start_peak(device)
+        cpu, wall = _cpu(), time.perf_counter()
         value = call()
         _wait(device)
-        pipe.send((0.0, 0.0, _peak(device) - before, value))
+        cpu, wall = _cpu() - cpu, time.perf_counter() - wall
+        pipe.send((cpu, wall, _peak(device) - before, value))
         while pipe.recv():
             cpu, wall = _cpu(), time.perf_counter()
             call()

@@ -25,8 +25,10 @@ INTRODUCTION = """\
 
 Each table compares forms of the same work. The first row is the baseline, and the other rows say
 how much faster they are and what share of its memory they take. Forms take turns, call by call,
-each in a process of its own with one thread. Times are medians; "spread" is half of the distance
-from the quickest to the slowest call, as a share of the median. Processor time is that of the
+each in a process of its own with one thread. A part has some seconds (`python benchmarks/bench.py
+--plan`), and slow forms are called less often, but at least three times: "calls". Times are
+medians; "spread" is half of the distance from the quickest to the slowest call, as a share of the
+median. Processor time is that of the
 process and its children. Memory is the growth from the finished preparation to the peak of the
 first call. Absolute times depend on what else the machine does. Only ratios within a table mean
 something.
@@ -67,7 +69,14 @@ def table(comparison: dict[str, Any]) -> str:
     """A comparison as Markdown."""
     names, clock = list(comparison["forms"]), comparison["clock"]
     clocks = {"cpu": "CPU", "wall": "wall"} if clock == "cpu" else {"wall": "wall"}
-    head = [*clocks.values(), "spread", "MiB", "times the baseline's speed", "of its memory"]
+    head = [
+        *clocks.values(),
+        "calls",
+        "spread",
+        "MiB",
+        "times the baseline's speed",
+        "of its memory",
+    ]
     lines = [
         f"**{comparison['name']}** (a {comparison['unit']})\n",
         "| | " + " | ".join(head) + " |",
@@ -77,6 +86,7 @@ def table(comparison: dict[str, Any]) -> str:
         form = comparison["forms"][name]
         taken, middle = form[clock], median(comparison, name)
         row = [seconds(statistics.median(form[which])) for which in clocks]
+        row.append(f"{len(taken)}")
         row += [f"± {(max(taken) - min(taken)) / 2 / middle:.0%}", f"{form['mib']:.0f}"]
         if name == names[0]:
             row += ["1", "1"]

@@ -43,7 +43,6 @@ ROWS: dict[str, tuple[Any, ...]] = {
     "activation, no such video": (2, "-m", "selfsup_motion.activation", "video=no.mp4"),
     "fit_colors, a wrong type": (2, "-m", "selfsup_motion.fit_colors", "clusters=x"),
     "animate, the example": (0, "-m", "selfsup_motion.animate", "paths.output_dir={out}"),
-    "annotate, the example": (0, "-m", "selfsup_motion.annotate", "paths.output_dir={out}"),
     "train, debug=fast_dev_run": (
         0, "-m", "selfsup_motion.train", "experiment=cmp", "trainer=cpu", "debug=fast_dev_run",
         "paths.output_dir={out}",
@@ -54,7 +53,7 @@ ROWS: dict[str, tuple[Any, ...]] = {
 
 def comparisons(device: str) -> list[Comparison]:
     forms = {name: process(*arguments) for name, arguments in ROWS.items()}
-    return [Comparison("one process each", forms, repeats=3, seconds=90, unit="process")]
+    return [Comparison("one process each", forms, repeats=5, warm_up=False, unit="process")]
 
 
 if __name__ == "__main__":

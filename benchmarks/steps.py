@@ -2,89 +2,59 @@
 
     python benchmarks/steps.py [--device cuda] [--only cmp]
 
-The recipes as they are, batches from their own loaders; for the published networks, whose data are
-not at hand, random ones. A step is forward, backward and optimiser. "Networks" repeats the calls of
-the encoder, decoder and heads that the step made, with its inputs, and goes back through each from
-ones, where the step had gradients. "Loading a batch" is what a worker does meanwhile. On a GPU with
-bf16.
+A step is forward, backward and optimiser. "Networks" repeats the calls of the encoder, decoder and
+heads that the step made, with its inputs, and goes back through each from ones, where the step had
+gradients. "Loading a batch" is what a worker does meanwhile. "Published form" is a step with the
+same loss as the authors' code computes it: CMP enlarges all scores to full resolution before the
+softmax, CorrFlow encodes both frames of every pair and unfolds windows. On a GPU with bf16.
+
+`--only paper/` also measures published recipes that take too long for `make bench`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import numpy as np
-import pytorch_lightning as pl
 import torch
 from bare import outside_of_trainer, recorded, replay
-from hydra.utils import instantiate
 from measuring import Call, Comparison, Make, run
+from recipes import CMP_SIZES, Recipe, cmp, corrflow, mosi, toy
 from torch import Tensor
 from torch.utils._pytree import tree_map
-from train_step import SETTINGS, batch_of
 
-from selfsup_motion.data.clip import Clip
-from selfsup_motion.library.build import build
-from selfsup_motion.settings.compose import compose
-
-Batch = dict[str, Any]
 TOY = (
-    "cmp", "corrflow", "mosi", "mast", "crw", "cycletime", "dense_ulearn", "cmd", "rho_moco", "dsm",
+    "cmp", "corrflow", "mosi", "mast", "crw", "cycletime", "dense_ulearn", "cmd", "rho_moco",
+    "rho_byol", "rho_simclr", "rho_swav", "dsm", "wmse",
 )  # fmt: skip
+"""Experiments: one of each method."""
+NETWORKS, STEP, LOADING, PUBLISHED = "networks", "step", "loading a batch", "published form"
 
 
-def toy(experiment: str) -> tuple[pl.LightningModule, Batch, Call]:
-    """Method, a batch, and what loads one."""
-    method, data = build(f"experiment={experiment}", "data.num_workers=0", "data.val_videos=1")
-    data.setup("fit")
-    batches = iter(data.train_dataloader())
-
-    def load() -> None:
-        next(batches)
-
-    return method, next(batches), load
-
-
-def published_cmp(name: str) -> tuple[pl.LightningModule, Batch, None]:
-    experiment, size, on_cpu, _, points = SETTINGS[name]
-    method = instantiate(compose([f"experiment={experiment}"]).method, _convert_="all")
-    return method, batch_of(size, on_cpu, points, "cpu"), None
-
-
-def published_mosi() -> tuple[pl.LightningModule, Batch, None]:
-    """R-2D3D-18; nine clips of an image."""
-    cfg = compose(["experiment=paper/mosi_r2d3d_hmdb", "data.root=.", "view.color=clip"])
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (1, 3, 320, 320), np.uint8)
-    sample = instantiate(cfg.view, _convert_="all")(Clip(frames=frames, key=""), rng)
-    batch = {name: value[None] for name, value in sample.items()}
-    return instantiate(cfg.method, _convert_="all"), batch, None
-
-
-def form(
-    name: str, made: Callable[[], tuple[pl.LightningModule, Batch, Call | None]], device: str
-) -> Make:
+def form(name: str, made: Callable[[], Recipe], device: str) -> Make:
     def make() -> Call:
-        method, batch, load = made()
-        if name == "loading a batch":
-            assert load is not None
-            return load
-        method = outside_of_trainer(method.to(device))
-        batch = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, batch)
+        recipe = made()
+        if name == LOADING:
+            assert recipe.load is not None
+            return recipe.load
+        method = outside_of_trainer(recipe.method.to(device))
+        batch = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, recipe.batch)
         trained = [p for p in method.parameters() if p.requires_grad]
         optimizer = method.make_optimizer(trained)  # type: ignore[operator]
+        loss_of = recipe.published if name == PUBLISHED else recipe.loss
+        assert loss_of is not None
 
-        def step() -> None:
+        def step() -> float | None:
             with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-                loss = method.training_step(batch, 0)
+                loss = loss_of(method, batch)
             optimizer.zero_grad()
             loss.backward()
             method.on_after_backward()
             optimizer.step()
+            # the number waits for the device: only where it is compared
+            return float(loss.detach()) if recipe.published else None
 
-        if name == "step":
+        if name != NETWORKS:
             return step
         calls = recorded(method, step)
 
@@ -98,24 +68,40 @@ def form(
     return make
 
 
+def steps(
+    title: str,
+    made: Callable[[], Recipe],
+    more: tuple[str, ...],
+    device: str,
+    extra: bool = False,
+) -> Comparison:
+    forms = {name: form(name, made, device) for name in (NETWORKS, STEP, *more)}
+    return Comparison(
+        title,
+        forms,
+        repeats=9 if device == "cpu" else 20,
+        agree=1e-3 if device == "cpu" else 2e-2,
+        unit="step",
+        extra=extra,
+    )
+
+
 def comparisons(device: str) -> list[Comparison]:
-    cases: dict[str, Any] = {name: partial(toy, name) for name in TOY}
-    cases["paper/cmp_alexnet"] = partial(published_cmp, "AlexNet")
-    cases["paper/mosi_r2d3d_hmdb"] = published_mosi
-    names = ["networks", "step"]
-    return [
-        Comparison(
-            f"`experiment={name}`",
-            {
-                key: form(key, made, device)
-                for key in [*names, *(["loading a batch"] if name in TOY else [])]
-            },
-            repeats=7 if device == "cpu" else 20,
-            agree=None,
-            unit="step",
+    made = [steps(f"`experiment={name}`", partial(toy, name), (LOADING,), device) for name in TOY]
+    for name in CMP_SIZES:
+        recipe = partial(cmp, name, device)
+        made.append(
+            steps(f"`experiment={name}`", recipe, (PUBLISHED,), device, name != "paper/cmp_alexnet")
         )
-        for name, made in cases.items()
-    ]
+    for size, count in ((64, 1), (256, 2)):
+        title = f"`experiment=paper/corrflow_oxuva`, batch {count}, {size} × {size}"
+        recipe = partial(corrflow, size, count)
+        made.append(steps(title, recipe, (PUBLISHED,), device, extra=size == 256))
+    for network in ("r2d3d", "r2p1d"):
+        name = f"paper/mosi_{network}_hmdb"
+        recipe = partial(mosi, name, device)
+        made.append(steps(f"`experiment={name}`", recipe, (), device, extra=network == "r2p1d"))
+    return made
 
 
 if __name__ == "__main__":

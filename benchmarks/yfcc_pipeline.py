@@ -9,15 +9,13 @@ both, normalisation of both, guidance by generic convolutions. "Exact" resizes a
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from guidance import blobs, published
-from measuring import Call, Comparison, Make, run
+from measuring import Call, Comparison, Make, run, scratch
 from PIL import Image
 
 from selfsup_motion.data.loading.rng import sample_rng
@@ -108,18 +106,21 @@ def samples(root: Path, form: str, short: int, crop: int, ratio: float, window: 
     return make
 
 
-def comparisons(device: str) -> Iterator[Comparison]:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        write_pairs(root, PAIRS)
-        for name, *setting in SETTINGS:
-            forms = ("published", "ours, exact", "ours")
-            yield Comparison(
-                f"{name}, crops of {setting[1]} × {setting[1]}",
-                {form: samples(root, form, *setting) for form in forms},
-                unit="sample",
-                count=PAIRS,
-            )
+def comparisons(device: str) -> list[Comparison]:
+    root = scratch()
+    write_pairs(root, PAIRS)
+    return [
+        Comparison(
+            f"{name}, crops of {crop} × {crop}",
+            {
+                form: samples(root, form, short, crop, ratio, window)
+                for form in ("published", "ours, exact", "ours")
+            },
+            unit="sample",
+            count=PAIRS,
+        )
+        for name, short, crop, ratio, window in SETTINGS
+    ]
 
 
 if __name__ == "__main__":

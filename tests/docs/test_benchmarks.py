@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -46,6 +47,24 @@ def test_forms_run_in_processes_of_their_own_and_their_memory_is_seen():
     assert large["mib"] - small["mib"] > 40
 
 
+def test_quick_forms_are_called_until_their_share_is_used_up_and_slow_ones_three_times():
+    assert [measuring.another([5.0] * n, 4, 3, 9) for n in range(4)] == [True, True, True, False]
+    assert measuring.another([1.0] * 3, 4, 3, 9)
+    assert not measuring.another([1.0] * 4, 4, 3, 9)
+    assert not measuring.another([0.0] * 9, 4, 3, 9)
+
+
+@pytest.mark.slow
+def test_slow_forms_get_fewer_calls():
+    forms = {"quick": lambda: lambda: None, "slow": lambda: lambda: time.sleep(0.1)}
+    comparison = measuring.Comparison("sleep", forms, repeats=20)
+    found = measuring.measure(comparison, "cpu", seconds=0.4)["forms"]
+    assert {name: len(form["wall"]) for name, form in found.items()} == {"quick": 20, "slow": 3}
+    cold = measuring.Comparison("sleep", forms, repeats=2, warm_up=False)
+    found = measuring.measure(cold, "cpu")["forms"]
+    assert all(len(form["wall"]) == 2 for form in found.values())
+
+
 @pytest.mark.slow
 def test_forms_that_disagree_or_fail_end_the_measurement():
     forms = {"right": allocate(1), "wrong": allocate(1, 1.1)}
@@ -78,7 +97,7 @@ def test_the_page_has_tables_targets_and_what_was_written_by_hand(tmp_path, monk
         page.write({"flow_loss": "The loss"})
         text = (tmp_path / "page.md").read_text(encoding="utf-8")
         assert f"| ≥ 4 | {verdict} |" in text
-        assert f"| tiles | {tiles:.0f} s | {tiles:.0f} s | ± 0% |" in text
+        assert f"| tiles | {tiles:.0f} s | {tiles:.0f} s | 2 | ± 0% |" in text
         assert text.index("### The loss") < text.index("By hand.") < text.index("## GPU")
     assert text.count("| not measured |") == len(targets.TARGETS) - 1
 
@@ -87,5 +106,43 @@ def test_the_page_in_the_documentation_is_that_of_the_results(tmp_path, monkeypa
     before = page.PAGE.read_text(encoding="utf-8")
     monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
     (tmp_path / "pictures").mkdir()
-    page.write(bench.PARTS)
+    page.write(bench.TITLES)
     assert (tmp_path / "benchmarks.md").read_text(encoding="utf-8") == before, "bench.py --page"
+
+
+def test_all_parts_together_take_less_than_a_quarter_of_an_hour_and_five_minutes_on_a_gpu():
+    assert sum(bench.planned("cpu").values()) < 15 * 60
+    assert sum(bench.planned("cuda").values()) <= 5 * 60
+    for name in bench.PARTS:
+        assert (ROOT / "benchmarks" / f"{name}.py").is_file()
+    assert f"together{sum(bench.planned('cpu').values()):13} s" in bench.plan(bench.planned("cpu"))
+
+
+def test_a_part_that_fails_or_hangs_does_not_lose_the_others(tmp_path, monkeypatch, capsys):
+    (tmp_path / "late.sh").write_text("touch $TMPDIR/left; sleep 30 & wait")
+    commands = {"broken": ["false"], "late": ["sh", str(tmp_path / "late.sh")], "good": ["true"]}
+    run_part, written = bench.run_part, []
+    monkeypatch.setattr(bench, "run_part", lambda line, limit: run_part(commands[line[2]], 0.3))
+    monkeypatch.setattr(page, "write", lambda titles: written.append(titles))
+    wrong = bench.measure_all(dict.fromkeys(commands, 7), "cpu")
+    assert wrong == [
+        "broken was not measured: its process ended with 1; its message is above.",
+        "late was not measured: it was stopped after 0 seconds.",
+    ]
+    assert len(written) == 1
+    told = capsys.readouterr().out
+    assert "== good: 3 of 3, 7 s planned, 7 s left" in told
+    assert "planned 7; 0 s left" in told
+
+
+def test_a_step_of_every_method_is_measured():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import steps
+    finally:
+        del sys.path[0]
+    methods = {folder.name for folder in (ROOT / "src/selfsup_motion/methods").glob("[a-z]*/")}
+    measured = {name.split("_")[0] for name in steps.TOY} | set(steps.TOY)
+    assert methods - {"parts"} <= measured
+    names = [comparison.name for comparison in steps.comparisons("cpu") if not comparison.extra]
+    assert all(any(f"={name}`" in title for title in names) for name in steps.TOY)
