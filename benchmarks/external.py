@@ -225,7 +225,7 @@ def corrflow(checkout: Path, device: str, size: int | None, batch: int) -> Itera
     yield from both(f"CorrFlow's copy of colours, {where}", pointer, attention)
 
     def their_pair() -> tuple[nn.Module, Callable[[], Tensor]]:
-        network, ask = theirs()
+        network, _ = theirs()
         copy, values, pair = colorizer.Colorizer().to(device), pixels.to(device), frames.to(device)
 
         def encoded(frame: Tensor) -> Tensor:
