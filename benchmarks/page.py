@@ -22,8 +22,8 @@ INTRODUCTION = """\
 `make bench` measures on the CPU and `make bench-gpu` on a CUDA device; both write this page.
 `make bench PARTS="attention steps"` measures some parts and keeps what is known of the others, and
 `python benchmarks/attention.py` prints the tables of one part without writing anything.
-`python benchmarks/external.py --checkout PATH` times the authors' own code of CMP or CorrFlow beside
-ours, if you have a clone of it.
+`python benchmarks/external.py --checkout PATH` times a clone of the authors' CMP or CorrFlow beside
+ours.
 
 Each table compares forms of the same work. The first row is the baseline, and the other rows say
 how much faster they are and what share of its memory they take. Forms take turns, call by call,
