@@ -91,8 +91,8 @@ def run(monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", list(sys.path))
     known = set(sys.modules)
 
-    def command(folder, *more):
-        line = ["external.py", f"--checkout={folder}", "--size=64", "--repeats=1", *more]
+    def command(folder, size=64):
+        line = ["external.py", f"--checkout={folder}", f"--size={size}", "--repeats=1"]
         monkeypatch.setattr(sys, "argv", line)
         with pytest.raises(SystemExit) as stop:
             external.main()
@@ -122,15 +122,15 @@ def test_code_that_cannot_be_imported_is_named_with_the_reason(tmp_path, run):
 @pytest.mark.parametrize("factor", [1, 2])
 def test_cmp_is_timed_beside_ours_with_the_same_weights(tmp_path, run, factor):
     model = CMP["models/modules/cmp.py"].replace("FACTOR", str(factor))
-    status, told = run(checkout(tmp_path, CMP, **{"models/modules/cmp.py": model}))
-    assert "**CMP, alexnet_yfcc, batch 1, 64 × 64, forward and backward** (a call)" in told
+    status, told = run(checkout(tmp_path, CMP, **{"models/modules/cmp.py": model}), size=128)
+    assert "**CMP, alexnet_yfcc, batch 1, 128 × 128, forward and backward** (a call)" in told
     assert "The authors' loss is not measured: it makes tensors of CUDA" in told
     if factor == 1:
         assert status == 0
         assert told.count("| ours |") == 2
     else:
         assert status == 1
-        assert "64 × 64, forward was not measured: CMP" in told
+        assert "128 × 128, forward was not measured: CMP" in told
         assert "ours gives" in told
 
 
