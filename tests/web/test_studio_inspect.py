@@ -36,6 +36,10 @@ def gallery(folder):
     (inside / "link.png").symlink_to(folder / "secret.png")
     (inside / "broken.png").write_bytes(b"no picture")
     (inside / "notes.txt").write_text("private")
+    (inside / "a trip" / ".thumbnails").mkdir(parents=True)
+    for name in ("a trip/red.png", "a trip/.thumbnails/red.png", ".hidden.png"):
+        Image.new("RGB", (30, 20), (250, 0, 0)).save(inside / name)
+    (inside / "out").symlink_to(folder, target_is_directory=True)
     return inside
 
 
@@ -145,14 +149,17 @@ def test_what_cannot_be_done_is_told(client, photo):
 
 def test_photos_of_the_folder_are_compared_and_taken(client, photo):
     told = client.get("/api/inspect/folder").json()
-    assert told == {"folder": "gallery", "photos": 3}
+    assert told == {"folder": "gallery", "photos": 4}
     for place in ({}, {"x": 322, "y": 230}):
         body = {"photo": photo["id"], "among": "folder", **COLOURS, **place}
         told = json.loads(ask(client, "neighbours", **body).text.splitlines()[-1])
-        assert [one["name"] for one in told["found"]] == ["moved rocket.png", "blue.JPG"]
-        assert (told["compared"], told["left_out"]) == (2, 1)
+        names = [one["name"] for one in told["found"]]
+        assert names[0] == "moved rocket.png"
+        assert set(names[1:]) == {"blue.JPG", "a trip/red.png"}
+        assert (told["compared"], told["left_out"]) == (3, 1)
     small = client.get("/api/inspect/folder-photo", params={"name": "blue.JPG"})
     assert cv2.imdecode(np.frombuffer(small.content, np.uint8), 1).shape[:2] == (171, 256)
+    assert ask(client, "folder-photo", name="a trip/red.png").json()["name"] == "red.png"
     taken = ask(client, "folder-photo", name="moved rocket.png").json()
     assert (taken["kind"], taken["name"], taken["width"]) == ("photo", "moved rocket.png", 640)
     client.request("DELETE", "/api/files", json={"id": taken["id"]})
@@ -160,7 +167,17 @@ def test_photos_of_the_folder_are_compared_and_taken(client, photo):
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret.png", "link.png", "notes.txt", "/etc/passwd", "gallery/blue.JPG", "", None],
+    [
+        "../secret.png",
+        "link.png",
+        "out/secret.png",
+        ".hidden.png",
+        "notes.txt",
+        "/etc/passwd",
+        "gallery/blue.JPG",
+        "",
+        None,
+    ],
     ids=str,
 )
 def test_nothing_but_photos_of_the_folder_is_served(client, name):

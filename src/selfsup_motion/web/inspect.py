@@ -133,21 +133,22 @@ def neighbours(call: Call) -> Events:
     else:
         query = source.features.mean((1, 2))
     others = [one for one in call.session.files("photo") if one.id != stored.id][-_MOST_GALLERY:]
-    gallery: Sequence[Stored | Path] = others
+    gallery: Sequence[Stored | tuple[str, Path]] = others
     if among == "folder":
-        gallery = list(photo_folder.photos_in(call).values())
+        gallery = list(photo_folder.photos_in(call).items())
     found, left_out = [], 0
     for number, entry in enumerate(gallery):
         yield {"progress": [number, len(gallery)]}
         told: dict[str, Any]
-        if isinstance(entry, Path):
+        if isinstance(entry, tuple):
+            name, path = entry
             try:
-                photo = photo_folder.photo_at(entry, call.studio.limits)
+                photo = photo_folder.photo_at(path, call.studio.limits)
                 cells = _cells(call, photo, local, keep=False)
             except UserError:  # one of many, which may be anything
                 left_out += 1
                 continue
-            told = {"name": entry.name, "at": None}
+            told = {"name": name, "at": None}
         else:
             cells = _cells(call, entry, local, keep=True)
             told = {"photo": entry.as_json(), "at": None}

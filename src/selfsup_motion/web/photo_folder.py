@@ -5,7 +5,9 @@ They are found by names that this side has told; no name becomes a path.
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,9 @@ ROUTES = [
 
 
 def photos_in(call: Call) -> dict[str, Path]:
-    """Of the folder, by name, in order; links that lead out of it are left out.
+    """Of the folder and its subfolders, by their paths from it, in order.
+
+    Hidden ones and links that lead out of it are left out.
 
     Raises:
         Refusal: there is no folder.
@@ -71,18 +75,27 @@ def photos_in(call: Call) -> dict[str, Path]:
     if given is None:
         raise Refusal("There is no folder of photos: start the studio with photos=/path/of/one.")
     try:
-        inside, entries = given.resolve(strict=True), sorted(given.iterdir())
+        inside, _ = given.resolve(strict=True), next(given.iterdir(), None)
     except OSError as error:
         raise Refusal("The folder of photos cannot be read any more.", 404) from error
+    names = (path.relative_to(given).as_posix() for path in _pictures(given))
     photos = (
-        path
-        for path in entries
-        if path.suffix.lower() in _SUFFIXES
-        and path.name.isprintable()
-        and path.is_file()
+        name
+        for name in names
+        if name.isprintable()
+        and (path := given / name).is_file()
         and path.resolve().is_relative_to(inside)
     )
-    return {path.name: path for path in islice(photos, MOST_PHOTOS)}
+    return {name: given / name for name in islice(photos, MOST_PHOTOS)}
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """What is called a picture below a folder, in order; links to folders are not followed."""
+    for place, subfolders, names in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in _SUFFIXES:
+                yield Path(place, name)
 
 
 def photo_at(path: Path, limits: Limits) -> Stored:
@@ -102,7 +115,7 @@ def photo_at(path: Path, limits: Limits) -> Stored:
     if status.st_size > limits.megabytes * 1e6:
         raise Refusal(too_large(limits.megabytes), 413)
     height, width = check_picture(path, limits.megapixels)
-    id = f"folder:{status.st_mtime_ns}:{path.name}"
+    id = f"folder:{status.st_mtime_ns}:{status.st_ino}:{path.name}"
     return Stored(id, path, path.name, "photo", "", {"width": width, "height": height})
 
 
