@@ -363,6 +363,8 @@ def test_curves_are_over_budgets_and_over_the_samples_of_trainings(results, tmp_
             file.write_text(json.dumps({**json.loads(file.read_text()), "steps": 25}))
     found = read_results(chains)
     (training,) = of_training(found)
+    assert training.title == "B: val/loss during training"
+    assert len(of_training([*found, replace(found[0], method="C")])) == 2
     assert training.lines["better"] == [(0, 2.0, 0.0), (100, 1.5, 0.0), (200, 1.0, 0.0)]
     (budgets,) = over_budgets(tables(study, found))
     assert budgets.lines == {"cmp": [
@@ -372,7 +374,7 @@ def test_curves_are_over_budgets_and_over_the_samples_of_trainings(results, tmp_
     assert budgets.levels == {"raw_color (of the task)": 0.3}
     write_report(study, found, {}, tmp_path / "out")
     assert "![t_budgets](t_budgets.png)" in (tmp_path / "out/report.md").read_text()
-    assert (tmp_path / "out/training_val_loss.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "out/training_B_val_loss.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_rows_are_shown_side_by_side_for_the_same_inputs(results):

@@ -53,17 +53,21 @@ def over_budgets(tables: Sequence[Table]) -> list[Curves]:
 
 
 def of_training(results: Sequence[Result]) -> list[Curves]:
-    """A chart for each metric that recipes measure themselves at more than one moment."""
-    by_metric: dict[str, dict[str, list[Result]]] = {}
+    """A chart for each metric that recipes measure themselves at more than one moment.
+
+    Each method has its own: metrics of two methods may have one name, and mean other things.
+    """
+    by_metric: dict[tuple[str, str], dict[str, list[Result]]] = {}
     for result in results:
         if len(result.history) > 1:
-            rows = by_metric.setdefault(str(result.headline), {})
+            rows = by_metric.setdefault((result.method, str(result.headline)), {})
             rows.setdefault(result.cell.row, []).append(result)
     found = []
-    for metric, rows in by_metric.items():
+    for (method, metric), rows in by_metric.items():
         lines = {row: _mean_line(own) for row, own in rows.items()}
-        name = f"training_{metric.replace('/', '_')}"
-        found.append(Curves(f"{metric} during training", name, "", metric, lines, {}))
+        name = f"training_{method}_{metric.replace('/', '_')}"
+        title = f"{method}: {metric} during training"
+        found.append(Curves(title, name, "", metric, lines, {}))
     return found
 
 

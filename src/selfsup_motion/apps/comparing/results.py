@@ -41,6 +41,7 @@ class Result:
         is_better: whether a training's headline metric is better than before it; None: unknown.
         baselines: metrics of what the task scores beside the encoder.
         lower_is_better: whether the headline is an error.
+        method: class of the method of a training.
     """
 
     cell: Cell
@@ -55,6 +56,7 @@ class Result:
     is_better: bool | None = None
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     lower_is_better: bool = False
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -266,6 +268,7 @@ def _read(cell: Cell) -> Result:
         is_better=_is_better(run) if is_training else None,
         baselines=baselines if isinstance(baselines, dict) else {},
         lower_is_better=summary.get("lower_is_better") is True,
+        method=run.method if is_training else "",
     )
 
 
