@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from together import CONTEXT
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.terminal.command_line import Interrupted
+from selfsup_motion.training import session
 
 
 def test_nan_stops_the_run_before_it_reaches_the_weights(tiny, folder):
@@ -261,10 +263,14 @@ def slow_run(overrides) -> None:
     work(*overrides, "paths.output_dir=run", "trainer.max_steps=2")
 
 
-@pytest.mark.gpu
 @pytest.mark.slow
-def test_compiled_run_equals_the_plain_one(tiny, folder):
-    common = ("trainer=gpu", "method.dropout=0.0", "trainer.max_steps=3")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def test_compiled_run_equals_the_plain_one(tiny, folder, monkeypatch, device):
+    if device == "cpu":  # where it is refused: traced, and left as it is
+        traced = partial(session.compiled, backend="eager")
+        monkeypatch.setattr(session, "compiled", traced)
+        monkeypatch.setattr(session, "check_compiler", lambda _: None)
+    common = (f"trainer={device}", "method.dropout=0.0", "trainer.max_steps=3")
     tiny(*common, "paths.output_dir=plain")
     tiny(*common, "compile=true", "paths.output_dir=compiled")
     a, b = weights(Path("plain")), weights(Path("compiled"))

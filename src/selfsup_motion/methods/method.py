@@ -23,10 +23,12 @@ class Method(pl.LightningModule):
         encoder: the part that transfers.
         encoder_settings: arguments that the method sets in its encoder, whatever that was made
             with; `load_encoder` sets them too.
+        fixed_shapes: all training steps see tensors of the same shapes.
     """
 
     encoder: nn.Module
     encoder_settings: ClassVar[Mapping[str, Any]] = {}
+    fixed_shapes: ClassVar[bool] = True
 
     def figures(self, batch: dict[str, Any]) -> dict[str, Figure]:
         """Pictures of what the method does with validation clips, by name; none by default."""
@@ -81,6 +83,11 @@ def encoder_of(method: pl.LightningModule) -> nn.Module | None:
     if isinstance(method, HasEncoder) and isinstance(method.encoder, nn.Module):
         return method.encoder
     return None
+
+
+def sees_fixed_shapes(method: pl.LightningModule) -> bool:
+    """Whether its training steps see tensors of the same shapes; so they do if it does not say."""
+    return bool(getattr(method, "fixed_shapes", True))
 
 
 def metrics_table(metrics: Mapping[str, float]) -> Report:

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -79,25 +79,6 @@ def shares(trainer: pl.Trainer, batch_size: int) -> str:
         factors += [f"{accumulated} accumulated batches"] if accumulated > 1 else []
         text += f" = {' × '.join(factors)} × {batch_size // parts}"
     return text
-
-
-def check_compiler(trainer: DictConfig) -> None:
-    """Make sure that compiling a method can be of use.
-
-    Raises:
-        UserError: the run would be on a CPU.
-    """
-    if trainer.get("accelerator") == "cpu" or not torch.cuda.is_available():
-        raise UserError(
-            "compile=true is for GPUs: on a CPU, PyTorch's compiler takes minutes for thousands of "
-            "operations of a loss that is computed in tiles, and may end with an error of the C++ "
-            "compiler; leave it out, or add trainer=gpu."
-        )
-
-
-def compiled(method: pl.LightningModule) -> pl.LightningModule:
-    """The method with its steps compiled; its weights keep their names."""
-    return cast(pl.LightningModule, torch.compile(method))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 `train` runs it for a method, `evaluate` for a task that trains.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,8 @@ from selfsup_motion.terminal import command_line as cli
 from selfsup_motion.terminal.console import console, logging_to, quieten
 from selfsup_motion.terminal.ranks import lost_peer
 from selfsup_motion.training import report
-from selfsup_motion.training.launch import check_compiler, check_devices, compiled, one_job, shares
+from selfsup_motion.training.compiling import check_compiler, compiled
+from selfsup_motion.training.launch import check_devices, one_job, shares
 from selfsup_motion.training.lengths import explained, has_no_validation
 from selfsup_motion.training.processes import WatchRanks, end_children, plugins, wait_for_watch
 from selfsup_motion.training.run import plan
@@ -114,8 +116,8 @@ def session(
                 trainer.loggers = build_all(cfg.logger, "logger", **paths)
                 for logger in trainer.loggers:
                     logger.log_hyperparams(run.config)
-                model = compiled(method) if cfg.compile else method
-                _fit(trainer, model, datamodule, run.checkpoint, cfg.trainer)
+                with compiled(method) if cfg.compile else contextlib.nullcontext():
+                    _fit(trainer, method, datamodule, run.checkpoint, cfg.trainer)
                 if run.has_done_nothing(trainer.global_step):
                     raise UserError(
                         "Training ended before its first step: trainer.max_time, max_epochs or "

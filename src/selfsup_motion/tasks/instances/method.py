@@ -37,6 +37,7 @@ class InstanceSegmentation(Method):
     needs: ClassVar[Needs] = {"labels": "categories", "encoder": "image"}
     encoder: ResNetEncoder
     encoder_settings: ClassVar[Mapping[str, Any]] = {"output_stride": 32}
+    fixed_shapes = False
 
     def __init__(
         self,
