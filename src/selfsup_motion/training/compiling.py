@@ -40,7 +40,7 @@ def check_compiler(trainer: DictConfig) -> None:
     if trainer.get("accelerator") == "cpu" or not torch.cuda.is_available():
         raise UserError(
             "compile=true is for GPUs: on a CPU, PyTorch's compiler takes longer than it saves in "
-            "thousands of steps; leave it out, or add trainer=gpu."
+            "thousands of steps (docs/scaling.md); leave it out, or add trainer=gpu."
         )
 
 
