@@ -18,7 +18,7 @@ from measuring import Call, Comparison, Make, run
 
 from selfsup_motion.settings.compose import config_dir
 
-CLIPS, LENGTH, SIDE = 2, 8, 128
+CLIPS, LENGTH, SIDE = 1, 6, 128
 
 
 def presets() -> list[str]:
@@ -51,7 +51,7 @@ def comparisons(device: str) -> list[Comparison]:
     one, every = evaluated(device, "dense_ulearn"), evaluated(device, "all")
     count = len(presets())
     together = f"{count} propagations, propagator=all"
-    title = f"task=davis2017, {CLIPS} clips of {LENGTH} frames, {SIDE} × {SIDE}"
+    title = f"task=davis2017, a clip of {LENGTH} frames, {SIDE} × {SIDE}"
     named: dict[str, Make] = {"one propagation (dense_ulearn)": one, together: every}
     runs: dict[str, Make] = {
         f"{count} propagations, one run each": evaluated(device, *presets()),
