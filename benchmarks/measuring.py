@@ -56,6 +56,7 @@ class Comparison:
         agree: the largest relative difference of the returned numbers. `None`: not compared.
         unit, count: what a call makes, and how many: times are given for one of them.
         clock: what the ratios are of on a CPU: "cpu" or, for several processes, "wall".
+        note: a sentence below the table.
         extra: left out by `bench.py`; measured if its name is asked for (`--only`).
     """
 
@@ -67,6 +68,7 @@ class Comparison:
     unit: str = "call"
     count: float = 1
     clock: str = "cpu"
+    note: str = ""
     extra: bool = False
 
 
@@ -130,7 +132,8 @@ def measure(comparison: Comparison, device: str, seconds: float = 12) -> dict[st
         figures.wall = [seconds / comparison.count for seconds in figures.wall]
     forms = {name: asdict(figures) for name, figures in found.items()}
     clock = comparison.clock if device == "cpu" else "wall"
-    return {"name": comparison.name, "unit": comparison.unit, "clock": clock, "forms": forms}
+    told = {"name": comparison.name, "unit": comparison.unit, "note": comparison.note}
+    return {**told, "clock": clock, "forms": forms}
 
 
 def another(taken: Sequence[float], share: float, least: int, most: int) -> bool:

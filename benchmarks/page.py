@@ -95,7 +95,8 @@ def table(comparison: dict[str, Any]) -> str:
         else:
             row += [f"{speed(comparison, name):.2g}", _share(comparison, name)]
         lines.append(f"| {name} | " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n"
+    note = f"\n{comparison['note']}\n" if comparison.get("note") else ""
+    return "\n".join(lines) + "\n" + note
 
 
 def _share(comparison: dict[str, Any], name: str) -> str:
