@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup_motion.ops.attention.layout import OUTSIDE, Window
-from selfsup_motion.ops.attention.window import Border, local_correlation
+from selfsup_motion.ops.attention.phases import Border
+from selfsup_motion.ops.attention.window import local_correlation
 
 _TILE = 8  # windows whose first pixels are in one such square share a box of keys
 _GROUP = 32  # queries of a box that are computed together

@@ -12,15 +12,11 @@ import torch
 from torch import Tensor
 
 from selfsup_motion.ops.attention.autograd import highest
+from selfsup_motion.ops.attention.fused import fused_attention, obstacle
 from selfsup_motion.ops.attention.layout import Layout, Window
+from selfsup_motion.ops.attention.phases import Border, join_phases, split_phases
 from selfsup_motion.ops.attention.tiles import Tiles
-from selfsup_motion.ops.attention.window import (
-    Border,
-    check_window,
-    join_phases,
-    references,
-    split_phases,
-)
+from selfsup_motion.ops.attention.window import check_window, references
 
 
 @torch.no_grad()
@@ -46,17 +42,12 @@ def attention_part(
     """
     key, value = references(query, key, value)
     check_window(radius, dilation, border, window, None)
+    if query.device.type == "cuda" and obstacle(query, key, value, None) is None:
+        return fused_attention(query, key, value, radius, dilation, scale, border, window)
     inputs = split_phases(query, key, value, dilation, border)
     layout = Layout((inputs.query.shape[-2], inputs.query.shape[-1]), radius, window, query.device)
-    tiles = Tiles(layout, inputs, scale)
-    copy, normaliser = tiles.images(inputs.value.shape[2]), tiles.images(1)
     with torch.autocast(query.device.type, enabled=False):
-        for chunk, scores, near in tiles.scored():
-            weights = torch.softmax(scores, -1, out=tiles.scores(chunk, "weights"))
-            # = logsumexp(scores), several times faster: the largest weight is exp(largest - it)
-            norm = scores.amax(-1, True) - weights.amax(-1, True).log()
-            tiles.store(chunk, norm.transpose(2, 3), normaliser)
-            tiles.store(chunk, tiles.copied(weights, near), copy)
+        copy, normaliser = Tiles(layout, inputs, scale).copied_and_normaliser()
     size = query.shape[-2:]
     return join_phases(copy, dilation, size), join_phases(normaliser, dilation, size)
 

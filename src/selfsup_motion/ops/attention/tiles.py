@@ -80,6 +80,17 @@ class Tiles:
                 products(query.transpose(2, 3), key, scores, alpha=self.scale, beta=1)
             yield Tile(chunk, scores, value)
 
+    def copied_and_normaliser(self) -> tuple[Tensor, Tensor]:
+        """Copies (B, D, H, W) and logs of the softmax's denominators (B, 1, H, W)."""
+        copy, normaliser = self.images(self.inputs.value.shape[2]), self.images(1)
+        for chunk, scores, near in self.scored():
+            weights = torch.softmax(scores, -1, out=self.scores(chunk, "weights"))
+            # = logsumexp(scores), several times faster: the largest weight is exp(largest - it)
+            norm = scores.amax(-1, True) - weights.amax(-1, True).log()
+            self.store(chunk, norm.transpose(2, 3), normaliser)
+            self.store(chunk, self.copied(weights, near), copy)
+        return copy, normaliser
+
     def scores(self, chunk: Chunk, name: str) -> Tensor:
         """Memory for scores (S, R, queries, keys) of a chunk."""
         return self.memory(name, chunk.num_strips, chunk.num_rows, self.layout.num_queries,

@@ -3,24 +3,25 @@
     copy[x] = Σ_y softmax_y(scale · query[x] · key[y]) · value[y],   y in the window around x
 
 This is CorrFlow's pointer (Lai & Xie 2019, section 3.1) and the propagation step of MAST and CRW.
-Plain PyTorch, any device; see `attention_layout` for how it is made fast.
+On any device in plain PyTorch, see `layout` for how it is made fast; on NVIDIA GPUs in kernels of
+Triton, see `triton_kernels`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup_motion.ops.attention.autograd import Attention, Correlation
+from selfsup_motion.ops.attention.fused import fused_attention, obstacle
 from selfsup_motion.ops.attention.layout import Layout, Window
-from selfsup_motion.ops.attention.tiles import Inputs
+from selfsup_motion.ops.attention.phases import Border, join_phases, split_phases
 from selfsup_motion.ops.attention.unfold import unfold_attention, unfold_correlation
 
-Border = Literal["exclude", "zero"]
-Backend = Literal["auto", "tiles", "unfold"]
+Backend = Literal["auto", "tiles", "triton", "unfold"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 def restricted_attention(
@@ -54,28 +55,37 @@ def restricted_attention(
         window: "square", or "disc": only positions whose Euclidean distance, in steps, is less
             than `radius` (CRW).
         top_k: only the `top_k` highest scores of a pixel take part, over all references together.
-        backend: "tiles"; "unfold", the textbook form: slow, large, good for checking; "auto", the
-            better one for the case (so far: always tiles).
+        backend: "tiles"; "triton", the same in one kernel, for GPUs; "unfold", the textbook form:
+            slow, large, good for checking; "auto": "triton" on CUDA where it can compute the case
+            (no `top_k`, no float64, C ≤ 256, D ≤ 64, compute capability 8.0), else "tiles".
 
     Returns:
         (B, D, H, W).
 
     Raises:
-        ValueError: shapes that do not fit, or an argument out of range.
+        ValueError: shapes that do not fit, an argument out of range, or a case that
+            backend="triton" cannot compute.
     """
     key, value = references(query, key, value)
     check_window(radius, dilation, border, window, top_k)
-    one_of("backend", backend, ("auto", "tiles", "unfold"))
+    one_of("backend", backend, BACKENDS)
     if backend == "unfold":
         if radius is None:
             raise ValueError("the unfold backend needs a radius")
         return unfold_attention(
             query, key, value, radius, dilation, scale, border == "exclude", window, top_k
         )
+    if backend == "triton" or (backend == "auto" and query.device.type == "cuda"):
+        why_not = obstacle(query, key, value, top_k)
+        if why_not is None:
+            out, _ = fused_attention(query, key, value, radius, dilation, scale, border, window)
+            return out.to(value.dtype)
+        if backend == "triton":
+            raise ValueError(f"backend=triton cannot compute this: {why_not}")
     tensors = split_phases(query, key, value, dilation, border)
     layout = Layout((tensors[0].shape[-2], tensors[0].shape[-1]), radius, window, query.device)
     with torch.autocast(query.device.type, enabled=False):
-        out: Tensor = Attention.apply(layout, scale, top_k, *tensors)
+        out = Attention.apply(layout, scale, top_k, *tensors)
     return join_phases(out, dilation, query.shape[-2:])
 
 
@@ -91,7 +101,7 @@ def local_correlation(
         key: (B, C, H, W).
         radius: of the window, in steps of `dilation`.
         dilation: distance between the positions of a window, in pixels.
-        backend: as of `restricted_attention`.
+        backend: "tiles", "unfold", or "auto": tiles.
 
     Returns:
         (B, (2·radius + 1)², H, W) of query's dtype, the window row by row: channel
@@ -106,7 +116,7 @@ def local_correlation(
             f"query and key must both be (B, C, H, W), got {_shape(query)} and {_shape(key)}"
         )
     check_window(radius, dilation, "zero", "square", None)
-    one_of("backend", backend, ("auto", "tiles", "unfold"))
+    one_of("backend", backend, tuple(name for name in BACKENDS if name != "triton"))
     if backend == "unfold":
         return unfold_correlation(query, key, radius, dilation)
     q, k, _, _ = split_phases(query, key[:, None], key[:, None, :0], dilation, "zero")
@@ -160,41 +170,6 @@ def one_of(name: str, value: str, options: tuple[str, ...]) -> None:
     """Raise a ValueError if `value` is none of the options."""
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(options)}, got {value!r}")
-
-
-def split_phases(
-    query: Tensor, key: Tensor, value: Tensor, dilation: int, border: Border
-) -> Inputs:
-    """Turn dilated windows into dense ones.
-
-    Positions that are equal modulo the dilation never meet the others: each such phase is an image
-    of its own, 1 / dilation as large. The phases come first in the batch.
-    """
-    inside = None
-    if border == "exclude":
-        inside = query.new_ones((len(query), 1, 1, *query.shape[-2:]), dtype=torch.bool)
-    if dilation > 1:
-        query, key, value = (_phases(tensor, dilation) for tensor in (query, key, value))
-        inside = None if inside is None else _phases(inside, dilation)
-    return Inputs(query, key, value, inside)
-
-
-def join_phases(out: Tensor, dilation: int, size: torch.Size) -> Tensor:
-    """Undo `split_phases` for a result (phases · B, D, h, w) → (B, D, *size)."""
-    if dilation == 1:
-        return out
-    split = torch.unflatten(out, 0, (dilation, dilation, -1)).permute(2, 3, 4, 0, 5, 1)
-    return split.flatten(4, 5).flatten(2, 3)[..., : size[0], : size[1]]
-
-
-def _phases(images: Tensor, dilation: int) -> Tensor:
-    height, width = images.shape[-2:]
-    padding = (0, -width % dilation, 0, -height % dilation)
-    if any(padding):
-        images = F.pad(images, padding)
-    split = torch.unflatten(images, -1, (-1, dilation))
-    split = torch.unflatten(split, -3, (-1, dilation))
-    return split.movedim((-3, -1), (0, 1)).flatten(0, 2)
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
