@@ -3,7 +3,8 @@
     python benchmarks/attention.py [--device cuda]
 
 B=2, C=256, 64 × 64, radius 6, 16 channels copied (CorrFlow at 256 × 256 pixels). The bound counts
-needed products only, at the rate of large matrix products. `flex_attention` and `natten` have no
+needed products only, at the rate of large matrix products. On a GPU everything is in bfloat16, in
+which training computes features there. `flex_attention` and `natten` have no
 backward pass on a CPU; natten, where it can be imported, wants as many channels copied as compared,
 and moves the windows at the borders inwards instead of cutting them off, so that its result differs
 there.
@@ -33,10 +34,14 @@ weights and values."""
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+def dtype(device: str) -> torch.dtype:
+    return torch.bfloat16 if device == "cuda" else torch.float32
+
+
 def inputs(device: str, gradients: bool) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     made = [
-        torch.randn(BATCH, n, SIDE, SIDE, generator=generator).to(device)
+        torch.randn(BATCH, n, SIDE, SIDE, generator=generator).to(device, dtype(device))
         for n in (CHANNELS, CHANNELS, COPIED, COPIED)
     ]
     return [*(tensor.requires_grad_(gradients) for tensor in made[:3]), made[3]]
@@ -122,9 +127,9 @@ def bound(operations: int, device: str) -> Make:
     """As many operations in products of 1024 × 1024 matrices."""
 
     def make() -> Call:
-        a = torch.randn(1024, 1024, device=device)
+        a = torch.randn(1024, 1024, device=device, dtype=dtype(device))
         whole, rest = divmod(operations, 2 * 1024**3)
-        part = torch.randn(round(1024 * rest / (2 * 1024**3)), 1024, device=device)
+        part = a[: round(1024 * rest / (2 * 1024**3))]
 
         def call() -> None:
             for _ in range(whole):
@@ -150,7 +155,10 @@ def comparisons(device: str) -> list[Comparison]:
         inexact = {"natten, other borders": neighbourhood}
     else:
         missing.append("natten (not installed)")
+    if device == "cuda":
+        exact["triton"] = partial(ours, "triton")
     trained = exact | more | inexact if device == "cuda" else exact
+    rounding = 2e-2 if device == "cuda" else 1e-3
 
     def cases(name: str, forms: dict[str, Callable[[str], Attention]], both: bool) -> Comparison:
         made = {key: (both_ways if both else forward)(f, device) for key, f in forms.items()}
@@ -160,7 +168,7 @@ def comparisons(device: str) -> list[Comparison]:
             left_out = "flex_attention and natten, which have no backward pass on a CPU"
         note = f"Left out: {left_out}." if left_out else ""
         # natten's borders: it agrees in the middle only
-        return Comparison(name, made, repeats=9, agree=0.1 if inexact else 1e-3, note=note)
+        return Comparison(name, made, repeats=9, agree=0.1 if inexact else rounding, note=note)
 
     return [
         cases("forward and backward", trained, both=True),

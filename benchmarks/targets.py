@@ -69,7 +69,7 @@ def patches_a_second(results: Results) -> float:
 
 def against_natten(results: Results) -> float:
     comparison = found(results, "attention", "backward")
-    return median(comparison, "tiles") / median(comparison, "natten, other borders")
+    return median(comparison, "triton") / median(comparison, "natten, other borders")
 
 
 ATTENTION = "restricted attention, forward and backward"

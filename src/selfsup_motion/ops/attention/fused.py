@@ -7,7 +7,6 @@ tiles compute the same, or Triton's interpreter (TRITON_INTERPRET=1).
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 from typing import Any
 
@@ -23,7 +22,8 @@ CHANNELS, EXACT_CHANNELS, COPIED = 256, 64, 64
 """As many channels of query, of query in float32 without TF32, and of value as a program can add up
 gradients of: with more, numbers would leave the registers."""
 
-_LEAST_CAPABILITY = 8, 0
+_TRITON = importlib.util.find_spec("triton") is not None
+_LEAST_CAPABILITY = 8
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -58,19 +58,17 @@ def obstacle(query: Tensor, key: Tensor, value: Tensor, top_k: int | None) -> st
     return None if query.device.type == "cpu" and interpreted() else "it needs a CUDA device"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@functools.cache
 def _missing(device: int) -> str | None:
     """What a CUDA device lacks."""
-    if importlib.util.find_spec("triton") is None:
+    if not _TRITON:
         return "it needs triton, which cannot be imported"
     # without a device, tensors only say that they are on one
     if torch.cuda.is_available():
         if torch.version.hip is not None:
             return "it needs a GPU of NVIDIA"
-        found = torch.cuda.get_device_capability(device)
-        if found < _LEAST_CAPABILITY:
-            return f"it needs compute capability 8.0, this GPU has {found[0]}.{found[1]}"
+        found = torch.cuda.get_device_properties(device)
+        if found.major < _LEAST_CAPABILITY:
+            return f"it needs compute capability 8.0, this GPU has {found.major}.{found.minor}"
     return None
 
 

@@ -14,7 +14,6 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def tf32() -> bool:
     """Whether PyTorch may multiply float32 with fewer digits."""
     return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")

@@ -75,7 +75,9 @@ def restricted_attention(
         return unfold_attention(
             query, key, value, radius, dilation, scale, border == "exclude", window, top_k
         )
-    if backend == "triton" or (backend == "auto" and query.device.type == "cuda"):
+    # an exported program shall not need this package
+    choose = backend == "auto" and not torch.compiler.is_exporting()
+    if backend == "triton" or (choose and query.device.type == "cuda"):
         why_not = obstacle(query, key, value, top_k)
         if why_not is None:
             out, _ = fused_attention(query, key, value, radius, dilation, scale, border, window)
