@@ -51,7 +51,8 @@ def obstacle(query: Tensor, key: Tensor, value: Tensor, top_k: int | None) -> st
         )
     if 0 in (*query.shape, *value.shape):
         return "there is nothing to compute"
-    if max(query[0].numel(), value[0, 0].numel()) >= 2**31 or len(key) * key.shape[1] >= 2**16:
+    largest = max(query.shape[1:].numel(), value.shape[2:].numel())
+    if largest >= 2**31 or key.shape[:2].numel() >= 2**16:
         return "its numbers of pixels and images have 31 and 16 bits"
     if query.device.type == "cuda":
         return _missing(query.device.index or 0)
