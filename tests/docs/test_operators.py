@@ -5,7 +5,8 @@ import ast
 from documents import ROOT, blocks
 
 OPS = ROOT / "src" / "selfsup_motion" / "ops"
-INSIDE = {"autograd", "gradients", "layout", "tiles", "unfold", "window"}
+INSIDE = {"autograd", "fused", "gradients", "launch", "layout", "phases", "tiles", "triton_kernels",
+          "unfold", "window"}  # fmt: skip
 """Modules of ops.attention behind what the package exports."""
 PROTOCOLS = {"MotionCode"}
 
