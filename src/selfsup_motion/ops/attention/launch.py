@@ -19,6 +19,11 @@ def tf32() -> bool:
     return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
 
 
+# PyTorch's compiler cannot trace it. `torch.compiler.assume_constant_result` says the same, and
+# would import the compiler.
+tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def outputs(query: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """Memory for copies (B, H, W, D) and normalisers (B, H, W)."""
     shape = query.shape[:3]
