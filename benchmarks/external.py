@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from selfsup_motion.ops.attention import restricted_attention
 from selfsup_motion.ops.flow import FlowBins
-from selfsup_motion.weights.checkpoints import load_method
+from selfsup_motion.weights.checkpoints import load_encoder, load_method
 
 PROJECTS = {  # files that no other project has together
     "CMP": ("models/modules/cmp.py", "models/modules/decoder.py", "losses.py"),
@@ -102,8 +102,8 @@ def both(
     ]
 
 
-def with_weights_of(theirs: nn.Module) -> nn.Module:
-    """Our method with the weights of theirs, read as one of their checkpoints."""
+def checkpoint_of(theirs: nn.Module) -> Path:
+    """The weights of theirs as one of their checkpoints, which ours reads."""
     renamed = {
         # as it was called in their first commits
         f"module.{name.replace('sparse_encoder.', 'flow_encoder.')}": value
@@ -111,7 +111,7 @@ def with_weights_of(theirs: nn.Module) -> nn.Module:
     }
     path = scratch() / "weights.pth.tar"
     torch.save({"state_dict": renamed}, path)
-    return load_method(path)
+    return path
 
 
 # --- CMP -----------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def cmp(checkout: Path, device: str, size: int | None, batch: int) -> Iterator[C
     networks = module_of("models").modules
     torch.manual_seed(0)
     built = getattr(networks, module["arch"])({**module, "pretrained_image_encoder": False})
-    method: Any = with_weights_of(built)
+    method: Any = load_method(checkpoint_of(built))
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (batch, 3, side, side), generator=generator).byte()
     flow = 5 * torch.randn(batch, 2, side, side, generator=generator)
@@ -186,7 +186,7 @@ def corrflow(checkout: Path, device: str, size: int | None, batch: int) -> Itera
     encoder.feature_extraction = submodule.ResNet18(3)
     encoder.post_convolution = nn.Conv2d(256, 64, 3, 1, 1)
     encoder.post_convolution.weight.data *= 0.1  # scores that a softmax can tell apart
-    method: Any = with_weights_of(encoder)
+    method = load_encoder(checkpoint_of(encoder))
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(2, batch, 3, side, side, generator=generator)
     classes = torch.randint(0, 16, (batch, side // 4, side // 4), generator=generator)

@@ -92,7 +92,7 @@ def run(monkeypatch, capsys):
     known = set(sys.modules)
 
     def command(folder, size=64):
-        line = ["external.py", f"--checkout={folder}", f"--size={size}", "--repeats=1"]
+        line = ["external.py", f"--checkout={folder}", f"--size={size}", "--batch=2", "--repeats=1"]
         monkeypatch.setattr(sys, "argv", line)
         with pytest.raises(SystemExit) as stop:
             external.main()
@@ -123,7 +123,7 @@ def test_code_that_cannot_be_imported_is_named_with_the_reason(tmp_path, run):
 def test_cmp_is_timed_beside_ours_with_the_same_weights(tmp_path, run, factor):
     model = CMP["models/modules/cmp.py"].replace("FACTOR", str(factor))
     status, told = run(checkout(tmp_path, CMP, **{"models/modules/cmp.py": model}), size=128)
-    assert "**CMP, alexnet_yfcc, batch 1, 128 × 128, forward and backward** (a call)" in told
+    assert "**CMP, alexnet_yfcc, batch 2, 128 × 128, forward and backward** (a call)" in told
     assert "The authors' loss is not measured: it makes tensors of CUDA" in told
     if factor == 1:
         assert status == 0
@@ -145,4 +145,4 @@ def test_corrflow_is_timed_with_its_correlation_where_that_can_be_imported(tmp_p
     status, told = run(tmp_path)
     assert status == 0
     assert told.count("| ours |") == 6
-    assert "**CorrFlow, a pair of frames, batch 1, 64 × 64, forward** (a call)" in told
+    assert "**CorrFlow, a pair of frames, batch 2, 64 × 64, forward** (a call)" in told
