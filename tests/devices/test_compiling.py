@@ -87,10 +87,11 @@ def test_a_network_is_one_graph_and_computes_the_same(name):
             assert counted.graphs == GRAPHS[name]  # none are added by the second step
     assert counted.breaks == []
     for (part, ours), theirs in zip(fast.named_parameters(), plain.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None), part
         if theirs.grad is not None:
             # up to rounding: compiled decoders keep rows of guidance that are padding
             difference = (ours.grad - theirs.grad).norm()
-            assert difference <= 1e-3 * theirs.grad.norm() + 1e-6, part
+            assert difference <= 1e-2 * theirs.grad.norm() + 1e-6, part
 
 
 class Net(nn.Module):
