@@ -34,7 +34,7 @@ GRAPHS = {
     "wmse": 2,
 }
 """Of a training step: one for each network, and for each shape that it sees."""
-QUICK = ("corrflow", "rho_byol")
+QUICK = ("mast", "rho_simclr")
 
 
 class Counted:
