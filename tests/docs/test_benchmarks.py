@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -55,14 +54,17 @@ def test_quick_forms_are_called_until_their_share_is_used_up_and_slow_ones_three
 
 
 @pytest.mark.slow
-def test_slow_forms_get_fewer_calls():
-    forms = {"quick": lambda: lambda: None, "slow": lambda: lambda: time.sleep(0.6)}
-    comparison = measuring.Comparison("sleep", forms, repeats=20)
-    found = measuring.measure(comparison, "cpu", seconds=3)["forms"]
-    assert {name: len(form["wall"]) for name, form in found.items()} == {"quick": 20, "slow": 3}
-    cold = measuring.Comparison("sleep", forms, repeats=2, warm_up=False)
-    found = measuring.measure(cold, "cpu")["forms"]
-    assert all(len(form["wall"]) == 2 for form in found.values())
+def test_seconds_bound_the_calls_but_three_are_made_and_the_first_counts_if_it_is_no_warm_up():
+    forms = {"one": lambda: lambda: None, "other": lambda: lambda: None}
+
+    def calls(seconds, **settings):
+        comparison = measuring.Comparison("nothing", forms, **settings)
+        found = measuring.measure(comparison, "cpu", seconds=seconds)["forms"]
+        return [len(form["wall"]) for form in found.values()]
+
+    assert calls(0) == [3, 3]
+    assert calls(600, repeats=5) == [5, 5]
+    assert calls(600, repeats=1, warm_up=False) == [1, 1]
 
 
 @pytest.mark.slow
