@@ -131,6 +131,7 @@ def on_meta(method: pl.LightningModule, batch: Batch) -> list[str]:
 
 
 def _on_meta(method: pl.LightningModule, batch: Batch, pipe: Connection) -> None:
+    torch.set_num_threads(1)  # the threads of the process that was forked are not here
     try:
         method = alone(method).to("meta")
         inputs = tree_map(lambda x: x.to("meta") if isinstance(x, Tensor) else x, batch)
