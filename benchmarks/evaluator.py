@@ -2,7 +2,8 @@
 
     python benchmarks/evaluator.py [--device cuda]
 
-The encoder that comes with the package, on clips of the toy world. A call is a whole run of the
+The encoder that comes with the package, on a short clip of the toy world: propagations enlarge its
+frames to the size of their protocols. A call is a whole run of the
 command, with PyTorch already imported, divided by the number of frames. `propagator=all` follows
 with every one of them in a single run and computes features once for each size of the input;
 `--only runs` compares it with a run for each, which takes too long for `make bench`.
@@ -18,7 +19,7 @@ from measuring import Call, Comparison, Make, run
 
 from selfsup_motion.settings.compose import config_dir
 
-CLIPS, LENGTH, SIDE = 1, 6, 128
+CLIPS, LENGTH, SIDE = 1, 3, 128
 
 
 def presets() -> list[str]:
