@@ -57,7 +57,7 @@ PARTS = {
     "mosi_generator": Part("MoSI's pseudo-motion", 25, 15),
     "loader": Part("Loading videos", 20),
     "propagation": Part("Following objects", 100, 40),
-    "evaluator": Part("Scoring a frozen encoder", 70, 20),
+    "evaluator": Part("Scoring a frozen encoder", 40, 20),
     "inference": Part("Applications", 90),
     "startup": Part("Start-up", 120),
     "curves": Part("How cost grows", 60),

@@ -2,11 +2,11 @@
 
     python benchmarks/evaluator.py [--device cuda]
 
-The encoder that comes with the package, on a short clip of the toy world: propagations enlarge its
-frames to the size of their protocols. A call is a whole run of the
-command, with PyTorch already imported, divided by the number of frames. `propagator=all` follows
-with every one of them in a single run and computes features once for each size of the input;
-`--only runs` compares it with a run for each, which takes too long for `make bench`.
+ResNet-18 of stride 8 on a clip of the toy world, all propagations at the size of its frames (their
+protocols enlarge them, some to 480 pixels and more, which takes minutes). A call is a whole run of
+the command, with PyTorch already imported, divided by the number of frames. `propagator=all`
+follows with every one of them in a single run and computes features once; `--only runs` compares it
+with a run for each, which takes too long for `make bench`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from measuring import Call, Comparison, Make, run
 
 from selfsup_motion.settings.compose import config_dir
 
-CLIPS, LENGTH, SIDE = 1, 3, 128
+CLIPS, LENGTH, SIDE = 1, 6, 128
 
 
 def presets() -> list[str]:
@@ -31,7 +31,8 @@ def presets() -> list[str]:
 def evaluated(device: str, *propagators: str) -> Make:
     """A run for each of some propagations."""
     line = [
-        "evaluate", "task=davis2017", "data=toy", "task.baselines=[]", "checkpoint=correspondence",
+        "evaluate", "task=davis2017", "data=toy", "task.baselines=[]", f"task.short_side={SIDE}",
+        "encoder=resnet18_stride8",
         f"data.sequences.source.num_videos={CLIPS}", f"data.sequences.length={LENGTH}",
         f"data.size={SIDE}", f"device={device}",
     ]  # fmt: skip
