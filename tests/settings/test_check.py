@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.inputs import ExistingFile, ExistingFolder
 from selfsup_motion.settings.check import check_config, describe, matches
+from selfsup_motion.settings.compose import compose
 
 VALID = [
     (3, int),
@@ -119,6 +120,12 @@ def test_mistake_is_named_by_key_and_expectation(changes, expected):
         check_config(config(**changes))
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_value_is_not_told_as_another_command_line_has_it():
+    compose(["experiment=mosi"])
+    with pytest.raises(UserError, match="if 2024 is one, write 'experiment=\"2024\"'"):
+        check_config(config(experiment=2024))
 
 
 class Takes:

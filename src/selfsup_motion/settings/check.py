@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from selfsup_motion.errors import UserError
@@ -263,9 +264,11 @@ def _hint(key: str, value: Any, annotation: Any) -> str:
 def _typed_value(key: str, value: Any) -> str:
     """A value as it stands on the command line: 007 and 2024_01 are read as numbers."""
     if HydraConfig.initialized():
+        read = OverridesParser.create()
         for override in HydraConfig.get().overrides.task:
             name, _, text = override.partition("=")
-            if name.lstrip("+") == key:
+            # what was composed last may be another config
+            if name.lstrip("+") == key and read.parse_override(override).value() == value:
                 return str(text)
     return value_text(value)
 
