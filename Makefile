@@ -10,7 +10,7 @@ ARGS    ?=
 # one worker more than cores: some tests wait for other processes and for a browser
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # one thread each: torch's own threads would wait for each other
-PYTEST  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --maxprocesses 9 --dist loadfile
+PYTEST  := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --maxprocesses 9 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help train animate studio weights test test-all test-gpu lint bench bench-gpu docs docs-pictures lock clean

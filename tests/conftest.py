@@ -24,6 +24,17 @@ settings.register_profile("here", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("here")
 
 
+LONG = ("e2e", "docs", "web", "examples", "apps", "devices")
+"""Folders of files that take long: they run first, so that at the end no process is left alone with
+one. Makefile tells pytest-xdist to keep this order."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files, see `LONG`."""
+    places = {CHECKOUT / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.parent, len(places)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Escape names of files that are not UTF-8 in what a test has logged: pytest-xdist would end
