@@ -48,13 +48,16 @@ class Asked:
 
 
 def networks(method: nn.Module) -> list[nn.Module]:
-    """The parts of a method that have weights: encoder, decoder, heads."""
-    children = [(name, child) for name, child in method.named_children()]
-    return [
-        child
-        for name, child in children
-        if name not in NOT_NETWORKS and any(True for _ in child.parameters())
-    ]
+    """The parts of a method that have weights: encoder, decoder, heads, and copies that follow
+    them."""
+    found = []
+    for name, child in method.named_children():
+        if name in NOT_NETWORKS or not any(True for _ in child.parameters()):
+            continue
+        # what only holds networks is not asked itself
+        holds = type(child).forward is nn.Module.forward
+        found += networks(child) if holds else [child]
+    return found
 
 
 def recorded(method: nn.Module, step: Callable[[], object]) -> list[Asked]:
