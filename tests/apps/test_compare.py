@@ -1,5 +1,6 @@
 """Studies: their cells, what runs again and what does not, tables and report."""
 
+import importlib.util
 import json
 import re
 import signal
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from patience import PATIENCE
 
-from selfsup_motion.apps.comparing import report, running
+from selfsup_motion.apps.comparing import forking, report, running
 from selfsup_motion.apps.comparing.cells import Cell, cells_of
 from selfsup_motion.apps.comparing.curves import of_training, over_budgets
 from selfsup_motion.apps.comparing.launching import starter
@@ -28,6 +29,7 @@ from selfsup_motion.apps.film import film
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.groups import options
 
+IMPORTED = forking._IMPORTED
 SMALL = {"experiments": ["mosi"], "seeds": [0, 1], "tasks": {"toy_actions": []}}
 
 
@@ -57,6 +59,16 @@ def made(folder, row, seed, task=None):
     verb = "train" if task is None else "evaluate"
     return Cell(f"{row}, seed {seed}, {task}", verb, row, seed, task, (), "k",
                 folder / "cells" / f"{row}-{task}-{seed}")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quickly_forked(monkeypatch):
+    """Cells of these tests do not need what is imported for others, which takes 15 seconds."""
+    monkeypatch.setattr(forking, "_IMPORTED", ["colorsys"])
+
+
+def test_what_is_imported_for_all_cells_is_there():
+    assert all(map(importlib.util.find_spec, IMPORTED))
 
 
 @pytest.fixture
@@ -475,7 +487,7 @@ def test_cell_is_a_fork_that_is_asked_to_save(tmp_path, monkeypatch):
     (tmp_path / "saving_cell.py").write_text(
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit('saved'))\n"
-        "print(*sys.argv[1:], 'torch' in sys.modules, os.getsid(0) == os.getpid(), flush=True)\n"
+        "print(*sys.argv[1:], 'colorsys' in sys.modules, os.getsid(0) == os.getpid(), flush=True)\n"
         "time.sleep(600)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
