@@ -12,10 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-ENTRIES = ("forward", "forward_features", "forward_deep", "forward_joined", "embed")
-"""Methods by which a network is asked, from outside of it."""
-NOT_NETWORKS = ("loss", "criterion", "metric", "color")
-"""Parts with weights or none that are no network by the meaning of their name."""
+from selfsup_motion.training.compiling import ENTRIES, networks
 
 
 def outside_of_trainer(method: pl.LightningModule) -> pl.LightningModule:
@@ -45,19 +42,6 @@ class Asked:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     gradients: bool
-
-
-def networks(method: nn.Module) -> list[nn.Module]:
-    """The parts of a method that have weights: encoder, decoder, heads, and copies that follow
-    them."""
-    found = []
-    for name, child in method.named_children():
-        if name in NOT_NETWORKS or not any(True for _ in child.parameters()):
-            continue
-        # what only holds networks is not asked itself
-        holds = type(child).forward is nn.Module.forward
-        found += networks(child) if holds else [child]
-    return found
 
 
 def recorded(method: nn.Module, step: Callable[[], object]) -> list[Asked]:

@@ -1,5 +1,8 @@
 """What PyTorch's compiler makes of the training step of each method."""
 
+import importlib
+import pkgutil
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -8,11 +11,12 @@ from test_pretended_devices import EXPERIMENTS, SLIM
 from torch import nn
 from torch._dynamo.utils import counters
 
+from selfsup_motion import models
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.tasks.instances.method import InstanceSegmentation
-from selfsup_motion.training.compiling import compiled
+from selfsup_motion.training.compiling import ENTRIES, compiled
 
 GRAPHS = {
     "cmd": 8,
@@ -63,6 +67,15 @@ def two_batches(experiment):
     data.setup("fit")
     loader = iter(data.train_dataloader())
     return build(cfg.method, "method"), [next(loader), next(loader)]
+
+
+def test_every_way_into_a_network_of_the_package_is_compiled():
+    found = set()
+    for module in pkgutil.walk_packages(models.__path__, "selfsup_motion.models."):
+        for kind in vars(importlib.import_module(module.name)).values():
+            if isinstance(kind, type) and issubclass(kind, nn.Module):
+                found |= {name for name in vars(kind) if name.startswith("forward")}
+    assert {"forward", "forward_deep"} <= found <= set(ENTRIES)
 
 
 def step(method, batch):

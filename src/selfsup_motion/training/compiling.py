@@ -23,7 +23,9 @@ from torch._dynamo.exc import TorchDynamoException
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.method import sees_fixed_shapes
 
-ENTRIES = ("forward", "forward_features", "embed")
+ENTRIES = (
+    "forward", "forward_features", "forward_deep", "forward_joined", "forward_stages", "embed",
+)  # fmt: skip
 """The functions by which training steps enter a network."""
 
 Backend = str | Callable[..., Any]

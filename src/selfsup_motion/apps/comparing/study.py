@@ -147,10 +147,11 @@ def _checked(content: Any, name: str, where: str) -> Study:
     for task, value in content.get("encoders", {}).items():
         if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
             raise UserError(f"{where}: encoders.{task}: expected {{name of the row: checkpoint}}.")
+    rows = _rows(content, where)
     return Study(
         name=name,
         about=content.get("about", ""),
-        rows=(rows := _rows(content, where)),
+        rows=rows,
         seeds=tuple(seeds),
         budgets=_budgets(content, where),
         training=_texts(content.get("overrides", []), f"{where}: overrides"),
