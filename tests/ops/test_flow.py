@@ -205,6 +205,16 @@ def test_end_point_error_counts_valid_pixels_only():
     assert end_point_error(pred, target, torch.zeros_like(valid)).isnan()
 
 
+def test_valid_of_another_shape_or_type_is_refused():
+    flow, valid = torch.ones(3, 2, 4, 5), torch.ones(3, 4, 5, dtype=torch.bool)
+    bins = FlowBins(9, 20.0)
+    for other in (valid[:, None], valid[0], 255 * valid.byte(), valid.float()):
+        with pytest.raises(ValueError, match=r"valid must be bool \(3, 4, 5\)"):
+            end_point_error(torch.zeros_like(flow), flow, other)
+        with pytest.raises(ValueError, match=r"valid must be bool \(3, 4, 5\)"):
+            bins.loss(torch.zeros(3, 18, 2, 2), flow, other)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

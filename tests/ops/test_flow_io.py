@@ -147,4 +147,13 @@ def test_flow_that_a_format_cannot_hold_is_refused(tmp_path, flow):
         write_flow(tmp_path / "a.flo", flow.transpose(1, 2, 0))
     with pytest.raises(ValueError, match=r"flow files end in \.flo"):
         write_flow(tmp_path / "a.npy", flow)
+    for suffix in (".flo", ".png", ".flowz"):
+        with pytest.raises(ValueError, match="valid must be bool"):
+            write_flow(tmp_path / f"a{suffix}", flow, np.ones(flow.shape[2], np.bool_))
+    unknown = np.where(np.arange(flow.shape[2]) == 3, np.nan, flow)
+    for suffix in (".png", ".flowz"):
+        with pytest.raises(ValueError, match="NaN or infinite values; mark unknown pixels"):
+            write_flow(tmp_path / f"a{suffix}", unknown)
+    with pytest.raises(ValueError, match="NaN values, which JPEGs cannot hold"):
+        write_flow_jpegs(tmp_path / "x.jpg", tmp_path / "y.jpg", unknown)
     assert not list(tmp_path.iterdir())

@@ -64,6 +64,16 @@ def test_displacements_are_truncated_and_clamped_to_the_image():
     assert forward_warp(image, flow)[0].flatten().tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("unknown", [torch.nan, torch.inf])
+def test_pixels_whose_motion_is_not_known_land_nowhere(unknown):
+    image = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 1, 3)
+    flow = torch.zeros(1, 2, 1, 3)
+    flow[0, 1, 0, 2] = unknown
+    warped, hole = forward_warp(image, flow)
+    assert warped.flatten().tolist() == [1, 2, 0]
+    assert hole.flatten().tolist() == [False, False, True]
+
+
 def test_warps_pass_gradcheck():
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 2, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)

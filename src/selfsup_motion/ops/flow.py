@@ -143,10 +143,14 @@ def pixel_weight(flow: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     Returns:
         The flow, zero where not valid, and (B, H, W) weights that sum up to 1 (to 0 if no pixel
         counts).
+
+    Raises:
+        ValueError: `valid` has another shape or type.
     """
     batch, _, height, width = flow.shape
     if valid is None:
         return flow, flow.new_full((batch, height, width), 1 / (batch * height * width))
+    _check_valid(valid, flow)
     flow = torch.where(valid.unsqueeze(1), flow, 0.0)
     return flow, valid.to(flow.dtype) / valid.sum().clamp(min=1)
 
@@ -161,6 +165,9 @@ def end_point_error(pred: Tensor, target: Tensor, valid: Tensor | None = None) -
 
     Returns:
         Scalar; NaN if no pixel counts (there is no error to speak of).
+
+    Raises:
+        ValueError: shapes that do not fit, or `valid` of another type.
     """
     if pred.shape != target.shape:
         raise ValueError(
@@ -169,4 +176,15 @@ def end_point_error(pred: Tensor, target: Tensor, valid: Tensor | None = None) -
     error: Tensor = torch.linalg.vector_norm(pred - target, dim=1)  # (B, H, W)
     if valid is None:
         return error.mean()
+    _check_valid(valid, target)
     return torch.where(valid, error, 0.0).sum() / valid.sum()
+
+
+def _check_valid(valid: Tensor, flow: Tensor) -> None:
+    """Refuse what would broadcast, or count a pixel 255 times."""
+    expected = (len(flow), *flow.shape[2:])
+    if tuple(valid.shape) != expected or valid.dtype != torch.bool:
+        raise ValueError(
+            f"valid must be bool {expected} for flow {tuple(flow.shape)}, got {valid.dtype} "
+            f"{tuple(valid.shape)}"
+        )

@@ -95,6 +95,12 @@ def encode_flow(
         raise ValueError(f"flow must be (2, H, W), got {flow.shape}")
     if valid is None:
         valid = np.ones(flow.shape[1:], np.bool_)
+    if valid.shape != flow.shape[1:] or valid.dtype != np.bool_:
+        raise ValueError(f"valid must be bool {flow.shape[1:]}, got {valid.dtype} {valid.shape}")
+    if suffix in (".png", ".flowz") and not np.isfinite(flow[:, valid]).all():
+        raise ValueError(
+            f"{name}: the flow has NaN or infinite values; mark unknown pixels in `valid`"
+        )
     if suffix == ".flo":
         stored = np.where(valid, flow, 2 * _FLO_UNKNOWN).astype("<f4")
         size = np.array([flow.shape[2], flow.shape[1]], "<i4")
@@ -135,9 +141,15 @@ def decode_flow_jpegs(x: bytes, y: bytes, names: tuple[str, str]) -> FloatArray:
 def write_flow_jpegs(
     x: str | PathLike[str], y: str | PathLike[str], flow: NDArray[np.floating], quality: int = 95
 ) -> None:
-    """Write (2, H, W) flow as two grey JPEGs (see `read_flow_jpegs`); clipped to ±50 pixels."""
+    """Write (2, H, W) flow as two grey JPEGs (see `read_flow_jpegs`); clipped to ±50 pixels.
+
+    Raises:
+        ValueError: another shape, or NaN, which they cannot hold.
+    """
     if flow.ndim != 3 or flow.shape[0] != 2:
         raise ValueError(f"flow must be (2, H, W), got {flow.shape}")
+    if np.isnan(flow).any():
+        raise ValueError(f"{x}: the flow has NaN values, which JPEGs cannot hold; write a .flowz")
     codes = np.rint((np.clip(flow, -50, 50) + 50) / 100 * 255).astype(np.uint8)
     for path, code in zip((x, y), codes, strict=True):
         encoded, buffer = cv2.imencode(".jpg", code, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -43,7 +43,8 @@ def forward_warp(image: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         image: (B, C, H, W).
-        flow: (B, 2, H, W), (x, y) displacement in pixels.
+        flow: (B, 2, H, W), (x, y) displacement in pixels. A pixel whose flow is NaN or infinite
+            lands nowhere.
 
     Returns:
         warped: (B, C, H, W), zero where no pixel landed; differentiable in `image`.
@@ -51,6 +52,8 @@ def forward_warp(image: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
     """
     _check(image, flow)
     batch, _, height, width = image.shape
+    known = flow.isfinite().all(1, keepdim=True)
+    flow = torch.where(known, flow, 0)
     step = flow.trunc().long()
     x = (torch.arange(width, device=flow.device) + step[:, 0]).clamp(0, width - 1)
     y = (torch.arange(height, device=flow.device).unsqueeze(1) + step[:, 1]).clamp(0, height - 1)
@@ -61,6 +64,7 @@ def forward_warp(image: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
     rank = torch.empty_like(by_speed).scatter_(
         1, by_speed, torch.arange(height * width, device=flow.device).expand(batch, -1)
     )
+    rank = torch.where(known.flatten(1), rank, -1)
     winner = torch.full_like(rank, -1).scatter_reduce(1, target, rank, "amax")
     hole = winner < 0
     source = by_speed.gather(1, winner.clamp(min=0)).unsqueeze(1)  # (B, 1, H W)
