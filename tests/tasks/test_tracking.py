@@ -97,6 +97,43 @@ def test_frame_of_another_size_is_refused():
         next(found)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda mask: 255 * (mask > 0), "no object: 255 stands for void; give an object an id"),
+        (lambda mask: mask.astype(np.int64) * 100, "whole numbers from 0 to 255, got int64 from 0"),
+        (lambda mask: mask / 7, "whole numbers from 0 to 255, got float64"),
+        (lambda mask: {3: mask}, "there are masks of frame 3, but only 3 frames"),
+    ],
+)
+def test_a_mask_that_would_not_be_followed_is_refused(change, message):
+    frames, masks = video(3)
+    with pytest.raises(ValueError, match=message):
+        list(follow_masks(LabColor(4), None, frames, change(masks[0])))
+
+
+def test_void_of_a_mask_is_background():
+    frames, masks = video(3)
+    void = np.where(np.arange(71) < 5, 255, masks[0])
+    found = follow_masks(LabColor(4), None, frames, void)
+    for ours, expected in zip(
+        found, follow_masks(LabColor(4), None, frames, masks[0]), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_points_that_would_not_be_followed_are_refused():
+    frames, _ = video(2)
+    start = np.array([[20.0, 23.0]])
+    for points, sigma, message in (
+        (start[0], 0.5, r"points must be \(K, 2\), those of frame 0 are \(2,\)"),
+        (start, 0.0, "sigma must be positive"),
+        ({2: start}, 0.5, "there are points of frame 2, but only 2 frames"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            list(follow_points(LabColor(4), None, frames, points, sigma))
+
+
 @pytest.mark.parametrize("resize", ["mean", "bilinear", "subsample", "blend_ids"])
 def test_labels_survive_cells(resize):
     index = torch.zeros(48, 66, dtype=torch.int64)
