@@ -249,6 +249,13 @@ def test_what_does_not_fit_is_told(image, points, vectors, told):
         method().propagate(image, points, vectors)
 
 
+def test_a_network_in_training_mode_is_not_asked_unless_gradients_are_wanted():
+    made, point = method().train(), torch.ones(1, 2)
+    with pytest.raises(ValueError, match=r"training mode.*call method\.eval\(\)"):
+        made.propagate(photo(64, 64), point, point)
+    assert made.propagate(photo(64, 64), point, point, differentiable=True).requires_grad
+
+
 def test_working_sizes_fit_the_network():
     assert working_size((480, 640), 128, 8) == (128, 168)
     assert working_size((480, 640), None, 8) == (480, 640)

@@ -78,6 +78,12 @@ def test_nearest_is_nearest():
     assert flow[0, :, 18, 25].tolist() == [0, 2]
 
 
+def test_bytes_in_floating_point_are_refused():
+    image, points, vectors, mask = scene(0)
+    with pytest.raises(ValueError, match=r"values in \[0, 1\], got 25"):
+        edge_aware_interpolation(image.float(), points, vectors, mask)
+
+
 def test_edges_of_the_image_stop_the_motion():
     """A square far wider than the distance to its guidance point moves as a whole, alone."""
     image = torch.full((1, 3, 64, 64), 0.2)

@@ -69,9 +69,14 @@ def edge_aware_interpolation(
 
     Returns:
         (B, 2, H, W); zero for an item without points.
+
+    Raises:
+        ValueError: a float image with values above 1.
     """
     if not image.is_floating_point():
         image = image.float() / 255
+    elif image.numel() and float(image.amax()) > 1 + 1e-3:  # after resizing, a little is usual
+        raise ValueError(f"a float image has values in [0, 1], got {float(image.amax()):g}")
     with torch.autocast(image.device.type, enabled=False):  # a baseline keeps its precision
         lab = rgb_to_lab(F.avg_pool2d(image.float(), stride, ceil_mode=True))
         # One item at a time: its distances fit into the cache, and padding costs nothing.

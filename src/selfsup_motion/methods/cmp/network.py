@@ -156,7 +156,7 @@ class CMPNetwork(nn.Module):
         The image is resized to `short_side` for the network, points and vectors with it, and the
         flow is resized back: in and out, everything is in pixels of the image given. Whole numbers
         are pixel centres; the image begins at -0.5. The image is encoded once, however many sets of
-        guidance there are. Call it in evaluation mode, which `load_method` sets.
+        guidance there are. The network must be in evaluation mode, which `load_method` sets.
 
         Args:
             image: RGB, uint8 or float in [0, 1]: a tensor (3, H, W) or (B, 3, H, W), an array
@@ -178,7 +178,8 @@ class CMPNetwork(nn.Module):
             guess.
 
         Raises:
-            ValueError: shapes that do not fit, a point outside the image, infinite values or NaN.
+            ValueError: shapes that do not fit, a point outside the image, infinite values or NaN;
+                a network in training mode without `differentiable`.
         """
         return propagate(
             self, image, points, vectors, point_mask,

@@ -30,6 +30,8 @@ _MAX_ASPECT = 4
 class GuidedNetwork(Protocol):
     """What is asked of `CMP` here; its methods say what they do."""
 
+    training: bool
+
     @property
     def encoder(self) -> nn.Module:
         """Has a `stride`."""
@@ -99,6 +101,11 @@ def _encode(
     dtype: torch.dtype | None,
     differentiable: bool,
 ) -> EncodedImages:
+    if method.training and not differentiable:
+        raise ValueError(
+            "the network is in training mode, in which an answer depends on the batch: call "
+            "method.eval() first"
+        )
     size = images.shape[-2], images.shape[-1]
     work = working_size(size, short_side, int(method.encoder.stride))  # type: ignore[arg-type]
     with _modes(images.device, dtype, differentiable):

@@ -123,8 +123,7 @@ class DenseUlearn(Method):
                 f"pixels, too few for method.anchors={self.anchors} along a side: enlarge the crop."
             )
         images: Tensor = frames.float() / 255
-        # the method sees normalised images everywhere: what is outside does not matter, a zoomed
-        # window lies inside
+        # the window lies inside the frame, so how `zoomed` pads does not matter
         closer = zoomed(images, batch["zoom"])
         learned = torch.cat([images, closer[:, :1]], 1)
         features = self(learned.flatten(0, 1)).unflatten(0, (batch_size, length + 1))

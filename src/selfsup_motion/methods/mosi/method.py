@@ -193,12 +193,12 @@ class MoSI(MoSINetwork, Method):
     def report(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
         """Tabulate accuracy beside what chance and mirrored clips allow, and where it looks."""
         count = len(self.answer_names)
-        still = sum(x == 0 for x, _ in self.classes.table)
-        cap = 1.0 if self.labels == "y" else (still + (len(self.classes) - still) / 2)
-        cap = cap if self.labels == "y" else cap / len(self.classes)
         rows = [["chance", f"{1 / count:.1%}"]]
-        if cap < 1:
-            rows.append(["the most with the published flip", f"{cap:.1%}"])
+        moving = sum(x != 0 for x, _ in self.classes.table)
+        if moving and self.labels != "y":
+            # half of the clips that move along x then show the other direction
+            most = 1 - moving / 2 / len(self.classes)
+            rows.append(["the most with the published flip", f"{most:.1%}"])
         if "untrained/accuracy" in metrics:
             rows.append(["untrained network", f"{metrics['untrained/accuracy']:.1%}"])
         rows.append(["MoSI network", f"{metrics['val/accuracy']:.1%}"])
