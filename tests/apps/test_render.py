@@ -28,6 +28,25 @@ def test_a_thing_moves_and_its_ground_comes_to_light(warp):
     assert end[12:28, 10:28].max() < 30
 
 
+@pytest.mark.parametrize("over_time", [False, True])
+@pytest.mark.parametrize("warp", ["backward", "forward"])
+def test_nothing_of_a_soft_outline_stays_behind(warp, over_time):
+    flow, photo = motion(24.0), PHOTO.clone()
+    for ring, share in (
+        (9, 0.3),
+        (8, 0.0),
+    ):  # the cut is soft, and the photo mixes thing and ground
+        rim = torch.zeros(40, 60, dtype=torch.bool)
+        rim[ring : 40 - ring, ring : 40 - ring] = True
+        rim[ring + 1 : 39 - ring, ring + 1 : 39 - ring] = False
+        flow[0, rim] = 24 * share
+        photo[:, rim] = 100 if ring == 9 else 0
+    flows = torch.stack([0.5 * flow, flow]) if over_time else flow
+    _, end = render_frames(photo, flows, schedule(2, "none", "linear"), warp)
+    assert end[:, :32].max() < 30
+    assert end[12:28, 36:52].min() > 180
+
+
 @pytest.mark.parametrize("warp", ["backward", "forward"])
 def test_the_photo_keeps_its_resolution(warp):
     photo = torch.randint(0, 256, (3, 700, 601), dtype=torch.uint8)

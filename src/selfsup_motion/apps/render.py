@@ -22,6 +22,7 @@ from selfsup_motion.ops.stream import (
     nearness,
     origins,
     share_of_motion,
+    whole_at_outlines,
 )
 from selfsup_motion.ops.warp import backward_warp
 
@@ -143,6 +144,7 @@ def _between(flows: Tensor, times: Sequence[float]) -> list[Tensor]:
     A negative time is that much before the motion begins as it would then go on: shifted by the
     whole of it.
     """
+    flows = whole_at_outlines(flows)
     steps = torch.cat([torch.zeros_like(flows[:1]), flows])
 
     def at(time: float) -> Tensor:

@@ -19,6 +19,8 @@ _RIM = 0.4
 it counts fully."""
 _NEARBY = 12
 """What lies within the short side divided by this is nearby."""
+_OUTLINE = 0.6
+"""A share of the surrounding motion that changes by this within two pixels is an outline."""
 _IN_FRONT = 30.0
 """Importance of the farthest moved pixel over a still one, in the exponent."""
 
@@ -30,7 +32,7 @@ def follow(flow: Tensor, times: Sequence[float], *, max_step: float = 1.0) -> li
     steps, so that a rotation stays one and neighbours stay neighbours; scaled as a whole, a large
     rotation would blow up. So that a thing can leave the place where it was seen, its motion is
     continued outside of it. A pixel that is hardly slower than the motion around it takes part in
-    all of it, one that is much slower stays.
+    all of it, one that is much slower stays. At a sharp outline, see `whole_at_outlines`.
 
     Args:
         flow: (B, 2, H, W), (x, y) displacement in pixels.
@@ -40,12 +42,10 @@ def follow(flow: Tensor, times: Sequence[float], *, max_step: float = 1.0) -> li
     Returns:
         For each time, the displacement (B, 2, H, W) of each pixel of the start.
     """
-    speed = flow.norm(dim=1, keepdim=True)
-    moves = _moves(speed)
-    stream = fill_holes(flow, moves)
-    share = speed / stream.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    stream, share = _surrounding(flow)
+    outline, whole = _outline(share)
     # a predicted flow fades at the rim of what moves, which would squeeze it in front
-    share = (2 * share - 0.5).clamp(0, 1)
+    share = torch.where(outline, whole, (2 * share - 0.5).clamp(0, 1))
     top_speed = float(stream.norm(dim=1).max())
     result: dict[float, Tensor] = {0.0: torch.zeros_like(flow)}
     for sign in (1.0, -1.0):
@@ -58,6 +58,21 @@ def follow(flow: Tensor, times: Sequence[float], *, max_step: float = 1.0) -> li
             now = time
             result[sign * time] = moved * share
     return [result[float(time)] for time in times]
+
+
+def whole_at_outlines(flow: Tensor) -> Tensor:
+    """Let the pixels of sharp outlines take part in all of the motion beside them, or in none.
+
+    Where the image was cut, some pixels have a part of the motion. They would be strewn over the
+    way that a thing has gone. One more pixel goes along with it: it shows both the thing and its
+    ground, and would stay behind as a thin line. Where motion fades gently, nothing changes.
+
+    Args:
+        flow: (B, 2, H, W), displacement in pixels.
+    """
+    stream, share = _surrounding(flow)
+    outline, whole = _outline(share)
+    return torch.where(outline, stream * whole, flow)
 
 
 def origins(moved: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,6 +117,24 @@ def holes(coverage: Tensor) -> Tensor:
 def nearness(moved: Tensor) -> Tensor:
     """(B, 1, H, W) importance for `softmax_splat`: what moved farther is in front."""
     return _IN_FRONT * share_of_motion(moved)
+
+
+def _surrounding(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """The motion of things, continued beyond them (B, 2, H, W), and how much of it each pixel
+    has (B, 1, H, W), at most 1."""
+    speed = flow.norm(dim=1, keepdim=True)
+    stream = fill_holes(flow, _moves(speed))
+    share = speed / stream.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return stream, share.clamp(max=1)
+
+
+def _outline(share: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 1, H, W) shares of motion → where outlines are, bool, and 1 for what belongs to things
+    and one pixel around them, else 0."""
+    highest = F.max_pool2d(share, 5, stride=1, padding=2)
+    lowest = -F.max_pool2d(-share, 5, stride=1, padding=2)
+    whole = F.max_pool2d((share > 0.5).to(share.dtype), 3, stride=1, padding=1)
+    return highest - lowest > _OUTLINE, whole
 
 
 def _moves(speed: Tensor) -> Tensor:
