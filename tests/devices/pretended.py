@@ -17,11 +17,13 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_map
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from selfsup_motion.settings.build import build
 
 Batch = dict[str, Any]
+aten = torch.ops.aten
 
 
 def alone(method: pl.LightningModule) -> pl.LightningModule:
@@ -65,12 +67,49 @@ def first_validation(cfg: DictConfig) -> tuple[pl.LightningModule, Batch]:
     return build(cfg.method, "method"), next(iter(data.val_dataloader()))
 
 
-def on_pretended_cuda(method: pl.LightningModule, batch: Batch) -> Tensor:
+class RefusesWaiting(TorchDispatchMode):
+    """What the host waits for, although it needs no value: copies of constants, checked solutions.
+
+    PyTorch copies to a GPU behind everything that was asked of it before, and the host waits until
+    the copy is there, unless it says `non_blocking=True`.
+    """
+
+    def __init__(self, may_check: bool) -> None:
+        super().__init__()
+        self.may_check = may_check
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
+        waits = False
+        if func is aten._to_copy.default:
+            goal = torch.device(kwargs.get("device") or given[0].device)
+            waits = goal.type != given[0].device.type and not kwargs.get("non_blocking")
+        elif func is aten.copy_.default:
+            waits = given[0].device.type != given[1].device.type and not (len(args) > 2 and args[2])
+        elif func in (aten.index.Tensor, aten.index_put_.default):
+            waits = len({x.device.type for x in given if x.dim() > 0}) > 1
+        elif func is aten._linalg_check_errors.default:
+            waits = not self.may_check
+        if waits:
+            raise RuntimeError(f"the host waits for the device: {func}")
+        return func(*args, **kwargs)
+
+
+def on_pretended_cuda(
+    method: pl.LightningModule, batch: Batch, *, may_check: bool = False
+) -> Tensor:
     """The loss of a step on tensors without content that say they are on a GPU.
 
+    Args:
+        method: of which a copy takes the step.
+        batch: on the CPU.
+        may_check: whether the step may wait to know that a matrix could be factorised.
+
     Raises:
-        Exception: a tensor on the CPU meets those on the GPU, or the host has to know a value or
-            how many there are of something (`.item()`, boolean indexing): it would wait there.
+        Exception: a tensor on the CPU meets those on the GPU, the host has to know a value or how
+            many there are of something (`.item()`, boolean indexing), or it copies numbers to the
+            GPU: it would wait there.
     """
     start_autograd()
     method = alone(method)
@@ -89,7 +128,8 @@ def on_pretended_cuda(method: pl.LightningModule, batch: Batch) -> Tensor:
             if hasattr(module, "_device"):  # what Lightning believes
                 module._device = torch.device("cuda", 0)
         inputs = tree_map(lambda x: moved(x) if isinstance(x, Tensor) else x, batch)
-        loss: Tensor = method.training_step(inputs, 0)
+        with RefusesWaiting(may_check):
+            loss: Tensor = method.training_step(inputs, 0)
     return loss
 
 

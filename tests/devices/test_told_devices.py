@@ -12,9 +12,11 @@ from pretended import alone, first_validation
 from test_pretended_devices import EXPERIMENTS, SLIM
 from told import GPU, move, on_gpu, told_devices
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 import selfsup_motion as ssm
+from selfsup_motion.ops import flow_loss
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.settings.groups import options
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
@@ -124,6 +126,41 @@ def test_every_operator_runs_on_cuda(tmp_path, monkeypatch):
                 exec(compile(alone, title, "exec"), names)
                 names = {name: arrived(value) for name, value in names.items()}
     assert names["copied"].device == GPU
+
+
+@pytest.mark.parametrize("together", [1 << 24, 41 * 24 * 20 * 2, 1], ids=["all", "two", "one"])
+def test_the_loss_of_bins_is_that_of_the_cpu_however_much_a_gpu_takes_at_once(
+    together, monkeypatch
+):
+    monkeypatch.setattr(flow_loss, "_SCORES_DEVICE", together)
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(3, 2, 41, 6, 5, generator=generator)
+    labels = torch.randint(0, 41, (3, 2, 24, 20), generator=generator)
+    weight = torch.rand(3, 24, 20, generator=generator)
+    loss, grad = flow_loss._loss_and_grad(scores, labels, weight, True)
+    with told_devices():
+        found = flow_loss._loss_and_grad(on_gpu(scores), on_gpu(labels), on_gpu(weight), True)
+    torch.testing.assert_close(found[0].values, loss)
+    torch.testing.assert_close(found[1].values, grad)
+
+
+def test_a_larger_batch_is_as_many_calls_of_a_gpu():
+    def calls(batch):
+        scores, weight = torch.zeros(batch, 2, 41, 6, 5), torch.ones(batch, 24, 20)
+        labels = torch.zeros(batch, 2, 24, 20, dtype=torch.int64)
+        with told_devices(), Counting() as counting:
+            flow_loss._loss_and_grad(on_gpu(scores), on_gpu(labels), on_gpu(weight), True)
+        return counting.calls
+
+    assert 0 < calls(1) == calls(8) < 100
+
+
+class Counting(TorchDispatchMode):
+    calls = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])

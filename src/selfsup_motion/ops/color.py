@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selfsup_motion.ops.constants import constant_like
+
 KINETICS_CENTROIDS = (
     (10.227486, -25.504368), (9.171862, -5.480245), (38.079754, -55.176968),
     (13.772419, 29.932201), (-22.905138, 4.349820), (0.369492, -7.300689),
@@ -63,8 +65,8 @@ def unit_lab(image: Tensor) -> Tensor:
     Shapes and errors as of `rgb_to_lab`.
     """
     lab = rgb_to_lab(image)
-    scale = lab.new_tensor((50.0, 127.0, 127.0)).view(3, 1, 1)
-    return (lab - lab.new_tensor((50.0, 0.0, 0.0)).view(3, 1, 1)) / scale
+    scale = constant_like((50.0, 127.0, 127.0), lab).view(3, 1, 1)
+    return (lab - constant_like((50.0, 0.0, 0.0), lab).view(3, 1, 1)) / scale
 
 
 def lab_to_rgb(image: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfsup_motion.ops.constants import constant_like
+
 _GREY = (0.2989, 0.587, 0.114)
 """Luma of ITU-R BT.601, in torchvision's digits."""
 _PIXELS_AT_ONCE = 50_000
@@ -97,7 +99,7 @@ def color_jitter(images: Tensor, factors: Tensor, pivot: Tensor | None = None) -
 def mean_grey(images: Tensor) -> Tensor:
     """(…, 3, H, W), bytes or floats in [0, 1], to the mean grey of each, (…,) in [0, 1]."""
     means = images.mean((-2, -1), dtype=None if images.is_floating_point() else torch.float32)
-    grey = means @ torch.tensor(_GREY, dtype=means.dtype, device=means.device)
+    grey = means @ constant_like(_GREY, means)
     return grey if images.is_floating_point() else grey / 255
 
 

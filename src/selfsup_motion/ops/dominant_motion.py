@@ -47,6 +47,8 @@ def dominant_motion(flow: Tensor, valid: Tensor | None = None, scale: float = 0.
         tolerance = scale * 2.0 ** max(0, _ITERATIONS - 3 - iteration)
         weight = known / (1 + (residual / tolerance).square())  # (B, N)
         weighted = coarse.T * weight[:, None]  # (B, 3, N)
-        solution = torch.linalg.solve(weighted @ coarse + ridge, weighted @ target)
+        normal, wanted = weighted @ coarse + ridge, (weighted @ target).to(ridge.dtype)
+        # `solve` would make the host wait, to know whether the matrix is singular: the ridge is not
+        solution = torch.linalg.solve_ex(normal, wanted).result
         residual = (target - coarse @ solution).norm(dim=-1)
     return (design @ solution[:, None]).permute(0, 3, 1, 2)

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from selfsup_motion.ops.constants import constant_like
 from selfsup_motion.ops.flow_color import flow_to_color
 from selfsup_motion.ops.flow_io import read_flow, read_flow_and_valid, write_flow
 from selfsup_motion.ops.flow_loss import upsampled_cross_entropy
@@ -125,7 +126,7 @@ class FlowBins:
             )
         # In float32 even under autocast: half precision is 0.03 px coarse at 50 px.
         probability = self._per_axis(scores).float().softmax(2)
-        centers = self.centers.to(scores.device).view(-1, 1, 1)
+        centers = constant_like(self.centers, scores, torch.float32).view(-1, 1, 1)
         return (probability * centers).sum(2)
 
     def _per_axis(self, scores: Tensor) -> Tensor:

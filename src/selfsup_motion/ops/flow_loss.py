@@ -17,10 +17,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# On a CPU a tile of 99 classes should stay in the second-level cache; on a GPU it should be large
-# enough to fill the device.
-_TILE_SIDE_CPU = 48
-_TILE_SIDE_DEVICE = 512
+from selfsup_motion.ops.constants import constant_like
+
+# On a CPU a tile of 99 classes should stay in the second-level cache.
+_SIDE_CPU = 48
+# A GPU wants few and large steps, so that the host stays ahead of it: tiles of up to so many scores
+# (64 MiB in float32), as many samples and axes at once as fit. A plane of 384 x 384 x 99 has 15 M.
+_SIDE_DEVICE = 512
+_SCORES_DEVICE = 1 << 24
 
 
 def upsampled_cross_entropy(scores: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
@@ -73,34 +77,50 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
 def _loss_and_grad(
     scores: Tensor, labels: Tensor, weight: Tensor, needs_grad: bool
 ) -> tuple[Tensor, Tensor | None]:
-    batch, axes, classes = scores.shape[:3]
-    rows = _tiles(scores.shape[3], labels.shape[2], _tile_side(scores), scores)
-    columns = _tiles(scores.shape[4], labels.shape[3], _tile_side(scores), scores)
+    batch, axes, classes, height, width = scores.shape
+    full_height, full_width = labels.shape[-2:]
+    side, most = _SIDE_CPU, 1
+    if scores.device.type != "cpu":
+        side = _SIDE_DEVICE
+        most = _SCORES_DEVICE // (classes * min(side, full_height) * min(side, full_width))
+    rows = _tiles(height, full_height, side, scores)
+    columns = _tiles(width, full_width, side, scores)
 
     loss = scores.new_zeros(())
     grad = torch.zeros_like(scores) if needs_grad else None
-    for sample, axis in itertools.product(range(batch), range(axes)):
-        source = scores[sample, axis].permute(1, 2, 0)  # (h, w, N)
+    for planes in itertools.product(_runs(batch, most // axes), _runs(axes, most)):
+        # Rows first, and classes last: then the softmax runs along contiguous memory.
+        source = scores[planes].permute(3, 0, 1, 4, 2)  # (h, S, A, w, N)
+        target = None if grad is None else grad[planes].permute(3, 0, 1, 4, 2)
+        label = labels[planes].permute(2, 0, 1, 3)  # (H, S, A, W)
+        label_weight = weight[planes[0], None].permute(2, 0, 1, 3).expand(label.shape)
         for row, column in itertools.product(rows, columns):
-            # Classes last: then the softmax runs along contiguous memory.
-            part = source[row.source, column.source].contiguous()  # (r, c, N)
-            part = (row.matrix @ part.reshape(len(part), -1)).view(-1, part.shape[1], classes)
-            full = torch.matmul(column.matrix, part)  # (R, C, N), a tile of the upsampled scores
+            part = source[row.source, :, :, column.source]
+            shape = part.shape  # (r, S, A, c, N)
+            part = (row.matrix @ part.reshape(shape[0], -1)).view(-1, shape[3], classes)
+            full = torch.matmul(column.matrix, part)  # (R S A, C, N), of the upsampled scores
             full -= full.amax(-1, keepdim=True)
-            index = labels[sample, axis, row.target, column.target].unsqueeze(-1)
+            index, tile_weight = (
+                x[row.target, :, :, column.target].reshape(*full.shape[:2], 1)
+                for x in (label, label_weight)
+            )
             hit = full.gather(-1, index)
             # Below this, exp is nothing in float32, and ten times slower than elsewhere.
-            total = full.clamp_(min=-80).exp_().sum(-1, keepdim=True)  # (R, C, 1)
-            tile_weight = weight[sample, row.target, column.target].unsqueeze(-1)
+            total = full.clamp_(min=-80).exp_().sum(-1, keepdim=True)  # (R S A, C, 1)
             loss += ((total.log() - hit) * tile_weight).sum()
-            if grad is not None:
+            if target is not None:
                 full *= tile_weight / total
                 full.scatter_add_(-1, index, -tile_weight)
-                part_grad = torch.matmul(column.matrix.T, full)  # (R, c, N)
-                tile_grad = row.matrix.T @ part_grad.reshape(len(full), -1)
-                target = grad[sample, axis, :, row.source, column.source]
-                target += tile_grad.view(-1, part_grad.shape[1], classes).permute(2, 0, 1)
+                part_grad = torch.matmul(column.matrix.T, full)  # (R S A, c, N)
+                tile_grad = row.matrix.T @ part_grad.view(len(row.matrix), -1)
+                target[row.source, :, :, column.source].add_(tile_grad.view(shape))
     return loss, grad
+
+
+def _runs(size: int, most: int) -> list[slice]:
+    """0 to `size` in runs of at most `most`, at least one each."""
+    step = max(1, most)
+    return [slice(first, first + step) for first in range(0, size, step)]
 
 
 class _Tile(NamedTuple):
@@ -111,14 +131,9 @@ class _Tile(NamedTuple):
     matrix: Tensor  # (targets, sources)
 
 
-def _tile_side(scores: Tensor) -> int:
-    on_cpu = scores.device.type == "cpu"
-    return _TILE_SIDE_CPU if on_cpu else _TILE_SIDE_DEVICE
-
-
 def _tiles(in_size: int, out_size: int, side: int, like: Tensor) -> list[_Tile]:
     """Linear interpolation with aligned corners from `in_size` to `out_size`, tile by tile."""
-    # in NumPy: no device has to be waited for
+    # in NumPy: where tiles begin and end must be known here
     step = (in_size - 1) / (out_size - 1) if out_size > 1 else 0.0
     position = np.arange(out_size, dtype=np.float64) * step
     lower = np.floor(position).astype(np.int64).clip(max=in_size - 1)
@@ -128,11 +143,10 @@ def _tiles(in_size: int, out_size: int, side: int, like: Tensor) -> list[_Tile]:
     index = np.arange(out_size)
     weights[index, lower] += 1 - fraction
     weights[index, upper] += fraction
-    matrix = torch.tensor(weights, dtype=like.dtype, device=like.device)
     tiles = []
     for first in range(0, out_size, side):
         last = min(first + side, out_size) - 1
         target = slice(first, last + 1)
         source = slice(int(lower[first]), int(upper[last]) + 1)
-        tiles.append(_Tile(target, source, matrix[target, source].contiguous()))
+        tiles.append(_Tile(target, source, constant_like(weights[target, source], like)))
     return tiles

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup_motion.ops.constants import constant_like
 from selfsup_motion.ops.flow import FlowBins, Spacing, pixel_weight
 from selfsup_motion.ops.flow_loss import upsampled_cross_entropy
 
@@ -86,7 +87,7 @@ class JointBins:
         batch, _, height, width = scores.shape
         count = self.axis.num_bins
         probability = scores.float().softmax(1).view(batch, count, count, height, width)
-        centers = self.axis.centers.to(scores.device).view(-1, 1, 1)
+        centers = constant_like(self.axis.centers, scores, torch.float32).view(-1, 1, 1)
         marginals = probability.sum(2), probability.sum(1)  # of x, of y
         return torch.stack([(p * centers).sum(1) for p in marginals], 1)
 
@@ -155,9 +156,9 @@ class PolarBins:
         Where the direction is in doubt the flow is short, as an expectation should be.
         """
         angles, radii = scores[:, : self.angle_bins].float(), scores[:, self.angle_bins :].float()
-        directions = self.directions.to(scores.device)
+        directions = constant_like(self.directions, scores, torch.float32)
         direction = torch.einsum("da,bahw->bdhw", directions, angles.softmax(1))
-        lengths = self.lengths.to(scores.device).view(-1, 1, 1)
+        lengths = constant_like(self.lengths, scores, torch.float32).view(-1, 1, 1)
         expected: Tensor = direction * (radii.softmax(1) * lengths).sum(1, keepdim=True)
         return expected
 

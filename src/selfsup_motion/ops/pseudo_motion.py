@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.ops.color_jitter import color_jitter, mean_grey
+from selfsup_motion.ops.constants import constant_like
 from selfsup_motion.ops.motion_classes import Axes, MotionClasses
 from selfsup_motion.ops.sliding_windows import window_path, windows
 
@@ -281,7 +282,8 @@ def pseudo_motion(
     Args:
         images: (B, 3, H, W) uint8.
         speed: (B, 2) in [-1, 1], the share of the free way along x and y that the window covers
-            during the clip; positive is right and down.
+            during the clip; positive is right and down. Read on the host, as is `start`: keep both
+            on the CPU, so that nothing has to wait for a GPU.
         length: frames.
         size: side of the window in pixels.
         start: (B, 2) first position; None puts the way in the middle.
@@ -294,7 +296,8 @@ def pseudo_motion(
     distance = room * speed.double().cpu().numpy()
     begin = np.floor((room - distance) / 2) if start is None else start.double().cpu().numpy()
     corners = window_path(begin, begin + distance, length, room, subpixel=subpixel)
-    return windows(images, torch.from_numpy(corners).to(images.device), size)
+    dtype = torch.float32 if subpixel else torch.int64
+    return windows(images, constant_like(corners, images, dtype), size)
 
 
 def _normalised(images: Tensor, top: float, mean: Tensor | None, std: Tensor | None) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup_motion.ops.constants import constant_like
+
 SCALE = 1 / 3
 """Side of the patch in sides of the image."""
 PUBLISHED_TRANSLATION = 1.080952380952381  # 227 / 210
@@ -139,7 +141,7 @@ def surprise(theta: Tensor, affinities: Tensor, size: tuple[int, int]) -> Tensor
     """
     patch = affinities.shape[2]
     # the centres of the outermost cells are half a cell inside of the border
-    centres = theta * theta.new_tensor([1 - 1 / patch, 1 - 1 / patch, 1.0])
+    centres = theta * constant_like([1 - 1 / patch, 1 - 1 / patch, 1.0], theta)
     found, inside = _looked_up(affinities, places(centres, patch), size, align_corners=False)
     return -(inside * (found + _EPSILON).log()).sum(1) / (inside.sum(1) + _EPSILON)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.ops.constants import constant_like
 
 
 def draw_channel_gains(
@@ -69,4 +70,4 @@ class ChannelDropout:
                 rng = np.random.default_rng(seed)
                 own = [draw_channel_gains(rng, self.probability) for _ in range(draws)]
                 gains.append(own * (frames // draws))
-        return torch.tensor(gains, dtype=torch.float32, device=seeds.device)
+        return constant_like(gains, seeds, torch.float32)

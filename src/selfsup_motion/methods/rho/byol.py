@@ -81,7 +81,7 @@ class RhoBYOL(MomentumMethod):
         """One of each view: the mean over the other ones."""
         keys = self.keys(views)
         for i in range(len(views)):
-            others = keys[[j for j in range(len(views)) if j != i]]
+            others = torch.cat([keys[:i], keys[i + 1 :]])
             yield cosine_loss(self.predictor(embed(i)), others, self.temperature)
 
     def term_count(self, views: int) -> int:

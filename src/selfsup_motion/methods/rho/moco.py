@@ -90,7 +90,7 @@ class RhoMoCo(MomentumMethod):
         """One of each view: the mean over the other ones."""
         self._new = keys = self.keys(views)
         for i in range(len(views)):
-            others = keys[[j for j in range(len(views)) if j != i]]
+            others = torch.cat([keys[:i], keys[i + 1 :]])
             yield info_nce(embed(i), others, self.queue.keys, self.temperature)
 
     def term_count(self, views: int) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from selfsup_motion.models.motion_decoders.padding import without_padding
 from selfsup_motion.models.motion_decoders.sparse_image import early_channels
 from selfsup_motion.ops.color import rgb_to_lab
+from selfsup_motion.ops.constants import constant_like
 from selfsup_motion.ops.interpolate import point_distances
 from selfsup_motion.ops.motion_code import FlowRegression
 
@@ -167,7 +168,7 @@ def _weights(
         (B, heads, N, K) for N pixels, of sum 1.
     """
     batch, heads = softness.shape[:2]
-    places = (2 * (points + 0.5) / points.new_tensor([size[1], size[0]]) - 1)[:, :, None]
+    places = (2 * (points + 0.5) / constant_like([size[1], size[0]], points) - 1)[:, :, None]
     at = F.grid_sample(keys, places, align_corners=False)[..., 0]
     at = at.reshape(batch, heads, -1, at.shape[-1])  # (B, heads, c, K)
     asked = queries.reshape(batch, heads, at.shape[2], -1)

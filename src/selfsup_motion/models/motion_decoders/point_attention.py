@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsup_motion.models.motion_decoders.sparse_image import early_channels
+from selfsup_motion.ops.constants import constant_like
 from selfsup_motion.ops.flow import FlowBins
 
 
@@ -165,7 +166,7 @@ class PointAttention(nn.Module):
         """
         batch, _, height, width = features.shape
         # the fit needs float32 whatever the precision of the features
-        corner = points.new_tensor([size[1] - 1, size[0] - 1])
+        corner = constant_like([size[1] - 1, size[0] - 1], points)
         unit = corner.max()
         pixels = _grid(height, width, corner / unit)
         places = points / unit

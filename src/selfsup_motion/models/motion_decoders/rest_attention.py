@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from selfsup_motion.models.motion_decoders.padding import without_padding
 from selfsup_motion.models.motion_decoders.sparse_image import early_channels
 from selfsup_motion.ops.color import rgb_to_lab
+from selfsup_motion.ops.constants import constant_like
 from selfsup_motion.ops.geodesic import geodesic_distance
 from selfsup_motion.ops.moving_flow import MovingFlow
 
@@ -191,8 +192,9 @@ class RestAttentionDecoder(nn.Module):
         sources = torch.zeros(image.shape[0], 3, rows * columns, device=image.device)
         sources[:, :2].scatter_reduce_(2, at[:, None].expand(-1, 2, -1), sets.float(), "amax")
         sources = sources.view(-1, 3, rows, columns) > 0
-        sources[:, 2, [0, -1]] = True
-        sources[:, 2, :, [0, -1]] = True
+        for edge in (0, -1):  # one by one: a list of them would be copied to the device
+            sources[:, 2, edge] = True
+            sources[:, 2, :, edge] = True
         moved, pinned, border = geodesic_distance(lab, sources, step=_STEP).unbind(1)
         alike = [
             torch.exp(-_nearest_colour(lab, lab.flatten(2), at, chosen) / 12)
@@ -263,7 +265,7 @@ class RestAttention(nn.Module):
             pixel goes along (B, heads, h, w).
         """
         batch, _, height, width = features.shape
-        corner = points.new_tensor([size[1] - 1, size[0] - 1])
+        corner = constant_like([size[1] - 1, size[0] - 1], points)
         unit = corner.max()
         pixels = _grid(height, width, corner / unit)
         places = points / unit
