@@ -51,6 +51,7 @@ def test_run_without_validation_can_be_prolonged_with_one(main, folder, capsys):
     [
         ("trainer.max_steps=0", "trainer.max_steps=0: nothing would be trained; give a number of"),
         ("trainer.max_steps=-1 trainer.max_epochs=0", "trainer.max_epochs=0: nothing would be tra"),
+        ("trainer.max_steps=-1", "trainer.max_steps=-1: the learning rate's schedule depends on"),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: nothing would be trai"),
         ("trainer.limit_train_batches=0.0", "trainer.limit_train_batches=0: nothing would be tra"),
         ("trainer.limit_train_batches=0.01", "trainer.limit_train_batches=0.01: training data are"),

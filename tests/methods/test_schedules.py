@@ -1,7 +1,11 @@
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from selfsup_motion.methods.parts.schedules import cosine, milestones, poly
+from selfsup_motion.errors import UserError
+from selfsup_motion.methods.parts.schedules import cosine, every_step, milestones, poly
 
 
 def rates(make, steps: int, **options) -> list[float]:
@@ -14,6 +18,13 @@ def rates(make, steps: int, **options) -> list[float]:
         optimizer.step()
         schedule.step()
     return seen
+
+
+def test_training_without_a_limit_of_steps_has_no_schedule():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    endless = SimpleNamespace(estimated_stepping_batches=math.inf)
+    with pytest.raises(UserError, match="give the trainer max_steps"):
+        every_step(optimizer, cosine, endless)
 
 
 def test_cosine_rises_then_falls_to_its_end():

@@ -8,7 +8,9 @@ from selfsup_motion.errors import UserError
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor
 from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.ops.color import rgb_to_lab
+from selfsup_motion.tasks.features.clip_encoder import ClipFeatures
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+from selfsup_motion.tasks.propagation.shared_features import features_of
 
 
 def frames(height=37, width=50):
@@ -32,6 +34,16 @@ def test_layer_is_taken_and_what_follows_is_not_computed():
     stem = torch.relu(network.bn1(network.conv1(normalised)))
     expected = network.layer1(nn.functional.max_pool2d(stem, 3, 2, 1))
     torch.testing.assert_close(encoder(x), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_features_that_are_not_finite_are_refused_where_they_are_compared(broken):
+    network = ResNetEncoder(10, width=8)
+    nn.init.constant_(network.layer4[0].conv1.weight, broken)
+    with pytest.raises(UserError, match="features are not finite"):
+        features_of(FrameEncoder(network), frames()[0], (37, 50))
+    with pytest.raises(UserError, match="features are not finite"):
+        ClipFeatures(network)(frames()[None])
 
 
 def test_reduced_precision_is_close():

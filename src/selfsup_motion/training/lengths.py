@@ -32,11 +32,18 @@ def check_lengths(trainer: DictConfig) -> None:
             raise UserError(f"trainer.{key}={value}: {why}.")
     for key, unit in (("max_steps", "steps"), ("max_epochs", "epochs")):
         if trainer.get(key) == 0:
-            raise UserError(
-                f"trainer.{key}=0: {_NOTHING}; give a number of {unit}, or -1 for no limit."
-            )
+            raise UserError(f"trainer.{key}=0: {_NOTHING}; give a number of {unit}.")
     if trainer.get("limit_train_batches") == 0:
         raise UserError(f"trainer.limit_train_batches=0: {_NOTHING}; give 1 or more, or null.")
+    ends = trainer.get("fast_dev_run") or (
+        (trainer.get("max_epochs") or -1) > 0
+        and (trainer.get("limit_train_batches") or trainer.get("overfit_batches"))
+    )
+    if trainer.get("max_steps") == -1 and not ends:
+        raise UserError(
+            "trainer.max_steps=-1: the learning rate's schedule depends on the number of steps; "
+            "give one, and trainer.max_time to end earlier."
+        )
     for key in ("limit_train_batches", "overfit_batches"):
         value = trainer.get(key)
         if isinstance(value, float) and 0 < value < 1:

@@ -12,6 +12,8 @@ import pytorch_lightning as pl
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from selfsup_motion.errors import UserError
+
 
 def every_step(
     optimizer: Optimizer, make_schedule: Callable[..., LRScheduler], trainer: pl.Trainer
@@ -22,8 +24,17 @@ def every_step(
         optimizer: all there is.
         make_schedule: makes its schedule of (optimizer, total_steps=…).
         trainer: knows the number of steps.
+
+    Raises:
+        UserError: it has no limit of steps.
     """
-    schedule = make_schedule(optimizer, total_steps=int(trainer.estimated_stepping_batches))
+    steps = trainer.estimated_stepping_batches
+    if not math.isfinite(steps):
+        raise UserError(
+            "The learning rate's schedule depends on the number of steps, and training data are "
+            "endless: give the trainer max_steps."
+        )
+    schedule = make_schedule(optimizer, total_steps=int(steps))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from selfsup_motion.models.encoder import sees_clips
 from selfsup_motion.models.pooling import clip_features, input_levels
-from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder, finite
 
 
 class ClipFeatures(nn.Module):
@@ -35,9 +35,9 @@ class ClipFeatures(nn.Module):
 
     @torch.inference_mode()
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, T, 3, H, W) uint8 RGB -> (N, C) float32."""
+        """(N, T, 3, H, W) uint8 RGB -> (N, C) float32; raises `UserError` if not finite."""
         if self._frames is not None:
             features = self._frames(clips.flatten(0, 1)).mean((2, 3))
-            return features.unflatten(0, clips.shape[:2]).mean(1)  # type: ignore[no-any-return]
+            return finite(features.unflatten(0, clips.shape[:2]).mean(1))
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return clip_features(self.encoder, clips.to(mean.device).float() / 255, mean, std)
+        return finite(clip_features(self.encoder, clips.to(mean.device).float() / 255, mean, std))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsup_motion.errors import UserError
 from selfsup_motion.models.convolution import Conv3x3
 from selfsup_motion.models.encoder import check_sees, input_statistics
 from selfsup_motion.models.precision import own_precision
@@ -90,6 +91,20 @@ class LayerOutput:
         if isinstance(stride, int) and side % stride:  # patches of 14 pixels
             side = 8 * stride
         return side, side
+
+
+def finite(features: Tensor) -> Tensor:
+    """The features themselves; compared with others, NaN would give some answer.
+
+    Raises:
+        UserError: they are not finite.
+    """
+    if not bool(features.isfinite().all()):
+        raise UserError(
+            "The encoder's features are not finite: its weights are not, or they overflow in half "
+            "precision (then use precision=32)."
+        )
+    return features
 
 
 def whole_cells(x: Tensor, stride: int) -> Tensor:

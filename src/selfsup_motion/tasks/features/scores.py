@@ -51,8 +51,10 @@ def recalls(found: Tensor, labels: Tensor, truth: Tensor, at: Sequence[int]) -> 
 def knn_scores(
     found: Tensor, similarity: Tensor, labels: Tensor, classes: int, temperature: float
 ) -> Tensor:
-    """(Q, classes): votes of the neighbours, each weighted by exp(similarity / temperature)."""
-    weights = (similarity / temperature).exp()
+    """(Q, classes): votes of the neighbours, each weighted by exp(similarity / temperature), up to
+    a factor of each query."""
+    nearest = similarity.amax(1, keepdim=True)  # else exp overflows at low temperatures
+    weights = ((similarity - nearest) / temperature).exp()
     votes = torch.zeros(len(found), classes, dtype=weights.dtype)
     return votes.scatter_add_(1, labels[found], weights)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
+from selfsup_motion.tasks.features.frame_encoder import FrameEncoder, finite
 from selfsup_motion.tasks.propagation.frame_size import resized
 
 
@@ -52,6 +52,9 @@ def features_of(
 
     Returns:
         (C, h, w) float32.
+
+    Raises:
+        UserError: they are not finite.
     """
     features = _at_size(encoder, frame, size)
     if not more_scales:
@@ -77,4 +80,4 @@ def _at_size(encoder: FrameEncoder, frame: Tensor, size: tuple[int, int]) -> Ten
 
 def _computed(encoder: FrameEncoder, frame: Tensor, size: tuple[int, int]) -> Tensor:
     features: Tensor = encoder(resized(frame.to(encoder.device)[None], size))
-    return features[0]
+    return finite(features[0])
