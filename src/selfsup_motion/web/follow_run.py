@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -218,12 +218,6 @@ class Run:
         rows: NDArray[np.float64] = np.load(self.folder / f"{time}.npy", allow_pickle=False)
         more = np.full((self.keys.count - len(rows), 2), -1.0)
         return np.concatenate([rows, more])[: self.keys.count]
-
-    def all_masks(self) -> Iterator[Ids]:
-        """Of all frames up to the last that was reached; empty before the first."""
-        for time in range(self.done):
-            found = self.masks(time)
-            yield np.zeros(self.size, np.uint8) if found is None else found
 
     def close(self) -> None:
         """Remove its files."""

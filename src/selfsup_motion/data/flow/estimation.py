@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -43,16 +43,6 @@ def in_workers(
     raise UserError(
         f"flow {flow!r} is unknown: choose stored, dis, raft_small, raft_large or null."
     )
-
-
-class FlowEstimator(Protocol):
-    """Estimates the flow from each frame to the next."""
-
-    def __call__(
-        self, frames: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        """(T, H, W, 3) RGB to flow (T-1, 2, H, W) and validity (T-1, H, W), None: unknown."""
-        ...
 
 
 class DISFlow:

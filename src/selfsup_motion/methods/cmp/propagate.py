@@ -297,7 +297,7 @@ class _Guidance:
         return cls(points, vectors, F.pad(used, (0, lone)), over_time)
 
     def check(self, size: tuple[int, int]) -> None:
-        """Refuse points outside the image and numbers that are none."""
+        """Refuse points outside the image, NaN and infinite values."""
         height, width = size
         both = torch.cat([self.points, self.vectors], -1).isfinite().all(-1)
         if not (both | ~self.used).all():

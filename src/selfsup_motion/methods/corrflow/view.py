@@ -103,7 +103,7 @@ class CorrFlowView(View):
         if len(clip.frames) < 2:
             raise UserError(
                 f"{self.follows_frames} copies colours from frame to frame, but {clip.key} has a "
-                "single one: use videos, and set data.length=3 if these are some."
+                "single one: use videos with data.length=3."
             )
         layers = [clip.frames.transpose(0, 2, 3, 1)]
         masks = None if self.train else clip.labels.get("masks")

@@ -104,8 +104,8 @@ class CRWView(View):
         length = len(clip.frames)
         if length < 3:
             raise UserError(
-                f"CRW walks through at least 3 frames, but {clip.key} has {length}: use videos, "
-                "and set data.length=4 if these are some."
+                f"CRW walks through at least 3 frames, but {clip.key} has {length}: use videos "
+                "with data.length=4."
             )
         size = clip.frames.shape[2], clip.frames.shape[3]
         if self.train:

@@ -90,7 +90,7 @@ class CycleTimeView(View):
             raise UserError(
                 f"CycleTime needs clips of at least {self.target + 2} frames (view.target="
                 f"{self.target} and the one behind it), but {clip.key} has {len(clip.frames)}: use "
-                f"videos, and set data.length={self.target + 2} if these are some."
+                f"videos with data.length={self.target + 2}."
             )
         used = clip.frames[: self.target + 2] if self.train else clip.frames
         layers = [used.transpose(0, 2, 3, 1)]

@@ -82,7 +82,7 @@ class DenseUlearnView(View):
         if length < 2:
             raise UserError(
                 f"DenseUlearn compares frames of a clip, but {clip.key} has a single one: use "
-                "videos, and set data.length=3 if these are some."
+                "videos with data.length=3."
             )
         order = rng.permutation(length) if self.shuffle else np.arange(length)
         window = self._window(clip.frames.shape[2:], rng)

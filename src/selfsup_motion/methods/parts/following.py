@@ -142,11 +142,6 @@ class FollowedObjects(nn.Module):
         self._baselines: dict[str, float] = {}
         self._labelled = False
 
-    @property
-    def baselines_known(self) -> bool:
-        """Whether a whole validation has measured what does not learn."""
-        return bool(self._baselines)
-
     def follow(self, features: Tensor, masks: Tensor) -> Tensor:
         """Carry first masks (B, H, W) through a clip's features (B, T, C, h, w): (B, T, H, W)."""
         return copy_masks(features, masks, self.radius, self.stride, temperature=self.temperature)

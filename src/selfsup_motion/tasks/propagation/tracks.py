@@ -22,7 +22,52 @@ from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelRe
 from selfsup_motion.tasks.propagation.shared_features import features_of
 
 
-class MaskTrack:
+class _Track:
+    """What follows something through a video: an encoder, and a propagator at the latest frame.
+
+    Args:
+        encoder: makes the features.
+        propagator: copies the labels, for this track alone; None: they stay in their place.
+        size: (height, width) of the frames.
+    """
+
+    def __init__(
+        self, encoder: FrameEncoder, propagator: LabelPropagator | None, size: tuple[int, int]
+    ) -> None:
+        self._encoder, self._propagator, self._size = encoder, propagator, size
+        self._seen = size if propagator is None else propagator.size.of(size)
+        self._scales = () if propagator is None else propagator.size.more_scales
+
+    @property
+    def bytes_kept(self) -> int:
+        """Memory of what is kept of earlier frames."""
+        return 0 if self._propagator is None else self._propagator.bytes_kept
+
+    @property
+    def wanted(self) -> set[int]:
+        """The frames that `refill` wants; 0 is the last one, 1 the one before it."""
+        return set() if self._propagator is None else self._propagator.wanted
+
+    def refill(self, frames: Mapping[int, Tensor]) -> None:
+        """Have the features of earlier frames again.
+
+        Args:
+            frames: (3, H, W) as they were given to `next`, of those that are `wanted`; it may take
+                several calls for all.
+        """
+        if self._propagator is not None:
+            self._propagator.refill({ago: self._features(f) for ago, f in frames.items()})
+
+    def _lighten(self) -> None:
+        """Drop the features of earlier frames, which take most of the memory."""
+        if self._propagator is not None:
+            self._propagator = self._propagator.lightened()
+
+    def _features(self, frame: Tensor) -> Tensor:
+        return features_of(self._encoder, frame, self._seen, self._scales)
+
+
+class MaskTrack(_Track):
     """Objects that are followed through the frames of a video.
 
     Nothing is computed before the first of them starts.
@@ -41,9 +86,8 @@ class MaskTrack:
         ids: Ids,
         size: tuple[int, int],
     ) -> None:
-        self._encoder, self._propagator, self._ids, self._size = encoder, propagator, ids, size
-        self._seen = size if propagator is None else propagator.size.of(size)
-        self._scales = () if propagator is None else propagator.size.more_scales
+        super().__init__(encoder, propagator, size)
+        self._ids = ids
         self._known: set[int] = set()
         self._last = np.zeros(size, np.uint8)
 
@@ -54,9 +98,7 @@ class MaskTrack:
 
     @property
     def bytes_kept(self) -> int:
-        """Memory of what is kept of earlier frames."""
-        kept = 0 if self._propagator is None else self._propagator.bytes_kept
-        return kept + self._last.nbytes
+        return super().bytes_kept + self._last.nbytes
 
     def fork(self, ids: Ids) -> MaskTrack:
         """Another one that goes on from the same frame.
@@ -74,22 +116,8 @@ class MaskTrack:
         """Another one that stands after the same frame and takes little memory: it has no features
         of earlier frames. `refill` it before its next frame."""
         track = self.fork(self._ids)
-        track._propagator = self._propagator and self._propagator.lightened()
+        track._lighten()
         return track
-
-    @property
-    def wanted(self) -> set[int]:
-        """The frames that `refill` wants; 0 is the last one, 1 the one before it."""
-        return set() if self._propagator is None else self._propagator.wanted
-
-    def refill(self, frames: Mapping[int, Tensor]) -> None:
-        """Have the features of earlier frames again.
-
-        Args:
-            frames: (3, H, W) as they were given to `next`, of those that are `wanted`; it may take
-                several calls for all.
-        """
-        _refill(self._propagator, self._encoder, frames, self._seen)
 
     def next(self, frame: Tensor, given: Ids | None = None, corrected: Ids | None = None) -> Ids:
         """The objects of the next frame.
@@ -183,9 +211,6 @@ class MaskTrack:
         self._known |= shown
         return shown
 
-    def _features(self, frame: Tensor) -> Tensor:
-        return features_of(self._encoder, frame, self._seen, self._scales)
-
     def _index(self, ids: Ids, device: torch.device) -> Tensor:
         return torch.from_numpy(np.searchsorted(self._ids, ids)).to(device)
 
@@ -199,7 +224,7 @@ class MaskTrack:
         return self._propagator.label_resize
 
 
-class PointTrack:
+class PointTrack(_Track):
     """Points that are followed through the frames of a video.
 
     Nothing is computed before the first of them begins.
@@ -220,9 +245,8 @@ class PointTrack:
         size: tuple[int, int],
         sigma: float,
     ) -> None:
-        self._encoder, self._propagator, self._size, self._sigma = encoder, propagator, size, sigma
-        self._seen = size if propagator is None else propagator.size.of(size)
-        self._scales = () if propagator is None else propagator.size.more_scales
+        super().__init__(encoder, propagator, size)
+        self._sigma = sigma
         self._scale = np.array([self._seen[1] / size[1], self._seen[0] / size[0]]) / encoder.stride
         self._last: Points = np.full((count, 2), -1.0)
         self._started = False
@@ -231,11 +255,6 @@ class PointTrack:
     def count(self) -> int:
         """Of points."""
         return len(self._last)
-
-    @property
-    def bytes_kept(self) -> int:
-        """Memory of what is kept of earlier frames."""
-        return 0 if self._propagator is None else self._propagator.bytes_kept
 
     def fork(self, count: int) -> PointTrack:
         """Another one that goes on from the same frame, with `count` points: its own come first."""
@@ -249,22 +268,8 @@ class PointTrack:
         """Another one that stands after the same frame and takes little memory: it has no features
         of earlier frames. `refill` it before its next frame."""
         track = self.fork(self.count)
-        track._propagator = self._propagator and self._propagator.lightened()
+        track._lighten()
         return track
-
-    @property
-    def wanted(self) -> set[int]:
-        """The frames that `refill` wants; 0 is the last one, 1 the one before it."""
-        return set() if self._propagator is None else self._propagator.wanted
-
-    def refill(self, frames: Mapping[int, Tensor]) -> None:
-        """Have the features of earlier frames again.
-
-        Args:
-            frames: (3, H, W) as they were given to `next`, of those that are `wanted`; it may take
-                several calls for all.
-        """
-        _refill(self._propagator, self._encoder, frames, self._seen)
 
     def next(self, frame: Tensor, given: Points | None = None) -> Points:
         """The points of the next frame.
@@ -286,7 +291,7 @@ class PointTrack:
         if self._propagator is None:
             self._last = np.where(known[:, None], told, self._last)
         elif not self._started:
-            features = features_of(self._encoder, frame, self._seen, self._scales)
+            features = self._features(frame)
             self._propagator.start(features, self._dots(told, features))
             self._last = np.where(known[:, None], told, -1.0)
         else:
@@ -297,7 +302,7 @@ class PointTrack:
     def _step(
         self, propagator: LabelPropagator, frame: Tensor, told: Points, known: NDArray[np.bool_]
     ) -> Points:
-        features = features_of(self._encoder, frame, self._seen, self._scales)
+        features = self._features(frame)
         soft = propagator.step(features)
         found = read_points(soft.cpu())
         pixels = np.where(found < 0, -1.0, found / self._scale)
@@ -318,17 +323,6 @@ class PointTrack:
 
     def _dots_at(self, cells: Points, features: Tensor) -> Tensor:
         return gaussian_maps(cells, (features.shape[1], features.shape[2]), self._sigma)
-
-
-def _refill(
-    propagator: LabelPropagator | None,
-    encoder: FrameEncoder,
-    frames: Mapping[int, Tensor],
-    size: tuple[int, int],
-) -> None:
-    if propagator is not None:
-        scales = propagator.size.more_scales
-        propagator.refill({ago: features_of(encoder, f, size, scales) for ago, f in frames.items()})
 
 
 def correct(found: Ids, corrected: Ids) -> Ids:
