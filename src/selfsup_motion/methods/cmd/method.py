@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import CatMetric, MeanMetric
+from torchmetrics import CatMetric
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cmd.figures import clip_pictures
 from selfsup_motion.methods.cmd.objective import matching_loss, own_loss, own_similarities
 from selfsup_motion.methods.cmd.prediction import MotionPredictor, Projection
 from selfsup_motion.methods.method import Method
+from selfsup_motion.methods.parts.means import Means
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
@@ -129,8 +130,7 @@ class CMD(Method):
         for kind, network in (("clip", encoder), ("context", context_encoder)):
             for name, levels in zip(("mean", "std"), input_statistics(network), strict=True):
                 self.register_buffer(f"{kind}_{name}", levels / 255, persistent=False)
-        names = ("loss", "motion_accuracy", "moment_accuracy")
-        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+        self.means = Means("loss", "motion_accuracy", "moment_accuracy")
         self.embedded = nn.ModuleDict({name: CatMetric() for name in ("clip", "context")})
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -205,16 +205,16 @@ class CMD(Method):
             "moment_accuracy": (moments.argmax(1) == 0).float(),
         }
         for name, value in values.items():
-            self.means[name].update(value)  # type: ignore[operator]
+            self.means[name].update(value)
         for name in ("clip", "context"):
             self.embedded[name].update(features[name].float())  # type: ignore[operator]
 
     def on_validation_epoch_end(self) -> None:
         """Reduce over clips and ranks; key frames are looked for among those of all clips."""
-        for name, metric in self.means.items():
+        for name in self.means:
             shown = name == "motion_accuracy"
-            self.log(f"val/{name}", metric.compute(), prog_bar=shown)  # type: ignore[operator]
-            metric.reset()  # type: ignore[operator]
+            self.log(f"val/{name}", self.means[name].compute(), prog_bar=shown)
+        self.means.reset()
         clip, context = (self.embedded[name].compute() for name in ("clip", "context"))  # type: ignore[operator]
         nearest = (clip @ context.T).argmax(1)
         found = nearest == torch.arange(len(clip), device=clip.device)

@@ -23,6 +23,7 @@ from selfsup_motion.methods.cmp.few_points import FewPointCurves
 from selfsup_motion.methods.cmp.figures import flow_name, motion_panel
 from selfsup_motion.methods.cmp.network import FLOW_BINS, CMPNetwork
 from selfsup_motion.methods.method import Method
+from selfsup_motion.methods.parts.means import Means
 from selfsup_motion.methods.parts.rank_weight import rank_weight
 from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.methods.parts.validation import is_partial
@@ -85,9 +86,8 @@ class CMP(CMPNetwork, Method):
         )
         self.epe_weight = epe_weight
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        names = ["network", *BASELINES]
-        self.epe = nn.ModuleDict({name: MeanMetric() for name in names})
-        self.epe_moving = nn.ModuleDict({name: MeanMetric() for name in names})
+        self.epe = Means("network", *BASELINES)
+        self.epe_moving = Means("network", *BASELINES)
         self.val_loss = MeanMetric()
         self.few_points = FewPointCurves()
         self._baseline_values: dict[str, float] = {}
@@ -129,7 +129,7 @@ class CMP(CMPNetwork, Method):
         for name, prediction in predictions.items():
             error = (prediction - flow).norm(dim=1)
             for metric, pixels in ((self.epe, valid), (self.epe_moving, moving)):
-                metric[name].update(error, pixels.float())  # type: ignore[operator]
+                metric[name].update(error, pixels.float())
         self.few_points.update(batch, self._predict)
 
     def on_validation_epoch_end(self) -> None:
@@ -142,17 +142,17 @@ class CMP(CMPNetwork, Method):
         if not self._baseline_values:
             for name in BASELINES:
                 for suffix, metrics in (("", self.epe), ("_moving", self.epe_moving)):
-                    value = float(metrics[name].compute())  # type: ignore[operator]
+                    value = float(metrics[name].compute())
                     if math.isfinite(value):  # there may be no moving pixel
                         self._baseline_values[f"val/epe{suffix}_{name}"] = value
         self.log("val/loss", self.val_loss.compute())
-        self.log("val/epe", self.epe["network"].compute(), prog_bar=True)  # type: ignore[operator]
-        if (moving := self.epe_moving["network"].compute()).isfinite():  # type: ignore[operator]
+        self.log("val/epe", self.epe["network"].compute(), prog_bar=True)
+        if (moving := self.epe_moving["network"].compute()).isfinite():
             self.log("val/epe_moving", moving)
         self.log_dict(self._baseline_values)
         self.log_dict({f"val/{name}": v for name, v in self.few_points.compute().items()})
-        for metric in (self.val_loss, *self.epe.values(), *self.epe_moving.values()):
-            metric.reset()  # type: ignore[operator]
+        for metric in (self.val_loss, self.epe, self.epe_moving):
+            metric.reset()
         if is_partial(self.trainer):
             self._baseline_values = {}
             self.few_points.forget()

@@ -24,6 +24,7 @@ from selfsup_motion.methods.corrflow.figures import clip_panel
 from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.channel_dropout import ChannelDropout
 from selfsup_motion.methods.parts.following import BASELINES, FollowedObjects
+from selfsup_motion.methods.parts.means import Means
 from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.methods.parts.validation import is_partial
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
@@ -113,7 +114,7 @@ class CorrFlow(Method):
             self.register_buffer(name, levels / 255, persistent=False)
 
         self.objects = FollowedObjects(self.stride, radius)
-        self.accuracy = nn.ModuleDict({name: MeanMetric() for name in ("network", "same_place")})
+        self.accuracy = Means("network", "same_place")
         self.val_loss = MeanMetric()
         self._same_place: float | None = None
 
@@ -221,22 +222,23 @@ class CorrFlow(Method):
         predicted = self._reconstruct(features, classes).flatten(0, 1)
         self.val_loss.update(self._cross_entropy(predicted, later), len(later))
         hits = cells_to_pixels(predicted, self.stride).argmax(1) == later
-        self._update(self.accuracy["network"], hits.float())
+        self.accuracy["network"].update(hits.float())
         if self._same_place is None:
-            self._update(self.accuracy["same_place"], (classes[:, :-1] == classes[:, 1:]).float())
+            still = classes[:, :-1] == classes[:, 1:]
+            self.accuracy["same_place"].update(still.float())
         if "masks" in batch:
             self.objects.update(images, features, batch["masks"])
 
     def on_validation_epoch_end(self) -> None:
         """Reduce over clips and ranks. What does not learn is computed once."""
         if self._same_place is None:
-            self._same_place = float(self.accuracy["same_place"].compute())  # type: ignore[operator]
+            self._same_place = float(self.accuracy["same_place"].compute())
         self.log("val/loss", self.val_loss.compute())
-        self.log("val/accuracy", self.accuracy["network"].compute(), prog_bar=True)  # type: ignore[operator]
+        self.log("val/accuracy", self.accuracy["network"].compute(), prog_bar=True)
         self.log("val/accuracy_same_place", self._same_place)
         self.objects.log(self)
-        for metric in (self.val_loss, *self.accuracy.values()):
-            metric.reset()  # type: ignore[operator]
+        self.val_loss.reset()
+        self.accuracy.reset()
         if is_partial(self.trainer):
             self._same_place = None
 
@@ -315,7 +317,3 @@ class CorrFlow(Method):
     def _cross_entropy(self, cells: Tensor, classes: Tensor) -> Tensor:
         """Mean over the pixels of -log p(true class), p enlarged from (B, K, h, w)."""
         return -(cells_at_labels(cells, classes, self.stride) + _EPSILON).log().mean()
-
-    @staticmethod
-    def _update(metric: nn.Module, values: Tensor) -> None:
-        metric.update(values)  # type: ignore[operator]

@@ -34,6 +34,7 @@ from selfsup_motion.methods.crw.walk import (
 )
 from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.following import FollowedObjects
+from selfsup_motion.methods.parts.means import Means
 from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
 from selfsup_motion.models.precision import own_precision
@@ -136,7 +137,7 @@ class CRW(Method):
 
         self.objects = FollowedObjects(declared(encoder, "stride"), radius, follow_temperature)
         self.val_loss = MeanMetric()
-        self.accuracy = nn.ModuleDict()  # a mean for each length of walks
+        self.accuracy = Means()  # one for each length of walks
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float in [0, 1] → features (B, C, H / stride, W / stride)."""
@@ -230,7 +231,7 @@ class CRW(Method):
         walks = self.walk(nodes, dropped)
         self.val_loss.update(walk_losses(walks).mean(), len(frames))
         for k, value in enumerate(walk_accuracies(walks).tolist(), start=1):
-            self._accuracy_of(k).update(value, len(frames))  # type: ignore[operator]
+            self._accuracy_of(k).update(value, len(frames))
         if "masks" in batch:
             images = frames.float() / 255
             self.objects.update(images, self._compared(images), batch["masks"])
@@ -242,13 +243,13 @@ class CRW(Method):
         lengths = torch.tensor(len(self.accuracy), device=self.device)
         for k in range(int(self.trainer.strategy.reduce(lengths, reduce_op="max"))):
             self._accuracy_of(k + 1)
-        accuracies = {name: metric.compute() for name, metric in self.accuracy.items()}  # type: ignore[operator]
+        accuracies = {name: self.accuracy[name].compute() for name in self.accuracy}
         for name, value in accuracies.items():
             self.log(f"val/accuracy_{name}", value)
         self.log("val/accuracy", torch.stack(list(accuracies.values())).mean(), prog_bar=True)
         self.objects.log(self)
-        for metric in (self.val_loss, *self.accuracy.values()):
-            metric.reset()  # type: ignore[operator]
+        self.val_loss.reset()
+        self.accuracy.reset()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameters())
@@ -298,7 +299,7 @@ class CRW(Method):
         uniform = torch.rand(shape, device=nodes.device)
         return drop_edges(uniform, self.edge_dropout, shared=self.edge_dropout_shared)
 
-    def _accuracy_of(self, k: int) -> nn.Module:
+    def _accuracy_of(self, k: int) -> MeanMetric:
         """The mean of the walks of k + 1 steps and back; clips of a validation are equally long."""
         name = f"k{k}"
         if name not in self.accuracy:

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.cycletime.geometry import (
@@ -27,6 +26,7 @@ from selfsup_motion.methods.cycletime.geometry import (
 from selfsup_motion.methods.cycletime.tracker import Cycles, Localiser, Tracker
 from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.following import FollowedObjects
+from selfsup_motion.methods.parts.means import Means
 from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.models.encoder import check_sees, declared, input_statistics
 from selfsup_motion.models.precision import own_precision
@@ -122,13 +122,8 @@ class CycleTime(Method):
             self.register_buffer(name, levels / 255, persistent=False)
 
         self.objects = FollowedObjects(stride, radius, follow_temperature)
-        self.means = nn.ModuleDict(
-            {
-                name: MeanMetric()
-                for name in ("loss", *weights, "off", "off_middle")
-                if name != "still" or still_weight
-            }
-        )
+        measured = [name for name in weights if name != "still" or still_weight]
+        self.means = Means("loss", *measured, "off", "off_middle")
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float in [0, 1] → features (B, C, H / stride, W / stride)."""
@@ -195,7 +190,7 @@ class CycleTime(Method):
             "off_middle": 1.5 * grid_distance(middle, theta).sqrt().mean(),
         }
         for name, value in values.items():
-            self.means[name].update(value, len(theta))  # type: ignore[operator]
+            self.means[name].update(value, len(theta))
         if "masks" in batch:
             images = batch["frames"].float() / 255
             features = F.normalize(self(images.flatten(0, 1)).float(), dim=1)
@@ -204,9 +199,9 @@ class CycleTime(Method):
 
     def on_validation_epoch_end(self) -> None:
         """Reduce over clips and ranks."""
-        for name, metric in self.means.items():
-            self.log(f"val/{name}", metric.compute(), prog_bar=name == "loss")  # type: ignore[operator]
-            metric.reset()  # type: ignore[operator]
+        for name in self.means:
+            self.log(f"val/{name}", self.means[name].compute(), prog_bar=name == "loss")
+        self.means.reset()
         self.objects.log(self)
 
     def configure_optimizers(self) -> Any:

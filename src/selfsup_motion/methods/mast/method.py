@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.corrflow.figures import clip_panel
@@ -30,6 +29,7 @@ from selfsup_motion.methods.mast.copying import (
 )
 from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.parts.following import FollowedObjects
+from selfsup_motion.methods.parts.means import Means
 from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.methods.parts.validation import is_partial
 from selfsup_motion.models.encoder import check_sees, declared
@@ -105,10 +105,8 @@ class MAST(Method):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.to(memory_format=torch.channels_last)
         self.objects = FollowedObjects(self.stride, radius, 1 / self.score_scale)
-        self.val_loss = nn.ModuleDict(
-            {name: MeanMetric() for name in ("network", "same_place", "grey")}
-        )
-        self.val_sharpness = nn.ModuleDict({name: MeanMetric() for name in ("max", "std")})
+        self.val_loss = Means("network", "same_place", "grey")
+        self.val_sharpness = Means("softmax_max", "score_std")
         self._baselines: dict[str, float] = {}
         self._sharp_looks = 0
 
@@ -172,16 +170,16 @@ class MAST(Method):
             cells = self._from_before(features, truth).flatten(0, 1)
             later = truth[:, 1:].flatten(0, 1)
             loss = color_loss(cells, later, self.stride)
-            self._update(self.val_loss["network"], loss, len(later))
+            self.val_loss["network"].update(loss, len(later))
             if not self._baselines:
                 before = truth[:, :-1, ..., :: self.stride, :: self.stride].flatten(0, 1)
                 for name, other in (("same_place", before), ("grey", torch.zeros_like(before))):
                     loss = color_loss(other, later, self.stride)
-                    self._update(self.val_loss[name], loss, len(later))
+                    self.val_loss[name].update(loss, len(later))
         for clip in torch.split(features[:, :2], 1):  # so that it does not depend on batches
             found = sharpness(clip, self.radius, **self._softmax)
-            for name, value in (("max", found.highest), ("std", found.spread)):
-                self._update(self.val_sharpness[name], torch.tensor(value))
+            self.val_sharpness["softmax_max"].update(found.highest)
+            self.val_sharpness["score_std"].update(found.spread)
         if "masks" in batch:
             self.objects.update(images, self.encode(lab), batch["masks"])
 
@@ -189,18 +187,16 @@ class MAST(Method):
         """Reduce over clips and ranks. What does not learn is computed once."""
         if not self._baselines:
             self._baselines = {
-                f"val/loss_{name}": self._mean(self.val_loss[name])
+                f"val/loss_{name}": float(self.val_loss[name].compute())
                 for name in ("same_place", "grey")
             }
-        self.log("val/loss", self._mean(self.val_loss["network"]), prog_bar=True)
+        self.log("val/loss", self.val_loss["network"].compute(), prog_bar=True)
         self.log_dict(self._baselines)
-        for name, metric in self.val_sharpness.items():
-            self.log(
-                f"val/softmax_{name}" if name == "max" else "val/score_std", self._mean(metric)
-            )
+        for name in self.val_sharpness:
+            self.log(f"val/{name}", self.val_sharpness[name].compute())
         self.objects.log(self)
-        for metric in (*self.val_loss.values(), *self.val_sharpness.values()):
-            metric.reset()  # type: ignore[operator]
+        self.val_loss.reset()
+        self.val_sharpness.reset()
         if is_partial(self.trainer):
             self._baselines = {}
 
@@ -277,11 +273,3 @@ class MAST(Method):
                 "smaller method.score_scale (here %g).",
                 found.highest, float(loss), float(grey), self.score_scale,
             )  # fmt: skip
-
-    @staticmethod
-    def _update(metric: nn.Module, mean: Tensor, weight: float = 1.0) -> None:
-        metric.update(mean, weight)  # type: ignore[operator]
-
-    @staticmethod
-    def _mean(metric: nn.Module) -> float:
-        return float(metric.compute())  # type: ignore[operator]

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.methods.method import Method
 from selfsup_motion.methods.mosi.network import MOTION, Labels, MoSINetwork
+from selfsup_motion.methods.parts.means import Means
 from selfsup_motion.methods.parts.param_groups import decayed
 from selfsup_motion.methods.parts.schedules import cosine, every_step
 from selfsup_motion.ops.activation_map import located, motion_map
@@ -71,8 +71,7 @@ class MoSI(MoSINetwork, Method):
         self.val_motion = val_motion
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.confusion = MulticlassConfusionMatrix(len(self.answer_names), validate_args=False)
-        names = ["loss", "energy", "area", "hits"]
-        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+        self.means = Means("loss", "energy", "area", "hits")
         self._last_confusion: NDArray[np.int64] | None = None
         self._memory: Tensor | None = None
 
@@ -121,14 +120,14 @@ class MoSI(MoSINetwork, Method):
         scores = self.head(features)
         predicted = self.predict(scores)
         self.confusion.update(predicted, self._truth(motion))
-        self.means["loss"].update(self._loss(scores, motion), len(motion))  # type: ignore[operator]
+        self.means["loss"].update(self._loss(scores, motion), len(motion))
         box = batch["box"].flatten(0, 1)
         speeds = torch.tensor(self.classes.table, device=motion.device)[motion]
         shown = (speeds != 0).any(1) & (box[:, 2] < self.val_motion.size)
         maps = motion_map(features, self.evidence[predicted]).mean(1)
         found = located(maps[shown], box[shown], self.val_motion.size)
         for name, value in found.items():
-            self.means[name].update(value)  # type: ignore[operator]
+            self.means[name].update(value)
 
     def on_validation_epoch_end(self) -> None:
         matrix = self.confusion.compute()
@@ -146,15 +145,15 @@ class MoSI(MoSINetwork, Method):
                 wrong = wrong_sign(along, self.classes.levels)
                 if wrong.isfinite():
                     self.log(f"val/wrong_sign_{axis}", wrong)
-        self.log("val/loss", self._mean("loss"))
-        energy, area = self._mean("energy"), self._mean("area")
+        self.log("val/loss", self.means["loss"].compute())
+        energy, area = (self.means[name].compute() for name in ("energy", "area"))
         if area > 0:  # some clip has a rectangle that moves, smaller than the frame
             self.log("val/cam_energy", energy)
             self.log("val/cam_area", area)
             self.log("val/cam_ratio", energy / area)
-            self.log("val/cam_hits", self._mean("hits"))
-        for metric in (self.confusion, *self.means.values()):
-            metric.reset()  # type: ignore[operator]
+            self.log("val/cam_hits", self.means["hits"].compute())
+        self.confusion.reset()
+        self.means.reset()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(decayed(self))
@@ -227,10 +226,6 @@ class MoSI(MoSINetwork, Method):
         if self.labels in ("joint", "separate"):
             return motion
         return self.questions[self.labels][motion]
-
-    def _mean(self, name: str) -> Tensor:
-        mean: Tensor = self.means[name].compute()  # type: ignore[operator]
-        return mean
 
 
 def _in_turn(batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
+from selfsup_motion.methods.parts.means import Means
 from selfsup_motion.methods.parts.validation import is_partial
 from selfsup_motion.models.color_encoder import ColorPatches, LabColor
 from selfsup_motion.ops.attention import restricted_attention
@@ -134,7 +134,7 @@ class FollowedObjects(nn.Module):
         super().__init__()
         self.stride, self.radius, self.temperature = stride, radius, temperature
         self.unlearned = Unlearned(stride, radius)
-        self.similarity = nn.ModuleDict({name: MeanMetric() for name in ("network", *BASELINES)})
+        self.similarity = Means("network", *BASELINES)
         self.restart()
 
     def restart(self) -> None:
@@ -160,18 +160,17 @@ class FollowedObjects(nn.Module):
         for name, ids in followed.items():
             similarities = region_similarities(ids, masks)
             self._labelled |= len(similarities) > 0
-            self.similarity[name].update(similarities)  # type: ignore[operator]
+            self.similarity[name].update(similarities)
 
     def log(self, method: pl.LightningModule) -> None:
         """Log `val/j` and `val/j_<baseline>`, reduced over clips and ranks, if there were masks."""
         if method.trainer.strategy.reduce_boolean_decision(self._labelled, all=False):
             if not self._baselines:
-                means = {name: self.similarity[name].compute() for name in BASELINES}  # type: ignore[operator]
+                means = {name: self.similarity[name].compute() for name in BASELINES}
                 self._baselines = {f"val/j_{name}": float(mean) for name, mean in means.items()}
-            method.log("val/j", self.similarity["network"].compute(), prog_bar=True)  # type: ignore[operator]
+            method.log("val/j", self.similarity["network"].compute(), prog_bar=True)
             method.log_dict(self._baselines)
-        for metric in self.similarity.values():
-            metric.reset()  # type: ignore[operator]
+        self.similarity.reset()
         if is_partial(method.trainer):
             self._baselines = {}
 
