@@ -1,5 +1,6 @@
 """Photos of every kind become upright RGB."""
 
+import io
 import struct
 import zlib
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from selfsup_motion.apps.photo import read_photo
+from selfsup_motion.data.reading.pictures import image_size
 from selfsup_motion.errors import UserError
 
 COLOUR = np.zeros((6, 9, 3), np.uint8) + np.array([200, 100, 40], np.uint8)
@@ -88,3 +90,14 @@ def test_what_is_no_photo_is_told(tmp_path):
         read_photo(tmp_path / "b.jpg")
     with pytest.raises(UserError, match=r"max_side=0: expected at least 1"):
         read_photo(tmp_path / "b.jpg", max_side=0)
+
+
+def test_a_huge_picture_is_told_from_a_damaged_one(monkeypatch, recwarn):
+    data = io.BytesIO()
+    Image.new("L", (30, 20)).save(data, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    assert image_size(data.getvalue(), "a.png") == (20, 30)
+    assert not recwarn
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    with pytest.raises(UserError, match=r"a\.png has far too many pixels"):
+        image_size(data.getvalue(), "a.png")

@@ -106,12 +106,13 @@ def test_what_may_look_otherwise_than_meant_is_told(animate, cmp_checkpoint, cap
     ) in capsys.readouterr().out
 
 
-def test_several_arrow_sets_get_a_folder_each(animate, cmp_checkpoint):
+def test_several_arrow_sets_get_a_folder_each(animate, cmp_checkpoint, capsys):
     sets = {"wave": [[30, 20, 9, 0]], "nod": {"arrows": [[30, 20, 0, 9]], "pins": [[3, 3]]}}
     Path("arrows.json").write_text(json.dumps(sets))
     weights = (f"checkpoint={cmp_checkpoint}", "paths.output_dir=out")
     assert animate("image=photo.png", "arrows=arrows.json", *weights, "max_side=32", *QUICK) == 0
     assert {path.name for path in Path("out").iterdir()} == {"config.yaml", "wave", "nod"}
+    assert "smaller than the photo, 32 instead of 70 pixels" in capsys.readouterr().out
     with av.open("out/nod/film.mp4") as film:
         assert film.streams.video[0].width == 32
     assert read_flow("out/nod/flow.flo").shape == (2, 48, 70)

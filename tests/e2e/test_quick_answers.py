@@ -89,7 +89,7 @@ CASES = [
     ("animate", "image=photo.jpg arrows=[[1,2,3,4]] checkpoint=auto", "no finished CMP run below"),
     ("animate", "image=x arrows=[[1,2,3,4]] checkpoint=x", "x cannot be decoded as an image"),
     ("annotate", "image=photo.jpg positive=[4,2]", "for example positive=[[4,2]]."),
-    ("annotate", "image=photo.jpg checkpoint=x", "positive: no point on the object."),
+    ("annotate", "image=photo.jpg checkpoint=x", "positive: no point on the object;"),
     ("annotate", "image=photo.jpg objects=no.json checkpoint=x", "objects=no.json: No such file"),
     ("propagate", "video=no.mp4 mask=no.png", "video=no.mp4: there is no such file or folder."),
     ("propagate", "video=photo.jpg mask=no.png", "mask=no.png: there is no such file or folder."),

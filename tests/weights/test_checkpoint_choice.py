@@ -102,7 +102,9 @@ def test_auto_never_takes_a_debug_run_or_an_unfinished_one(make, name, options, 
         newest_checkpoint("CMP")
     assert "checkpoint=auto: there is no finished CMP run below outputs/ (" in str(caught.value)
     assert told in str(caught.value).replace(")", ":")
-    assert "selfsup_motion.train experiment=cmp_animate, or name a checkpoint." in str(caught.value)
+    assert "selfsup_motion.train experiment=cmp_animate, or name a checkpoint (" in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize(

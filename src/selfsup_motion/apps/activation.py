@@ -243,7 +243,7 @@ def load_mosi(
     if not isinstance(method, MoSINetwork):
         raise UserError(
             f"checkpoint={path}: it holds a {type(method).__name__}, and only MoSI classifies "
-            "motions; train one with python -m selfsup_motion.train experiment=mosi."
+            "motions; checkpoint=mosi comes with the package."
         )
     try:
         view = read_checkpoint(path)[KEY]["config"].get("view") or {}

@@ -160,6 +160,11 @@ class Animation:
         yield from arrow_notes(weights, photo, arrows)
         size = max(flow.shape[-2:])
         shown = 1.0 if self.max_side is None else min(1.0, self.max_side / size)
+        if shown < 1:
+            yield (
+                f"the film is smaller than the photo, {self.max_side} instead of {size} pixels "
+                "along its longer side; max_side=null keeps the size."
+            )
         if self.loop == "seamless" and (told := fade_note(farthest(flow), shown)) is not None:
             yield told
 

@@ -151,13 +151,14 @@ def _clicks_of(entry: Any, place: str, size: tuple[int, int], painted: bool) -> 
             f"{short(entry)}."
         )
     found = []
+    where_first = f"{place}, positive" if place else "positive"
     for kind in ("positive", "negative"):
         where = f"{place}, {kind}" if place else kind
         rows = parse_rows(entry.get(kind, []), where, 2, "x, y")
         check_inside(rows, where, size, "point")
         found.append(rows.astype(np.float32))
     if not len(found[0]) and not painted:
-        raise UserError(f"{place + ', ' if place else ''}positive: no point on the object.")
+        raise UserError(f"{where_first}: no point on the object; give at least one, as [[x,y]].")
     return Clicks(*found)
 
 

@@ -35,6 +35,8 @@ _FIRST = {
     "studio": "checkpoint",
 }
 """The key that each command is told first."""
+_WAITED_FOR = ("animate", "annotate", "propagate", "activation", "studio")
+"""Commands that run beside other programs of the same person."""
 
 
 class Interrupted(BaseException):
@@ -64,6 +66,10 @@ def run(main: Callable[[], object], config_name: str = "train") -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be of any bytes
             stream.reconfigure(errors=register_handler())
+    if config_name in _WAITED_FOR:
+        # threads that wait for each other by spinning took six times as long on busy cores; read
+        # when torch is imported
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     register_resolvers()
     register_help(config_name)
     if not {"", os.getcwd()} & set(sys.path):  # `python -m` has it; so that `my_lab.py` is found

@@ -159,8 +159,7 @@ def arrows_file(call: Call) -> Answer:
         words["easing"] = _easing(call.body)
     if not wanted.refine:
         words["refine"] = None
-    if settings.max_side is not None:
-        words["max_side"] = settings.max_side
+    words["max_side"] = settings.max_side
     command = command_line("animate", words)
     return {**_only(call, path, name, "arrows", "application/json"), "command": command}
 

@@ -83,7 +83,8 @@ def newest_checkpoint(method: str, below: Path = RUNS) -> Path:
     train = f"train one with python -m selfsup_motion.train experiment={experiment}, "
     raise CheckpointError(
         f"checkpoint=auto: there is no finished {method} run below {below}/{why}: "
-        f"{train if experiment else ''}or name a checkpoint."
+        f"{train if experiment else ''}or name a checkpoint (python -m selfsup_motion.weights "
+        "lists those of the package)."
     )
 
 

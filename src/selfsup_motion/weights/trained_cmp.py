@@ -43,8 +43,8 @@ def load_weights(
     """Load a trained CMP.
 
     Args:
-        checkpoint: a run folder or a checkpoint file; "auto" is the newest finished CMP run below
-            `outputs/`.
+        checkpoint: a model of the package, a run folder or a checkpoint file; "auto" is the newest
+            finished CMP run below `outputs/`.
         device: as PyTorch names it.
         key: of the weights in the file, see `load_encoder`.
         trust: packages of the user's own that the checkpoint may use, see `load_method`.
@@ -60,7 +60,7 @@ def load_weights(
     if not isinstance(method, CMPNetwork):
         raise UserError(
             f"checkpoint={checkpoint}: it holds a {type(method).__name__}, and only CMP follows "
-            "arrows; train one with python -m selfsup_motion.train experiment=cmp_animate."
+            "arrows; checkpoint=cmp comes with the package."
         )
     return weights_of(method)
 

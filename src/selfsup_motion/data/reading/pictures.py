@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import warnings
 from pathlib import Path
 
 import cv2
@@ -50,13 +51,19 @@ def image_size(data: bytes, name: str, *, upright: bool = False) -> tuple[int, i
         upright: of the image as `decode_image` turns it.
 
     Raises:
-        ClipReadError: not an image.
+        ClipReadError: not an image, or one of more pixels than Pillow opens.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            turned = upright and image.getexif().get(_ORIENTATION) in _SIDEWAYS
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+                turned = upright and image.getexif().get(_ORIENTATION) in _SIDEWAYS
+    except Image.DecompressionBombError as error:
+        raise ClipReadError(
+            f"{name} has far too many pixels: make it smaller first.", file=name
+        ) from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise ClipReadError(
             f"{name} cannot be decoded as an image: the file is damaged.", file=name
         ) from error
