@@ -251,7 +251,7 @@ def test_folders_are_videos_in_the_order_of_their_numbers(tmp_path: Path) -> Non
 def test_a_folder_whose_frames_cannot_be_told_is_a_bad_one(tmp_path: Path) -> None:
     write_folders(tmp_path)
     write_frame(tmp_path / "b/2.png", grey(9))  # a mask?
-    source = FrameFolder(tmp_path, layout="folders")
+    source = FrameFolder(tmp_path)
     assert source.info(0).num_frames == 12
     for read in (source.info, lambda index: source.read(index, [0])):
         with pytest.raises(ClipReadError, match=r"b has 2\.jpg and 2\.png") as caught:

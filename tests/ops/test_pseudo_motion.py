@@ -248,6 +248,8 @@ def test_plain_pseudo_motion_slides_a_centred_window():
         source[:1], torch.zeros(1, 2), length=2, size=16, start=torch.tensor([[3.0, 5.0]])
     )
     assert torch.equal(started[0, 1], source[0, :, 5:21, 3:19])
+    with pytest.raises(ValueError, match=r"speed must be in \[-1, 1\], got 0 to 2"):
+        pseudo_motion(source[:1], torch.tensor([[2.0, 0.0]]), length=5, size=16)
 
 
 def test_opposite_directions_are_cut_off_alike_but_not_mirrored():

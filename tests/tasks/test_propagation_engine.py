@@ -51,6 +51,15 @@ def test_every_preset_follows_what_moves_by_whole_cells(name):
     assert (found[1, :, 40:] < 0.5).all()
 
 
+def test_labels_of_another_number_or_size_are_refused():
+    propagator = LabelPropagator(**PLAIN)
+    propagator.start(noise(4, 6, 6), torch.ones(2, 6, 6))
+    propagator.step(noise(4, 6, 6))
+    for shape in ((3, 6, 6), (2, 5, 6)):
+        with pytest.raises(ValueError, match=r"labels must be \(2, 6, 6\)"):
+            propagator.store(torch.ones(shape))
+
+
 def test_memory_holds_the_context_and_no_more():
     settings = PLAIN | {"long_term": [0, 5], "recent": [1, 3], "storage": "16"}
     propagator = LabelPropagator(**settings)

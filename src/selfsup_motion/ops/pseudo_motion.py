@@ -291,9 +291,15 @@ def pseudo_motion(
 
     Returns:
         (B, length, 3, size, size) uint8, or float32 in [0, 255] if `subpixel`.
+
+    Raises:
+        ValueError: a speed out of range, or a window that does not fit.
     """
     room = np.array([images.shape[-1] - size, images.shape[-2] - size])
-    distance = room * speed.double().cpu().numpy()
+    speeds = speed.double().cpu().numpy()
+    if not (np.abs(speeds) <= 1).all():
+        raise ValueError(f"speed must be in [-1, 1], got {speeds.min():g} to {speeds.max():g}")
+    distance = room * speeds
     begin = np.floor((room - distance) / 2) if start is None else start.double().cpu().numpy()
     corners = window_path(begin, begin + distance, length, room, subpixel=subpixel)
     dtype = torch.float32 if subpixel else torch.int64

@@ -48,7 +48,7 @@ class FrameFolder(ThreadLocal, Source):
         self,
         root: str | Path,
         *,
-        layout: Literal["pairs", "folders"],
+        layout: Literal["pairs", "folders"] = "folders",
         lists: Sequence[str] | None = None,
         val_lists: Sequence[str] | None = None,
         split: Literal["train", "val", "all"] = "all",

@@ -239,10 +239,11 @@ class LabelPropagator:
         if self._waiting is None:
             raise RuntimeError("store comes after start or step")
         labels = labels.to(self._waiting.device, self._dtype)
-        if labels.shape[1:] != self._waiting.shape[1:]:
+        expected = self._labels, *self._waiting.shape[1:]
+        if tuple(labels.shape) != expected:
             raise ValueError(
-                f"labels {tuple(labels.shape)} must have the height and width of the features "
-                f"{tuple(self._waiting.shape)}"
+                f"labels must be {expected}, as many as at the start and of the size of the "
+                f"features, got {tuple(labels.shape)}"
             )
         self._frames[self._time] = Frame(self._time, self._waiting, labels)
         for context, _ in self._later:
