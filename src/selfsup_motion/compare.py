@@ -96,7 +96,7 @@ def compare(cfg: DictConfig) -> None:
             outcome = runner.run(chains)
     except BaseException:
         results = read_results(chains)
-        tell(f"{len(results)} of {number} cells are finished; the same command goes on with it.")
+        tell(f"{len(results)} of {number} cells are finished; run the same command to continue.")
         raise
     finally:
         results = read_results(chains)

@@ -58,7 +58,7 @@ class Task(ABC):
             folder: gets predictions, in the benchmark's own format, and tables.
             device: to compute on.
             reuse: take over the results that the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             The metrics; without those that cannot be measured.

@@ -1,4 +1,4 @@
-"""How work that takes a while tells where it stands."""
+"""How long work reports its progress."""
 
 from collections.abc import Callable
 

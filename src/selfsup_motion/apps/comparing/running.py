@@ -167,7 +167,7 @@ def is_finished(cell: Cell) -> bool:
 
 
 def command_of(cell: Cell) -> list[str]:
-    """What runs a cell, or goes on with it."""
+    """The command that runs a cell or continues it."""
     place = as_text("paths.output_dir", str(cell.folder))
     again: list[str] = []
     if cell.verb == "train":

@@ -291,9 +291,9 @@ class RestAttention(nn.Module):
             )
             best = scores.topk(min(2, scores.shape[-1]), -1).values
             margin = best[..., 0] - best[..., -1]
-            # A point without a rival, however many rows of padding stand beside it: training says
-            # that it is certain, a question that it is not. Asked as trained, a lone arrow moves
-            # too much of a photo (on DAVIS, IoU .37 instead of .47; docs/cmp.md).
+            # A lone point has no second best, however many rows of padding stand beside it. With
+            # the largest margin in evaluation, too, it moves too much of a photo (on DAVIS, IoU .37
+            # instead of .47; docs/cmp.md).
             lone = (point_mask.sum(1) <= 1)[:, None, None]
             margin = margin.masked_fill(lone, _MOST_MARGIN if self.training else 0.0)
             kept = keep[..., None] * fitted

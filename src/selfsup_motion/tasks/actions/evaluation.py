@@ -113,7 +113,7 @@ class Actions(Task):
                 baseline the same in `baselines/<name>`.
             device: to compute features on.
             reuse: take over the features that the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             Shares in [0, 1]: `linear_top1`, `linear_top5` per video, `linear_clip_top1` per clip,

@@ -112,7 +112,7 @@ class ArrowAnswers(Task):
                 `baselines/<name>`, and `pictures/<asked>.png`.
             device: to compute on.
             reuse: take over the sequences that the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             IoU in [0, 1] of `arrow_0`, `arrow_4`, `arrow_15`, `click_1` and `click_33`; without

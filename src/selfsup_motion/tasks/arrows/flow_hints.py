@@ -101,7 +101,7 @@ class FlowHints(Task):
                 `flow.png`, the best, the median and the worst answer to 8 points.
             device: to compute on.
             reuse: take over the pairs that the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             `epe_1`, `epe_8`, `epe_32`: mean end-point error in pixels, given so many points;

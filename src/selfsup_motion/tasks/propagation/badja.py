@@ -94,7 +94,7 @@ class Badja(Task):
                 to its last annotated frame; `per_sequence.csv`; and the same in `baselines/<name>`.
             device: to compute on.
             reuse: take over the videos whose results the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             `PCK_T@0.2` in per cent, the mean over the videos; nothing if no joint counts.

@@ -109,7 +109,7 @@ class Davis2017(Task):
                 same in `baselines/<name>`.
             device: to compute on.
             reuse: take over the sequences whose results the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             `J&F`, `J_mean` … `F_decay`, in [0, 1]; without them if no frame can be scored.

@@ -30,7 +30,7 @@ _MEASURES = ("J", "F")
 
 
 class Statistics(NamedTuple):
-    """What is told of one measure of one object."""
+    """Summary of one measure of one object."""
 
     mean: float
     """Over the frames."""

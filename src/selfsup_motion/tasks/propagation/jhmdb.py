@@ -106,7 +106,7 @@ class Jhmdb(Task):
                 `per_sequence.csv`, and the same in `baselines/<name>`.
             device: to compute on.
             reuse: take over the sequences whose results the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             `PCK_instance@0.1` … `PCK_max@0.5` in per cent; without them if nothing can be scored.

@@ -107,7 +107,7 @@ class TapVid(Task):
                 the same in `baselines/<name>`.
             device: to compute on.
             reuse: take over the videos whose results the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             `delta_avg`, `AJ`, `OA` and their parts, see `tapvid_metrics`; without them if no video

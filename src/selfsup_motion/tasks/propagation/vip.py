@@ -104,7 +104,7 @@ class Vip(Task):
                 the same in `baselines/<name>`.
             device: to compute on.
             reuse: take over the videos whose results the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             In [0, 1]: `miou` with the first frame, which was given, as published numbers have it,

@@ -104,7 +104,7 @@ class YoutubeVos(Task):
                 `per_object.csv` and `baselines/<name>`.
             device: to compute on.
             reuse: take over the videos whose results the folder has.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             See `summarised`, in [0, 1]; nothing where masks are not public.

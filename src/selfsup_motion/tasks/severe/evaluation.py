@@ -112,7 +112,7 @@ class SevereMini(Task):
             folder: gets `severe_mini.csv`, the table, and `questions/<name>.json`, what is scored.
             device: to compute features on.
             reuse: take over the questions that the folder has answers to.
-            progress: is told where the work stands.
+            progress: called as the work goes on, see `OnProgress`.
 
         Returns:
             Shares in [0, 1]: a question's name with the share of test videos that the linear probe
