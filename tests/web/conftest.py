@@ -54,9 +54,15 @@ def served_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(served_runs: Path) -> Iterator[str]:
+def served_photos() -> Path | None:
+    """The folder of photos of `served`; a file may have its own."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def served(served_runs: Path, served_photos: Path | None) -> Iterator[str]:
     """The address of a studio that a browser can open."""
-    studio = make_studio(served_runs, limits=Limits(20, 4, 60))
+    studio = make_studio(served_runs, limits=Limits(20, 4, 60), photos=served_photos)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]

@@ -1,6 +1,7 @@
 """The tab Inspect, as somebody with a mouse uses it."""
 
 import io
+import re
 import time
 
 import numpy as np
@@ -25,6 +26,15 @@ def served_runs(tmp_path_factory, cmp_checkpoint):
     (runs / "mosi").mkdir()
     mosi_run(runs / "mosi")
     return runs
+
+
+@pytest.fixture(scope="module")
+def served_photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("my photos")
+    with Image.open(PHOTO) as photo:
+        photo.convert("RGB").resize((160, 107)).save(folder / "a, b=c & d.png")
+    Image.new("RGB", (90, 60), "red").save(folder / "red.png")
+    return folder
 
 
 def frame(dx, dy):
@@ -82,6 +92,29 @@ def test_two_frames_are_compared_by_pointing(open_page, tmp_path):
     panel.get_by_text("the way back agrees").wait_for()
     assert first.locator("canvas[data-name=flow]").is_visible()
     page.screenshot(path=tmp_path / "flow.png")
+
+    # of the folder, the photo that is most alike becomes the second one
+    among = panel.get_by_label("Among")
+    among.select_option("folder")
+    assert re.search(r"my photos\d* \(2\)", among.inner_text())
+    panel.get_by_role("button", name="Like the first photo").click()
+    alike = panel.locator(".found button")
+    until(
+        page,
+        "() => { const shown = [...document.querySelectorAll('.found img')];"
+        " return shown.length === 2 && shown.every((image) => image.naturalWidth > 0); }",
+        "no photos of the folder",
+    )
+    assert alike.first.get_attribute("title") == "a, b=c & d.png"
+    page.screenshot(path=tmp_path / "folder.png")
+    alike.first.click()
+    second.locator(".stage img[src]").wait_for()
+    until(
+        page,
+        "() => document.querySelectorAll('#panel-inspect .stage img')[1].naturalWidth === 160",
+        "the photo of the folder was not taken",
+    )
+    until(page, COMPUTED, "no features of the photo of the folder")
 
     page.wait_for_timeout(600)
     page.reload()
