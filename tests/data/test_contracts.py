@@ -148,3 +148,19 @@ def test_other_objects_are_refused_with_what_to_do(parts: dict[str, Any], expect
 def test_what_is_made_in_workers_can_be_pickled() -> None:
     for part in (Least(), Uneven(), NoisyView(), CountingSource(3)):
         pickle.loads(pickle.dumps(part))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"frames": np.zeros((2, 4, 6, 3), np.uint8)}, r"frames must be uint8 \(T, 3, H, W\)"),
+        ({"frames": np.zeros((2, 3, 4, 6))}, "frames must be uint8 .* got float64"),
+        ({"flow": np.zeros((1, 4, 6, 2), np.float32)}, r"flow must be \(1, 2, 4, 6\)"),
+        ({"valid": np.ones((2, 4, 6), bool)}, r"valid must be \(1, 4, 6\)"),
+        ({"labels": {"masks": np.full((2, 4, 6), 300)}}, "ids from 0 to 255, got 300 to 300"),
+        ({"labels": {"masks": np.full((2, 4, 6), -1)}}, "ids from 0 to 255, got -1 to -1"),
+    ],
+)
+def test_arrays_that_make_no_clip_are_refused(arrays: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        Clip(**{"frames": np.zeros((2, 3, 4, 6), np.uint8), "key": "grey"} | arrays)

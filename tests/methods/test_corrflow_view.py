@@ -102,7 +102,5 @@ def test_wrong_settings_are_named(options, words):
 
 
 def test_a_single_frame_is_refused_with_its_video():
-    with pytest.raises(
-        UserError, match=r"grid has a single one: use videos, and set data\.length=3"
-    ):
+    with pytest.raises(UserError, match=r"grid has a single one: use videos with data\.length=3"):
         sample(source=clip(frames=1))

@@ -101,7 +101,7 @@ def test_patches_cut_together_equal_each_window_resized_alone():
 
 
 def test_two_frames_are_refused():
-    with pytest.raises(UserError, match=r"at least 3 frames, but grid has 2: use videos, and set"):
+    with pytest.raises(UserError, match="at least 3 frames, but grid has 2: use videos with"):
         CRWView(size=48, patch=16)(clip(2), np.random.default_rng(0))
 
 

@@ -38,8 +38,8 @@ class Clip:
     flow_origin: FlowOrigin = "stored"
     """How far `flow` can be called the motion."""
     labels: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
-    """Further ground truth, if the source has it: `masks` (T, H, W), `keypoints` (T, K, 3),
-    `action` (), …"""
+    """Further ground truth, if the source has it: `masks` (T, H, W), ids of objects from 1 to 255
+    and 0 for the background; `keypoints` (T, K, 3); `action` (); …"""
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[1] != 3 or self.frames.dtype != np.uint8:
@@ -61,3 +61,11 @@ class Clip:
                 f"Clip.valid must be {(fields, height, width)}, got {self.valid.shape} "
                 f"for {self.key!r}"
             )
+        masks = self.labels.get("masks")
+        if masks is not None and masks.size and masks.dtype.itemsize > 1:
+            low, high = masks.min(), masks.max()
+            if not 0 <= low <= high <= 255:  # views and tasks keep ids in bytes
+                raise ValueError(
+                    f"Clip.labels['masks'] has ids from 0 to 255, got {low} to {high} for "
+                    f"{self.key!r}"
+                )
