@@ -250,6 +250,13 @@ def test_clips_and_frames_are_encoded_and_normalised():
     assert features.shape == (2, 16)
     each = torch.stack([ClipFeatures(images)(clips[:, t : t + 1]) for t in range(4)]).mean(0)
     torch.testing.assert_close(features, each, atol=1e-5, rtol=1e-4)
+    stills, seen = clips[:, :1].expand_as(clips), []
+    handle = images.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    still = ClipFeatures(images)(stills)
+    handle.remove()
+    assert seen[-1] == 2  # one frame of each, for they are all alike
+    alone = ClipFeatures(images)(clips[:, :1])
+    torch.testing.assert_close(still, alone)
     bare = nn.Conv3d(3, 4, 1)
     bare.sees = "clip"
     with pytest.raises(UserError, match="Conv3d has no input_mean, which is needed here"):

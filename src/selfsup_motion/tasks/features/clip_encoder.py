@@ -37,6 +37,8 @@ class ClipFeatures(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """(N, T, 3, H, W) uint8 RGB -> (N, C) float32; raises `UserError` if not finite."""
         if self._frames is not None:
+            if (clips == clips[:, :1]).all():  # a still, whose frames are all alike
+                clips = clips[:, :1]
             features = self._frames(clips.flatten(0, 1)).mean((2, 3))
             return finite(features.unflatten(0, clips.shape[:2]).mean(1))
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
