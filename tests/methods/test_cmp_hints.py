@@ -12,6 +12,7 @@ from selfsup_motion.methods.cmp import (
     region_hints,
     trajectory_hints,
 )
+from selfsup_motion.methods.cmp.steps import as_step
 from selfsup_motion.ops.tracks import sparse_to_points, trajectory_guidance
 
 
@@ -134,3 +135,8 @@ def test_hints_are_what_propagate_takes(cmp_checkpoint):
 def test_what_does_not_fit_is_told(call, told):
     with pytest.raises(ValueError, match=told):
         call()
+
+
+def test_no_arrow_is_no_step():
+    vectors, factor = as_step(torch.zeros(0, 2), 64)
+    assert (tuple(vectors.shape), factor) == ((0, 2), 1.0)

@@ -22,6 +22,6 @@ def as_step(vectors: Tensor, short_side: int) -> tuple[Tensor, float]:
         zero.
     """
     # NumPy rounds roots alike on every machine
-    longest = float(np.linalg.norm(vectors.cpu().numpy(), axis=-1).max()) / short_side
+    longest = float(np.linalg.norm(vectors.cpu().numpy(), axis=-1).max(initial=0.0)) / short_side
     factor = longest / STEP if longest > 0 else 1.0
     return vectors / factor, factor
