@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from selfsup_motion.ops import flow_loss
 from selfsup_motion.ops.flow import FlowBins, end_point_error
 from selfsup_motion.ops.flow_loss import upsampled_cross_entropy
 
@@ -63,14 +66,27 @@ def test_confident_scores_decode_to_their_bin(spacing):
     torch.testing.assert_close(bins.decode(scores), bins.centers[labels])
 
 
+def test_scores_with_channels_last_are_decoded_alike():
+    bins = FlowBins(41, 20.0)
+    scores = torch.randn(2, 82, 5, 6, generator=torch.Generator().manual_seed(0))
+    last = scores.contiguous(memory_format=torch.channels_last)
+    ours, reference = last.requires_grad_(), scores.requires_grad_()
+    flow, expected = bins.decode(ours), bins.decode(reference)
+    torch.testing.assert_close(flow, expected)
+    flow.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(ours.grad, reference.grad)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     in_size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     out_size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     masked=st.booleans(),
+    in_tile=st.sampled_from([flow_loss._SCORES_CPU, 9 * 20**2]),
 )
-def test_loss_and_gradient_equal_the_direct_form(seed, in_size, out_size, masked):
+def test_loss_and_gradient_equal_the_direct_form(seed, in_size, out_size, masked, in_tile):
     generator = torch.Generator().manual_seed(seed)
     bins = FlowBins(9, 20.0)
     scores = 3 * torch.randn(2, 18, *in_size, generator=generator, dtype=torch.float64)
@@ -79,7 +95,8 @@ def test_loss_and_gradient_equal_the_direct_form(seed, in_size, out_size, masked
     if valid is not None:
         valid[0, 0, 0] = True
     ours, reference = (scores.clone().requires_grad_() for _ in range(2))
-    loss = bins.loss(ours, flow, valid)
+    with mock.patch.object(flow_loss, "_SCORES_CPU", in_tile):
+        loss = bins.loss(ours, flow, valid)
     expected = direct_loss(bins, reference, flow, valid)
     (2 * loss).backward()
     (2 * expected).backward()
@@ -127,6 +144,19 @@ def test_loss_of_extreme_scores_is_finite():
     loss.backward()
     assert loss.item() == pytest.approx(4e4)
     assert scores.grad.isfinite().all()
+
+
+def test_a_loss_of_neighbours_that_disagree_is_that_of_the_direct_form():
+    generator = torch.Generator().manual_seed(0)
+    scores = 200 * torch.randn(1, 18, 3, 3, generator=generator)
+    ours, reference = (scores.clone().requires_grad_() for _ in range(2))
+    flow = 10 * torch.randn(1, 2, 12, 12, generator=generator)
+    bins = FlowBins(9, 20.0)
+    loss, expected = bins.loss(ours, flow), direct_loss(bins, reference, flow, None)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours.grad, reference.grad, atol=1e-6, rtol=1e-4)
 
 
 def test_pixels_that_are_not_valid_change_nothing_whatever_they_hold():

@@ -124,10 +124,14 @@ class FlowBins:
             raise ValueError(
                 f"expected scores (B, {self.channels}, h, w), got {tuple(scores.shape)}"
             )
+        centers = constant_like(self.centers, scores, torch.float32)
         # In float32 even under autocast: half precision is 0.03 px coarse at 50 px.
+        if scores.stride(1) == 1:  # channels last: neither they nor their gradient are transposed
+            parts = scores.permute(0, 2, 3, 1).unflatten(-1, (2, self.num_bins))  # type: ignore[no-untyped-call]
+            expected: Tensor = (parts.float().softmax(-1) * centers).sum(-1)  # (B, h, w, 2)
+            return expected.permute(0, 3, 1, 2)
         probability = self._per_axis(scores).float().softmax(2)
-        centers = constant_like(self.centers, scores, torch.float32).view(-1, 1, 1)
-        return (probability * centers).sum(2)
+        return (probability * centers.view(-1, 1, 1)).sum(2)
 
     def _per_axis(self, scores: Tensor) -> Tensor:
         batch, _, height, width = scores.shape
