@@ -127,8 +127,8 @@ def test_number_that_is_also_a_folder_stays_a_number(folder):
 
 
 def test_list_that_the_shell_has_cut_is_one_again():
-    assert readable(["arrows=[[10,", "10,", "5,", "0]]", "seed=1"]) == [
-        "arrows=[[10, 10, 5, 0]]",
+    assert readable(["arrows=[[10,", "10,", "-5,", "-9]]", "seed=1"]) == [
+        "arrows=[[10, 10, -5, -9]]",
         "seed=1",
     ]
 

@@ -42,13 +42,13 @@ _CLOSES = {"]": "[", "}": "{", ")": "("}
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags, each one argument (`--cfg=job`), and everything else.
+    """Hydra's flags, each one argument (`--cfg=job`), and everything else, lists in one piece.
 
     Raises:
         UserError: a flag that lacks its value, or that is not one of Hydra's.
     """
     flags, rest = [], []
-    waiting = list(arguments)
+    waiting = list(_joined(arguments))  # or the -10 of `arrows=[[9, 9, 5, -10]]` looks like a flag
     while waiting:
         text = waiting.pop(0)
         if not text.startswith("-"):
@@ -90,11 +90,10 @@ def readable(arguments: Sequence[str], first: str = "") -> list[str]:
     if "--resolve" in names and not names & {"--cfg", "--help"}:
         raise UserError("--resolve goes with --cfg job, which prints the settings.")
     multirun = "--multirun" in names or "hydra.mode=MULTIRUN" in rest
-    overrides = list(_joined(rest))
-    for number, text in enumerate(overrides):
+    for number, text in enumerate(rest):
         if _is_bare(text):
-            raise UserError(_no_override(overrides, number, first))
-    return [*flags, *(_mended(text, multirun) for text in overrides)]
+            raise UserError(_no_override(rest, number, first))
+    return [*flags, *(_mended(text, multirun) for text in rest)]
 
 
 def folders(flags: Sequence[str]) -> list[Path]:

@@ -65,7 +65,7 @@ def image_size(data: bytes, name: str, *, upright: bool = False) -> tuple[int, i
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise ClipReadError(
-            f"{name} cannot be decoded as an image: the file is damaged.", file=name
+            f"{name} cannot be decoded as an image: the file is damaged or is no image.", file=name
         ) from error
     return (width, height) if turned else (height, width)
 
