@@ -25,7 +25,7 @@ SIDE = 64
 IMAGES = torch.randint(
     0, 256, (2, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0)
 ).byte()
-CLIPS = IMAGES[:, None].expand(2, 16, 3, SIDE, SIDE)
+CLIPS = torch.stack([IMAGES.roll(time, -1) for time in range(16)], 1)
 
 RESNET = ["encoder=resnet10", "encoder.width=8"]
 
