@@ -108,6 +108,7 @@ class FittingPropagator:
         min_max: see above.
         pixels: see above.
         starts: see above.
+        target_weight: see above.
         storage: see above.
         short_side: see above.
         enlarge: see above.
@@ -148,6 +149,7 @@ class FittingPropagator:
         min_max: MinMax | Auto | None = "auto",
         pixels: Pixels | Auto = "auto",
         starts: Starts | Auto = "auto",
+        target_weight: float | Auto = "auto",
         storage: Literal["32", "16"] | Auto = "auto",
         short_side: int | Auto | None = "auto",
         enlarge: bool | Auto = "auto",
@@ -162,7 +164,8 @@ class FittingPropagator:
             "far_radius": far_radius, "similarity": similarity, "temperature": temperature,
             "top_k": top_k, "top_k_per": top_k_per, "weights": weights, "border": border,
             "hard": hard, "label_resize": label_resize, "min_max": min_max, "pixels": pixels,
-            "starts": starts, "storage": storage, "short_side": short_side, "enlarge": enlarge,
+            "starts": starts, "target_weight": target_weight, "storage": storage,
+            "short_side": short_side, "enlarge": enlarge,
             "long_side_multiple": long_side_multiple, "frame_size": frame_size,
             "more_scales": more_scales,
         }  # fmt: skip

@@ -17,6 +17,7 @@ from selfsup_motion.ops.attention import Border
 from selfsup_motion.ops.attention.layout import Window
 from selfsup_motion.tasks.propagation.frame_size import FrameSize
 from selfsup_motion.tasks.propagation.search import Frame, Reach, Search, Similarity, Weights
+from selfsup_motion.tasks.propagation.target_model import TargetModel
 
 LabelResize = Literal["mean", "bilinear", "corners", "nearest", "subsample", "blend_ids"]
 MinMax = Literal["output", "stored"]
@@ -24,6 +25,7 @@ Pixels = Literal["own", "seen", "cells", "corners"]
 Starts = Literal["memory", "contexts"]
 
 _DTYPES = {"32": torch.float32, "16": torch.float16}
+_ROUNDING = 1e-3
 _AGAIN = -1
 """Key of the first frame with the labels that were found for it."""
 
@@ -72,6 +74,9 @@ class LabelPropagator:
         starts: of objects that appear later: their first frames join the long-term "memory" if it
             has the first frame; or each start has a "contexts" of its own, which knows no earlier
             frames and tells where the objects are that began with it (dense-ulearn).
+        target_weight: of a classifier of cells that learns during the video what each object looks
+            like, see `TargetModel.refine`; 0: none. Only labels that share out every cell of the
+            first frame have one, as masks do and points do not.
         storage: "32" or "16" bits for the features and labels that are kept.
         short_side: this and the next four: the size at which frames are encoded, see `FrameSize`;
             for who makes the features.
@@ -113,6 +118,7 @@ class LabelPropagator:
         min_max: MinMax | None = None,
         pixels: Pixels = "own",
         starts: Starts = "memory",
+        target_weight: float = 0.0,
         storage: Literal["32", "16"] = "32",
         short_side: int | None = None,
         enlarge: bool = False,
@@ -130,8 +136,8 @@ class LabelPropagator:
             "similarity": similarity, "temperature": temperature, "top_k": top_k,
             "top_k_per": top_k_per, "weights": weights, "border": border, "hard": hard,
             "label_resize": label_resize, "min_max": min_max, "pixels": pixels, "starts": starts,
-            "storage": storage, "short_side": short_side, "enlarge": enlarge,
-            "long_side_multiple": long_side_multiple,
+            "target_weight": target_weight, "storage": storage, "short_side": short_side,
+            "enlarge": enlarge, "long_side_multiple": long_side_multiple,
             "frame_size": None if frame_size is None else list(frame_size),
             "more_scales": list(more_scales),
         }  # fmt: skip
@@ -143,6 +149,7 @@ class LabelPropagator:
         self.radius, self.long_term_radius = radius, long_term_radius
         self.far_gap = far_gap
         self.hard, self.min_max, self.starts = hard, min_max, starts
+        self.target_weight = target_weight
         self.label_resize: LabelResize = label_resize
         self.pixels: Pixels = pixels
         self._search = Search(
@@ -155,6 +162,7 @@ class LabelPropagator:
         self._waiting: Tensor | None = None
         self._kept: set[int] = set()
         self._told: Tensor | None = None
+        self._target: TargetModel | None = None
         self._later: list[tuple[LabelPropagator, Tensor]] = []
 
     def __str__(self) -> str:
@@ -168,10 +176,11 @@ class LabelPropagator:
         best = "" if found.top_k is None else f", the {found.top_k} best"
         radius = "no window" if self.radius is None else f"radius {self.radius}"
         labels = "hard" if self.hard else "soft"
+        target = f"; target model {self.target_weight:g}" if self.target_weight else ""
         size = f"; {size}" if (size := str(self.size)) else ""
         return (
             f"{', '.join(frames)}; {radius}; {found.similarity}, temperature "
-            f"{found.temperature:g}{best}; {labels} labels{size}"
+            f"{found.temperature:g}{best}; {labels} labels{target}{size}"
         )
 
     def changed(self, **settings: Any) -> LabelPropagator:
@@ -190,6 +199,8 @@ class LabelPropagator:
         self._frames, self._time, self._kept, self._later = {}, 0, set(), []
         self._told = (labels.flatten(1) > 0).any(1)
         self._told[0] = True
+        shares = bool(((labels.sum(0) - 1).abs() < _ROUNDING).all())
+        self._target = TargetModel() if self.target_weight and shares else None
         self._waiting = self._prepare(features)
         self.store(labels)
         if self.predict_first:
@@ -221,6 +232,8 @@ class LabelPropagator:
         query = self._prepare(features)
         self._waiting = query
         found = self._search.copy(query, self._context())
+        if self._target is not None:
+            found = self._target.refine(query, found, self.target_weight)
         if self._later:
             assert self._told is not None
             found = found * self._told[:, None, None]
@@ -246,6 +259,8 @@ class LabelPropagator:
                 f"features, got {tuple(labels.shape)}"
             )
         self._frames[self._time] = Frame(self._time, self._waiting, labels)
+        if self._target is not None:
+            self._target.learn(self._waiting, labels, starting)
         for context, _ in self._later:
             context.store(labels)
         if starting:
@@ -269,6 +284,7 @@ class LabelPropagator:
         """Memory of what is kept."""
         tensors = [t for frame in self._frames.values() for t in (frame.features, frame.labels)]
         own = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        own += 0 if self._target is None else self._target.bytes_kept
         return own + sum(context.bytes_kept for context, _ in self._later)
 
     def forget(self, labels: Sequence[int]) -> None:
@@ -297,6 +313,8 @@ class LabelPropagator:
         }
         if self._told is not None:
             made._told = _moved(self._told, places, count)
+        if self._target is not None:
+            made._target = self._target.moved(places, count)
         made._later = [
             (context.fork(places, count), _moved(told, places, count))
             for context, told in self._later
@@ -407,6 +425,7 @@ class LabelPropagator:
              "the second frame needs a context: put 1 in recent or 0 in long_term"),
             (self.radius is not None and self.radius < (found.window == "disc"),
              "radius is too small"),
+            (self.target_weight < 0, "target_weight must not be negative"),
             (found.temperature <= 0, "temperature must be positive"),
             (found.top_k is not None and found.top_k < 1, "top_k must be at least 1"),
             (self.far_gap is not None and self.far_gap < 1, "far_gap must be at least 1"),
