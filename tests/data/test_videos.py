@@ -320,7 +320,7 @@ def sequential(path: Path) -> list[bytes]:
         return [frame.to_ndarray(format="rgb24").tobytes() for frame in frames]
 
 
-@pytest.mark.parametrize("folder", ["videos", "videos_codec"])
+@pytest.mark.parametrize("folder", [pytest.param("videos", marks=pytest.mark.slow), "videos_codec"])
 def test_real_files_agree_with_sequential_decoding(shared: Path, folder: str) -> None:
     root = shared / "data" / folder
     if not root.is_dir():
