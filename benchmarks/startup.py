@@ -34,14 +34,9 @@ ROWS: dict[str, tuple[Any, ...]] = {
     "animate, no such photo": (
         2, "-m", "selfsup_motion.animate", "image=no.jpg", "arrows=[[1,2,3,4]]",
     ),
-    "annotate, no such photo": (
-        2, "-m", "selfsup_motion.annotate", "image=no.jpg", "positive=[[1,2]]",
-    ),
     "propagate, no such video": (
         2, "-m", "selfsup_motion.propagate", "video=no.mp4", "mask=no.png",
     ),
-    "activation, no such video": (2, "-m", "selfsup_motion.activation", "video=no.mp4"),
-    "fit_colors, a wrong type": (2, "-m", "selfsup_motion.fit_colors", "clusters=x"),
     "animate, the example": (0, "-m", "selfsup_motion.animate", "paths.output_dir={out}"),
     "train, debug=fast_dev_run": (
         0, "-m", "selfsup_motion.train", "experiment=cmp", "trainer=cpu", "debug=fast_dev_run",

@@ -13,6 +13,7 @@ try:
     import bench
     import measuring
     import page
+    import plots  # noqa: F401 (page.write takes it from here)
     import targets
 finally:
     del sys.path[0]
