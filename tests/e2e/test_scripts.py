@@ -57,6 +57,7 @@ def test_array_tasks_take_their_shares(folder):
     assert "Processed 1. In total: 3 good" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_slurm_array_prepares_anything(folder):
     write_videos(folder / "videos", 5)
     usage = run("slurm/prepare_array.sh")

@@ -118,6 +118,7 @@ def test_current_object_comes_first_and_points_of_others_are_beside_it(client, p
     assert [mask[y, x] for x, y in ((322, 230), (60, 60))] == [1, 4]
 
 
+@pytest.mark.slow
 def test_what_is_saved_makes_the_same_masks_in_the_command(client, command, tmp_path):
     named = "photo (1), b='2'.jpg"  # which shells and Hydra would take apart
     photo = client.post(
