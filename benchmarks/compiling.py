@@ -84,6 +84,8 @@ def main() -> None:
     parser.add_argument("experiments", nargs="*", default=TOY, metavar="EXPERIMENT")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     args = parser.parse_args()
+    if unknown := set(args.experiments) - set(TOY):
+        parser.error(f"{', '.join(sorted(unknown))}: choose among {', '.join(TOY)}")
     torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     head = ("`experiment=`", "compiling", "step, plain", "step, compiled", "ratio", "back after")
