@@ -37,9 +37,13 @@ def test_several_loggers_are_a_list():
 
 
 def test_references_lead_to_the_key_that_a_user_sets():
-    cfg = OmegaConf.create({"a": {"b": "${c.d}"}, "c": {"d": "${e}"}, "e": 1, "f": "${oc.env:X,1}"})
+    cfg = OmegaConf.create(
+        {"a": {"b": "${c.d}"}, "c": {"d": "${e}"}, "e": 1, "f": "${oc.env:X,1}", "g": "${c}"}
+    )
     assert user_key(cfg, "a.b") == "e"
     assert user_key(cfg, "f") == "f"
+    assert user_key(cfg, "g.d") == "e"
+    assert user_key(cfg, "g.new") == "c.new"
 
 
 def swept() -> list:

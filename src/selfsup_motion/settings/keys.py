@@ -29,15 +29,25 @@ def missing_values(cfg: DictConfig, prefix: str = "") -> list[str]:
 
 
 def user_key(cfg: DictConfig, key: str) -> str:
-    """The key that a person sets: follows `a: ${b.c}` from a to b.c."""
+    """The key that a person sets: follows `a: ${b.c}` from a to b.c, and from a.d to b.c.d."""
     for _ in range(10):  # a chain this long is a cycle, which OmegaConf reports when it resolves
-        parent = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
-        node = parent._get_node(key.rpartition(".")[2]) if isinstance(parent, DictConfig) else None
-        raw = node._value() if node is not None else None
-        if not (isinstance(raw, str) and raw.startswith("${") and raw.count("${") == 1):
-            return key
-        target = raw.removeprefix("${").removesuffix("}")
-        if not raw.endswith("}") or ":" in target or target.startswith("."):
-            return key
-        key = target
+        names = key.split(".")
+        for depth in range(1, len(names) + 1):
+            target = _referred(cfg, ".".join(names[:depth]))
+            if target is not None:
+                key = ".".join([target, *names[depth:]])
+                break
+        else:
+            break
     return key
+
+
+def _referred(cfg: DictConfig, key: str) -> str | None:
+    """The key that a node is a reference to, `${key}` and nothing else."""
+    parent = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
+    node = parent._get_node(key.rpartition(".")[2]) if isinstance(parent, DictConfig) else None
+    raw = node._value() if node is not None else None
+    if not (isinstance(raw, str) and raw.startswith("${") and raw.count("${") == 1):
+        return None
+    target = raw.removeprefix("${").removesuffix("}")
+    return None if not raw.endswith("}") or ":" in target or target.startswith(".") else target
