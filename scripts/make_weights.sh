@@ -9,6 +9,7 @@
 #   FLOW    folder of flow with truth to measure cmp_dense on; optional
 #   STEPS   default: those of the experiments
 #   SEED    default: that of the recipes, 0
+#   ARGS    more settings of the trainings, e.g. trainer.precision=bf16-mixed
 set -euo pipefail
 
 if [[ -z "${CLIPS:-}" || -z "${PHOTOS:-}" ]]; then
@@ -23,8 +24,9 @@ MODELS=${MODELS:-cmp cmp_dense correspondence mosi}
 trained() {
   local name=$1
   shift
+  # shellcheck disable=SC2086 # several words
   "$PYTHON" -m selfsup_motion.train "$@" trainer=cpu ${STEPS:+trainer.max_steps=$STEPS} \
-    ${SEED:+seed=$SEED} \
+    ${SEED:+seed=$SEED} ${ARGS:-} \
     paths.output_dir="$OUTPUT/$name" resume=auto
   # what an earlier start packed is replaced once the run has gone on
   local last=$OUTPUT/$name/checkpoints/last.ckpt file=$OUTPUT/$name.safetensors
