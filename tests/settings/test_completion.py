@@ -3,12 +3,13 @@
 import inspect
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from selfsup_motion.settings.check import check_config
 from selfsup_motion.settings.completion import complete
 from selfsup_motion.settings.compose import compose
-from selfsup_motion.settings.groups import described
+from selfsup_motion.settings.groups import config_dir, described
 from selfsup_motion.settings.locating import locate
 from selfsup_motion.settings.signatures import signature
 
@@ -25,6 +26,42 @@ def nodes(cfg, path=""):
     if OmegaConf.is_list(cfg):
         for index, item in enumerate(cfg):
             yield from nodes(item, f"{path}.{index}")
+
+
+def repeated_defaults(node):
+    """Arguments in a YAML tree, each with its line, that are what the constructor has anyway."""
+    if isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            yield from repeated_defaults(each)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    values = {name.value: value for name, value in node.value}
+    if "_target_" in values and values["_target_"].value.startswith("selfsup_motion."):
+        defaults = signature(values["_target_"].value).defaults()
+        for name in defaults.keys() & values.keys() - {"split"}:  # it stands beside the other one
+            written = yaml.safe_load(yaml.serialize(values[name]))
+            if written == defaults[name] and isinstance(written, bool) == isinstance(
+                defaults[name], bool
+            ):
+                yield f"line {values[name].start_mark.line + 1}: {name}"
+    for value in values.values():
+        yield from repeated_defaults(value)
+
+
+def test_yaml_repeats_no_default():
+    """But for named networks and published recipes, which stay what they are."""
+    root, repeated = config_dir(), []
+    for file in sorted(root.rglob("*.yaml")):
+        name = file.relative_to(root).as_posix()
+        if not name.startswith(("encoder/", "experiment/paper/")):
+            tree = yaml.compose(file.read_text())
+            repeated += [f"{name}, {found}" for found in repeated_defaults(tree)]
+    assert not repeated
+
+
+def test_a_repeated_default_is_found():
+    text = f"a: [{{_target_: {CMP_VIEW}, few_points: 0.0, flip: true, strategies: [grid]}}]"
+    assert list(repeated_defaults(yaml.compose(text))) == ["line 1: few_points"]
 
 
 def test_arguments_that_yaml_does_not_name_have_the_constructors_defaults():
