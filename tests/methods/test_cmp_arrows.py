@@ -88,6 +88,20 @@ def test_validation_tells_the_rigid_pieces_of_labelled_clips():
         assert len(np.unique(masks[inside])) == len(np.unique(parts[inside])) == 1
 
 
+def test_pieces_of_many_instances_have_numbers_of_their_own():
+    clip = ToyWorld(size=128).read(0, [3, 5])
+    masks = np.repeat(np.arange(32, dtype=np.uint8).reshape(4, 8), 32, 0).repeat(16, 1)
+    clip.labels["masks"] = np.stack([masks] * 2)
+    clip.labels["parts"] = (np.arange(128) % 2).astype(np.uint8) * np.ones_like(masks)[None]
+    view = CMPView(**{**OPTIONS, "crop_size": 128}, train=False)
+    pieces = view(clip, np.random.default_rng(0))["rigid"].numpy()
+    assert len(np.unique(pieces)) == 64
+    assert pieces[0, 0] == 0  # no instance, no part
+    clip.labels["parts"] = (np.arange(128) % 16).astype(np.uint8) * np.ones_like(masks)[None]
+    with pytest.raises(UserError, match="more than 255 parts"):
+        view(clip, np.random.default_rng(0))
+
+
 def test_a_probe_points_into_its_part_and_pins_outside():
     pieces = sample(crop_size=128, train=False)["rigid"].numpy()
     asked = set()

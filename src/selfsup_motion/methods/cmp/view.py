@@ -310,10 +310,19 @@ class CMPView(View):
 
 
 def _rigid_pieces(clip: Clip, size: geometry.Size) -> NDArray[np.uint8]:
-    """(H, W): a number per instance and part, in the first frame."""
-    pieces = clip.labels["masks"][0].astype(np.uint8) * 16 + clip.labels["parts"][0].astype(
-        np.uint8
-    )
+    """(H, W): a number per instance and part, in the first frame; 0 where there is neither."""
+    masks, parts = (clip.labels[name][0].astype(np.int64) for name in ("masks", "parts"))
+    if max(masks.max(initial=0), parts.max(initial=0)) < 16:
+        pieces = masks * 16 + parts
+    else:  # one after another, so that as many as possible have a number
+        both = masks * (parts.max() + 1) + parts
+        present, places = np.unique(both, return_inverse=True)
+        pieces = places.reshape(both.shape) + (present[0] > 0)
+    if pieces.max(initial=0) > 255:
+        raise UserError(
+            f"{clip.key}: a frame has more than 255 parts of objects; leave parts out of its labels"
+        )
+    pieces = pieces.astype(np.uint8)
     return np.asarray(cv2.resize(pieces, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
