@@ -3,22 +3,29 @@
 PyTorch is imported when the config is checked and the data are found: mistakes cost no seconds.
 """
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from selfsup_motion.apps.evaluating.folder import (
+    LOG,
+    advice,
+    choose_folder,
+    has_results,
+    logging_to,
+    naming_kept_results,
+)
+from selfsup_motion.apps.evaluating.table import print_results
 from selfsup_motion.errors import UserError
 from selfsup_motion.settings.constants import constant
 from selfsup_motion.settings.groups import config_dir, option_list
 from selfsup_motion.settings.unused import TRAINING, check_used, lacking
 from selfsup_motion.terminal import command_line as cli
-from selfsup_motion.terminal.output_folder import OutputFolder, claimed, configured_path, unused
+from selfsup_motion.terminal.output_folder import claimed, configured_path, unused
 
 if TYPE_CHECKING:
     from selfsup_motion.tasks.task import Task
@@ -40,16 +47,7 @@ _READ = (
     "name", "headline", "checkpoint", "checkpoint_key", "trust", "encoder", "device", "seed",
     "overlay", "resume", "paths",
 )  # fmt: skip
-# what may differ between a run and its continuation
-_FREE = ("resume", "paths", "device", "overlay", "trust")
 _OVERLAY_FPS = 12.0
-_LOG = "evaluate.log"
-_SHOWN = {
-    "raw_color": "raw colour", "refined": "refined by GrabCut", "nearest": "nearest vector",
-    "edge_aware": "edge-aware", "grabcut": "GrabCut",
-}  # fmt: skip
-_MOST_COLUMNS, _COLUMNS = 7, 5
-"""Metrics in a row of the closing table; of a longer list, in each of several rows."""
 
 
 def evaluate(cfg: DictConfig) -> float | None:
@@ -103,7 +101,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         check_encoder(cfg, cfg.auto_method)
     check_resume(cfg.resume)
     if cfg.resume is None:
-        unused(*configured_path(cfg), _advice)
+        unused(*configured_path(cfg), advice)
     sources = open_sources(cfg, "task", ("source", "train", "test"))
 
     from selfsup_motion.models.encoder import check_sees
@@ -129,13 +127,13 @@ def evaluate(cfg: DictConfig) -> float | None:
         config["checkpoint"] = str(used.path)  # the newest run may be another one tomorrow
     # what is resumed must come from the same weights, wherever they are
     config["weights"] = used and {**used.summary(), "path": None}
-    output = _choose_folder(cfg, config)
-    folder, log = output.path, output.path / _LOG
+    output = choose_folder(cfg, config)
+    folder, log = output.path, output.path / LOG
     resumes = cfg.resume is not None
     with (
-        claimed(output, used=resumes, advice=_advice, useful=_has_results),
-        _naming_kept_results(folder),
-        _logging_to(folder, config),
+        claimed(output, used=resumes, advice=advice, useful=has_results),
+        naming_kept_results(folder),
+        logging_to(folder, config),
     ):
         show(f"{weights_line(encoder)}\nWriting to {folder}", log)
         with Bar(task.unit) as bar:
@@ -157,7 +155,7 @@ def evaluate(cfg: DictConfig) -> float | None:
         }
         text = json.dumps(summary, indent=2) + "\n"
         (folder / "summary.json").write_text(text, encoding="utf-8")
-    _print_results(metrics, folder, judged, summary)
+    print_results(metrics, folder, judged, summary)
     return metrics.get(cfg.headline)
 
 
@@ -262,79 +260,6 @@ def _check_used(cfg: DictConfig, *roots: str) -> None:
     check_used(cfg, (*_READ, *auto, *roots), f"task={cfg.name}")
 
 
-def _choose_folder(cfg: DictConfig, config: dict[str, Any]) -> OutputFolder:
-    """The folder to write to: a new one, or that of the run that is resumed.
-
-    Raises:
-        UserError: it holds something else.
-    """
-    path, timestamped = configured_path(cfg)
-    if cfg.resume is None:
-        return OutputFolder(unused(path, timestamped, _advice))
-    folder = Path(cfg.resume)
-    if not timestamped and folder.resolve() != path.resolve():
-        raise UserError(
-            f"resume={folder} continues in that folder, but paths.output_dir={path} names another: "
-            "leave one out."
-        )
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"resume={folder}: not a run folder of evaluate, it has no config.yaml.")
-    stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    assert isinstance(stored, dict)
-    stored.setdefault("weights", config["weights"])  # folders of earlier versions lack them
-    changed = [key for key in config if key not in _FREE and stored.get(key) != config[key]]
-    if changed:
-        raise UserError(
-            f"resume={folder}: its run used another {' and '.join(changed)} (see its "
-            "config.yaml); start a new run for these settings."
-        )
-    return OutputFolder(folder)
-
-
-def _advice(folder: Path) -> str:
-    return f"continue there with resume={folder},"
-
-
-@contextlib.contextmanager
-def _logging_to(folder: Path, config: dict[str, Any]) -> Iterator[None]:
-    """Write `config.yaml`, and the log of the block."""
-    from selfsup_motion.terminal.console import logging_to
-
-    try:
-        OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
-    except OSError as error:
-        raise UserError(
-            f"paths.output_dir={folder}: cannot be written ({error.strerror}); choose another one."
-        ) from error
-    with logging_to(folder / _LOG):
-        yield
-
-
-@contextlib.contextmanager
-def _naming_kept_results(folder: Path) -> Iterator[None]:
-    """If the block does not come to its end, say how to go on."""
-    from selfsup_motion.terminal.console import console
-
-    try:
-        yield
-    except BaseException:
-        if _has_results(folder):
-            console.print(
-                f"Finished results stay in {folder}; continue with resume={folder}", markup=False
-            )
-        raise
-
-
-def _has_results(folder: Path) -> bool:
-    """Whether a folder holds results that a resumed run takes over; unfinished ones are hidden."""
-    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return any(
-        not any(part.startswith(".") for part in file.parts)
-        and str(file) not in ("config.yaml", _LOG)
-        for file in files
-    )
-
-
 def _draw(task: "Task", folder: Path) -> None:
     """Write a film of each sequence that has a result."""
     from selfsup_motion.apps.film import film
@@ -378,45 +303,6 @@ def _beside(task: "Task") -> dict[str, Any]:
     baselines = {name: finite(values) for name, values in task.beside.items()}
     order = {"lower_is_better": True} if task.lower_is_better else {}
     return {**order, **task.summary(), "baselines": baselines}
-
-
-def _print_results(
-    metrics: dict[str, float],
-    folder: Path,
-    encoder: str,
-    summary: dict[str, Any],
-) -> None:
-    """Print the closing table: a row for what was judged and for each baseline."""
-    from rich.table import Table
-
-    from selfsup_motion.terminal.console import console
-
-    baselines, errors = summary["baselines"], summary.get("standard_errors", {})
-    rows = {"": metrics, **baselines}
-    names = list(metrics)
-
-    def cell(row: str, name: str) -> str:
-        if name not in rows[row]:
-            return ""
-        error = errors.get(row, {}).get(name)
-        return f"{rows[row][name]:.3f}" + ("" if error is None else f" ±{error:.3f}")
-
-    if metrics and not baselines:
-        table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
-        for name in names:
-            table.add_row(name, cell("", name))
-        console.print(table)
-    elif metrics:
-        columns = _COLUMNS if len(names) > _MOST_COLUMNS else _MOST_COLUMNS
-        for start in range(0, len(names), columns):
-            part = names[start : start + columns]
-            table = Table(*["", *part], box=None, header_style="bold", padding=(0, 3, 0, 0))
-            for row in rows:
-                table.add_row(_SHOWN.get(row, row or encoder), *[cell(row, n) for n in part])
-            console.print(table)
-    else:
-        console.print("Nothing could be scored; the results are written.", markup=False)
-    console.print(f"summary  {folder / 'summary.json'}", markup=False)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="evaluate")

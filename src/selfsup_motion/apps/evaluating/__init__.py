@@ -1,0 +1,1 @@
+"""What evaluate does beside scoring: the folder of its results, and its closing table."""
