@@ -28,21 +28,25 @@ trained() {
   "$PYTHON" -m selfsup_motion.train "$@" trainer=cpu ${STEPS:+trainer.max_steps=$STEPS} \
     ${SEED:+seed=$SEED} ${ARGS:-} \
     paths.output_dir="$OUTPUT/$name" resume=auto
-  # what an earlier start packed is replaced once the run has gone on
+  # what an earlier start packed and measured is replaced once the run has gone on
   local last=$OUTPUT/$name/checkpoints/last.ckpt file=$OUTPUT/$name.safetensors
   if [[ ! "$file" -nt "$last" ]]; then
-    rm -f "$file"
+    rm -rf "$file" "$OUTPUT/measured/$name"
     "$PYTHON" -m selfsup_motion.weights pack "$last" "$file"
   fi
 }
 
-# measured NAME TASK ROOT KEY=VALUE...: if there is such a root
+# measured NAME KEY=VALUE...: what the packed model can do, unless it is known
 measured() {
-  local name=$1 task=$2 root=$3
-  shift 3
-  [[ -n "$root" ]] || return 0
-  "$PYTHON" -m selfsup_motion.evaluate task="$task" data.root="$root" \
-    checkpoint="$OUTPUT/$name.safetensors" paths.output_dir="$OUTPUT/$task" "$@"
+  local name=$1 folder=$OUTPUT/measured/$1
+  shift
+  if [[ -e $folder/summary.json ]]; then
+    echo "measured $folder/summary.json"
+    return
+  fi
+  local where=paths.output_dir=$folder
+  if [[ -e $folder/config.yaml ]]; then where=resume=$folder; fi
+  "$PYTHON" -m selfsup_motion.evaluate "$@" checkpoint="$OUTPUT/$name.safetensors" "$where"
 }
 
 cut_out() {
@@ -57,25 +61,26 @@ for model in $MODELS; do
       trained cmp experiment=cmp_photos \
         data.cutouts="$OUTPUT/cutouts" data.textures="$PHOTOS" \
         data.num_workers=1 callbacks.checkpoint.every_n_train_steps=250
-      measured cmp arrow_answers "${DAVIS:-}"
+      if [[ -n "${DAVIS:-}" ]]; then measured cmp task=arrow_answers data.root="$DAVIS"; fi
       ;;
     cmp_dense)
       cut_out
       trained cmp_dense experiment=cmp_dense \
         data.cutouts="$OUTPUT/cutouts" data.textures="$PHOTOS" \
         data.num_workers=0 callbacks.checkpoint.every_n_train_steps=100
-      measured cmp_dense flow_hints "${FLOW:-}"
+      if [[ -n "${FLOW:-}" ]]; then measured cmp_dense task=flow_hints data.root="$FLOW"; fi
       ;;
     correspondence)
       "$PYTHON" -m selfsup_motion.prepare prepare=frames \
         prepare.root="$CLIPS" prepare.output="$OUTPUT/frames" prepare.fps=12
       trained correspondence experiment=dense_ulearn_videos data.root="$OUTPUT/frames" \
         data.num_workers=1 callbacks.checkpoint.every_n_train_steps=250
-      measured correspondence davis2017 "${DAVIS:-}" propagator=learned
+      if [[ -n "${DAVIS:-}" ]]; then measured correspondence task=davis2017 data.root="$DAVIS"; fi
       ;;
     mosi)
       trained mosi experiment=mosi data=images data.root="$PHOTOS" \
         trainer.max_steps=1200 data.num_workers=1 callbacks.checkpoint.every_n_train_steps=200
+      measured mosi task=toy_actions
       ;;
     *)
       echo "MODELS=$model: choose among cmp, cmp_dense, correspondence and mosi." >&2

@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_killed import write_videos
+
+from selfsup_motion.data.reading.pictures import save_picture
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -55,6 +58,41 @@ def test_array_tasks_take_their_shares(folder):
         done = run("prepare_kinetics.sh", "videos", "index", **array)
         assert done.returncode == 0, done.stderr
     assert "Processed 1. In total: 3 good" in done.stdout
+
+
+@pytest.mark.slow
+def test_models_are_made_again_and_go_on_where_they_stopped(folder):
+    usage = run("make_weights.sh")
+    assert usage.returncode == 2
+    assert "make weights CLIPS=" in usage.stderr
+    write_videos(folder / "clips", 2)
+    (folder / "photos").mkdir()
+    for index, photo in enumerate(np.random.default_rng(0).integers(0, 256, (4, 96, 96, 3))):
+        save_picture(folder / f"photos/{index}.png", photo.astype(np.uint8))
+
+    def made(models: str, steps: int) -> dict[str, bytes]:
+        done = run(
+            "make_weights.sh",
+            CLIPS="clips",
+            PHOTOS="photos",
+            OUTPUT="weights",
+            MODELS=models,
+            STEPS=str(steps),
+            ARGS="data.num_workers=0 trainer.limit_val_batches=1",
+            PYTHON=sys.executable,
+        )
+        assert done.returncode == 0, done.stderr
+        files = [*folder.glob("weights/*.safetensors"), *folder.glob("weights/measured/*/*.json")]
+        return {
+            file.relative_to(folder / "weights").as_posix(): file.read_bytes() for file in files
+        }
+
+    first = made("mosi", 1)
+    further = made("mosi correspondence", 2)
+    assert first.keys() == {"mosi.safetensors", "measured/mosi/summary.json"}
+    assert further.keys() - first.keys() == {"correspondence.safetensors"}
+    assert all(further[name] != first[name] for name in first)
+    assert made("mosi correspondence", 2) == further
 
 
 @pytest.mark.slow
