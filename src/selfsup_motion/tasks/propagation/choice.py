@@ -19,13 +19,13 @@ from selfsup_motion.ops.attention import Border
 from selfsup_motion.ops.attention.layout import Window
 from selfsup_motion.settings.completion import completing
 from selfsup_motion.settings.groups import config_dir, options
-from selfsup_motion.tasks.propagation.propagator import (
-    LabelPropagator,
+from selfsup_motion.tasks.propagation.propagation_settings import (
     LabelResize,
     MinMax,
     Pixels,
     Starts,
 )
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.search import Similarity, Weights
 from selfsup_motion.weights.used import weights_used
 
@@ -87,7 +87,8 @@ class FittingPropagator:
         corrflow: preset for the output of a network that CorrFlow has trained.
         learned: preset for all other networks; None: "learned", which reduces large frames, if
             their cells are at most 4 pixels large, else "cosine".
-        long_term: this and all that follow: see `LabelPropagator`; "auto" leaves it to the preset.
+        long_term: this and all that follow: see `PropagationSettings`; "auto" leaves them to the
+            preset.
         recent: see above.
         repeat_first: see above.
         count_twice: see above.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup_motion.ops.label_cells import labels_to_cells
-from selfsup_motion.tasks.propagation.propagator import LabelResize, Pixels
+from selfsup_motion.tasks.propagation.propagation_settings import LabelResize, Pixels
 
 _BAND_BYTES = 32 << 20
 

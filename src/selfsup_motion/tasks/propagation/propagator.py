@@ -8,21 +8,14 @@ settings are in `conf/propagator`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from selfsup_motion.ops.attention import Border
-from selfsup_motion.ops.attention.layout import Window
-from selfsup_motion.tasks.propagation.frame_size import FrameSize
-from selfsup_motion.tasks.propagation.search import Frame, Reach, Search, Similarity, Weights
+from selfsup_motion.tasks.propagation.propagation_settings import PropagationSettings
+from selfsup_motion.tasks.propagation.search import Frame, Reach, Search
 from selfsup_motion.tasks.propagation.target_model import TargetModel
-
-LabelResize = Literal["mean", "bilinear", "corners", "nearest", "subsample", "blend_ids"]
-MinMax = Literal["output", "stored"]
-Pixels = Literal["own", "seen", "cells", "corners"]
-Starts = Literal["memory", "contexts"]
 
 _DTYPES = {"32": torch.float32, "16": torch.float16}
 _ROUNDING = 1e-3
@@ -30,133 +23,30 @@ _AGAIN = -1
 """Key of the first frame with the labels that were found for it."""
 
 
-class LabelPropagator:
+class LabelPropagator(PropagationSettings):
     """Follows labels through a video, frame by frame; keeps only the frames it will need.
 
-    Use: `start` with the first frame, then for each following one `step` and `store`. The defaults
-    are for learned features in general: the first and the last 5 frames, the 10 best by cosine.
-
-    Args:
-        long_term: numbers of the frames that are kept for good; 0 is the first.
-        recent: how many frames ago the other context frames are, e.g. [1] or [1, 3, 5]; a number
-            n stands for the last n frames.
-        repeat_first: at the start of a video, the first frame stands in for the recent frames
-            that do not exist yet, and counts as often (CRW). Otherwise each frame counts once.
-        count_twice: a long-term frame that is also one of the recent ones counts as both.
-        predict_first: as one of the recent frames, the first one has the labels that are found for
-            it by itself instead of the given ones (TimeCycle).
-        radius: of the window around a pixel, in cells of the features; None: no window.
-        window: "square", (2·radius + 1)² cells, or "disc", Euclidean distance < radius.
-        long_term_radius: of the window in long-term frames; None: they are searched everywhere.
-        far_gap: frames more than this many frames ago are searched in two steps (MAST): a window
-            with a dilation of min(4, 1 + distance // far_gap) tells how far each pixel has moved,
-            the window of `radius` is laid there. None: never.
-        far_radius: of the window of the first of the two steps, in steps of the dilation.
-        similarity: "dot" product, "cosine", or "euclidean": minus half the squared distance.
-        temperature: scores are divided by it before the softmax.
-        top_k: only so many best scores of a pixel count; None: all.
-        top_k_per: "context", over all context frames together, or "frame".
-        weights: "kept", a softmax over the scores that count; "frame", over all scores of a frame,
-            of which those that count keep their weights, and the mean over the frames (TimeCycle).
-        border: cells outside the image are left out ("exclude"), or have a score and a label of
-            zero ("zero").
-        hard: store what was found as hard labels (the best object of each pixel at full
-            resolution; dots drawn anew for points) instead of as soft ones.
-        label_resize: from pixels to cells: "mean" of a cell's pixels; "bilinear" at its centre;
-            "corners", bilinear with the corners' centres in line, as dense-ulearn's published code;
-            "nearest", the pixel at its centre; "subsample", its first pixel; "blend_ids", bilinear
-            in the ids themselves, as CorrFlow's published code: 2 lies between 1 and 3.
-        min_max: each label's map is stretched to [0, 1]: before the best label of a pixel is
-            chosen ("output"), or also before it is stored ("stored"); None: it is not.
-        pixels: where the best label is chosen: at the frame's "own" pixels, between cells bilinear;
-            at the pixels of the frame as it was "seen", and the nearest one of them taken; at the
-            "cells"; or "corners", own pixels with the corners' centres in line.
-        starts: of objects that appear later: their first frames join the long-term "memory" if it
-            has the first frame; or each start has a "contexts" of its own, which knows no earlier
-            frames and tells where the objects are that began with it (dense-ulearn).
-        target_weight: of a classifier of cells that learns during the video what each object looks
-            like, see `TargetModel.refine`; 0: none. Only labels that share out every cell of the
-            first frame have one, as masks do and points do not.
-        storage: "32" or "16" bits for the features and labels that are kept.
-        short_side: this and the next four: the size at which frames are encoded, see `FrameSize`;
-            for who makes the features.
-        enlarge: see above.
-        long_side_multiple: see above.
-        frame_size: see above.
-        more_scales: see above; features of several scales are averaged.
+    Use: `start` with the first frame, then for each following one `step` and `store`. Its arguments
+    are the fields of `PropagationSettings`.
 
     Attributes:
-        settings: the arguments by their names.
-        size: at which frames are encoded.
-        name: of the preset that they are from, for messages.
-
-    Raises:
-        ValueError: an argument is out of range, or two do not go together.
+        name: of the preset that the settings are from, for messages.
     """
 
-    def __init__(
-        self,
-        *,
-        long_term: Sequence[int] = (0,),
-        recent: int | Sequence[int] = 5,
-        repeat_first: bool = False,
-        count_twice: bool = False,
-        predict_first: bool = False,
-        radius: int | None = 8,
-        window: Window = "square",
-        long_term_radius: int | None = 8,
-        far_gap: int | None = None,
-        far_radius: int = 12,
-        similarity: Similarity = "cosine",
-        temperature: float = 0.02,
-        top_k: int | None = 10,
-        top_k_per: Literal["context", "frame"] = "context",
-        weights: Weights = "kept",
-        border: Border = "exclude",
-        hard: bool = False,
-        label_resize: LabelResize = "mean",
-        min_max: MinMax | None = None,
-        pixels: Pixels = "own",
-        starts: Starts = "memory",
-        target_weight: float = 0.0,
-        storage: Literal["32", "16"] = "32",
-        short_side: int | None = None,
-        enlarge: bool = False,
-        long_side_multiple: int = 1,
-        frame_size: Sequence[int] | None = None,
-        more_scales: Sequence[float] = (),
-    ) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.name: str | None = None
-        self.settings: dict[str, Any] = {
-            "long_term": list(long_term),
-            "recent": recent if isinstance(recent, int) else list(recent),
-            "repeat_first": repeat_first, "count_twice": count_twice,
-            "predict_first": predict_first, "radius": radius, "window": window,
-            "long_term_radius": long_term_radius, "far_gap": far_gap, "far_radius": far_radius,
-            "similarity": similarity, "temperature": temperature, "top_k": top_k,
-            "top_k_per": top_k_per, "weights": weights, "border": border, "hard": hard,
-            "label_resize": label_resize, "min_max": min_max, "pixels": pixels, "starts": starts,
-            "target_weight": target_weight, "storage": storage, "short_side": short_side,
-            "enlarge": enlarge, "long_side_multiple": long_side_multiple,
-            "frame_size": None if frame_size is None else list(frame_size),
-            "more_scales": list(more_scales),
-        }  # fmt: skip
-        self.size = FrameSize(short_side, enlarge, long_side_multiple, frame_size, more_scales)
-        offsets = range(1, recent + 1) if isinstance(recent, int) else recent
-        self.long_term, self.recent = tuple(sorted(set(long_term))), tuple(sorted(set(offsets)))
-        self.repeat_first, self.count_twice = repeat_first, count_twice
-        self.predict_first = predict_first
-        self.radius, self.long_term_radius = radius, long_term_radius
-        self.far_gap = far_gap
-        self.hard, self.min_max, self.starts = hard, min_max, starts
-        self.target_weight = target_weight
-        self.label_resize: LabelResize = label_resize
-        self.pixels: Pixels = pixels
         self._search = Search(
-            window, far_radius, similarity, temperature, top_k, top_k_per, border, weights
+            self.window,
+            self.far_radius,
+            self.similarity,
+            self.temperature,
+            self.top_k,
+            self.top_k_per,
+            self.border,
+            self.weights,
         )
-        self._dtype = _DTYPES[storage]
-        self._check()
+        self._dtype = _DTYPES[self.storage]
         self._frames: dict[int, Frame] = {}
         self._time = 0
         self._waiting: Tensor | None = None
@@ -164,24 +54,6 @@ class LabelPropagator:
         self._told: Tensor | None = None
         self._target: TargetModel | None = None
         self._later: list[tuple[LabelPropagator, Tensor]] = []
-
-    def __str__(self) -> str:
-        frames = [f"frame {t}" for t in self.long_term]
-        last = len(self.recent)
-        if self.recent == tuple(range(1, last + 1)):
-            frames += [f"the last {last} frames" if last > 1 else "the previous frame"]
-        else:
-            frames += [f"t - {offset}" for offset in self.recent]
-        found = self._search
-        best = "" if found.top_k is None else f", the {found.top_k} best"
-        radius = "no window" if self.radius is None else f"radius {self.radius}"
-        labels = "hard" if self.hard else "soft"
-        target = f"; target model {self.target_weight:g}" if self.target_weight else ""
-        size = f"; {size}" if (size := str(self.size)) else ""
-        return (
-            f"{', '.join(frames)}; {radius}; {found.similarity}, temperature "
-            f"{found.temperature:g}{best}; {labels} labels{target}{size}"
-        )
 
     def changed(self, **settings: Any) -> LabelPropagator:
         """Another one of these settings and, for the rest, of one's own."""
@@ -205,7 +77,7 @@ class LabelPropagator:
         self.store(labels)
         if self.predict_first:
             query = self._frames[0].features
-            copies = Reach(self.radius, 0, len(self.recent))
+            copies = Reach(self.radius, 0, len(self.offsets))
             context = {copies: [self._frames[0]]}
             if 0 in self.long_term:
                 context.setdefault(Reach(self.long_term_radius, 0, 1), []).append(self._frames[0])
@@ -266,7 +138,7 @@ class LabelPropagator:
         if starting:
             self._begin(labels, starting)
         self._waiting = None
-        oldest = self._time + 1 - max(self.recent, default=0)
+        oldest = self._time + 1 - max(self.offsets, default=0)
         needed = {t for t in self._frames if t >= max(oldest, 0)} | {*self.long_term, *self._kept}
         if self.repeat_first and oldest < 0:
             needed.add(0)
@@ -381,7 +253,7 @@ class LabelPropagator:
 
     def _context(self) -> dict[Reach, list[Frame]]:
         """The frames that the current one copies from, by how they are searched."""
-        recent = [self._time - offset for offset in self.recent]
+        recent = [self._time - offset for offset in self.offsets]
         long_term = [t for t in {*self.long_term, *self._kept} if t < self._time]
         counts = dict.fromkeys(recent, 1)
         if self.predict_first and 0 in counts:
@@ -414,32 +286,6 @@ class LabelPropagator:
         if self._search.similarity == "cosine":
             features = torch.nn.functional.normalize(features, dim=0)
         return features.to(self._dtype)
-
-    def _check(self) -> None:
-        found = self._search
-        problems = [
-            (not self.recent and not self.long_term, "recent and long_term are both empty"),
-            (min(self.recent, default=1) < 1, "recent counts frames back from 1"),
-            (min(self.long_term, default=0) < 0, "long_term holds frame numbers from 0"),
-            (1 not in self.recent and 0 not in self.long_term,
-             "the second frame needs a context: put 1 in recent or 0 in long_term"),
-            (self.radius is not None and self.radius < (found.window == "disc"),
-             "radius is too small"),
-            (self.target_weight < 0, "target_weight must not be negative"),
-            (found.temperature <= 0, "temperature must be positive"),
-            (found.top_k is not None and found.top_k < 1, "top_k must be at least 1"),
-            (self.far_gap is not None and self.far_gap < 1, "far_gap must be at least 1"),
-            (found.far_radius < 1, "far_radius must be at least 1"),
-            (self.far_gap is not None and None in (self.long_term_radius, self.radius),
-             "far_gap needs radius and long_term_radius: there is no window to dilate"),
-            (found.weights == "frame" and self.far_gap is not None,
-             "weights=frame does not go with far_gap"),
-            (found.similarity == "euclidean" and found.border == "zero",
-             "border=zero has no meaning for similarity=euclidean"),
-        ]  # fmt: skip
-        for wrong, text in problems:
-            if wrong:
-                raise ValueError(f"propagator: {text}")
 
 
 def _moved(labels: Tensor, places: Sequence[int], count: int) -> Tensor:

@@ -18,7 +18,8 @@ from selfsup_motion.tasks.propagation.label_cells import (
     pixel_labels,
     reduce_labels,
 )
-from selfsup_motion.tasks.propagation.propagator import LabelPropagator, LabelResize
+from selfsup_motion.tasks.propagation.propagation_settings import LabelResize
+from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.shared_features import features_of
 
 
