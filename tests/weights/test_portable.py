@@ -23,6 +23,11 @@ def portable(cmp_checkpoint: Path, tmp_path: Path) -> Path:
     return file
 
 
+def test_others_may_read_it_as_any_new_file(portable: Path, tmp_path: Path) -> None:
+    (tmp_path / "any").touch()
+    assert portable.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_it_is_read_wherever_a_checkpoint_is(portable: Path, cmp_checkpoint: Path) -> None:
     theirs, ours = load_method(cmp_checkpoint), load_method(portable)
     image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Reading files of weights, ours or anybody's, without running code that they hold."""
+"""Files of weights: reading ours or anybody's without running code that they hold; writing."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ def read_file(path: Path) -> Any:
     if wrong is not None:
         raise _damaged(path, _tensor_name(content, wrong) or _part(wrong))
     return content
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+    """Write a safetensors file.
+
+    Args:
+        path: of the file.
+        tensors: by name, contiguous.
+        about: its metadata.
+    """
+    # save_file of safetensors gives a file that nobody but its owner may read
+    path.write_bytes(safetensors.torch.save(dict(tensors), dict(about)))
 
 
 def _is_zip(path: Path) -> bool:

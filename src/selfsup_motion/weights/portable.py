@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from selfsup_motion.errors import CheckpointError
 from selfsup_motion.files.atomic import new_file
+from selfsup_motion.files.tensors import write_tensors
 
 SUFFIX = ".safetensors"
 _KEY = "selfsup_motion"
@@ -52,7 +52,7 @@ def write_portable(
     about: dict[str, Any] = {**run, "config": config, "global_step": step}
     about["crc32"] = _checksums(about, tensors)
     with new_file(path) as draft:
-        safetensors.torch.save_file(tensors, draft, metadata={_KEY: json.dumps(about)})
+        write_tensors(draft, tensors, {_KEY: json.dumps(about)})
 
 
 def read_portable(path: Path) -> dict[str, Any] | None:

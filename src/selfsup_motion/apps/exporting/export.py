@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from selfsup_motion import __version__
@@ -26,6 +25,7 @@ from selfsup_motion.apps.exporting.programs import (
     write_program,
 )
 from selfsup_motion.errors import CheckpointError, UserError
+from selfsup_motion.files.tensors import write_tensors
 from selfsup_motion.models.encoder import input_statistics, sees_clips
 from selfsup_motion.models.libraries.base import LibraryEncoder
 from selfsup_motion.settings.trust import Trust
@@ -193,7 +193,7 @@ class Export:
         found = in_library(encoder, library)
         worst = found.check(encoder, _example(encoder))
         weights = {name: value.contiguous() for name, value in found.weights.items()}
-        save_file(weights, folder / MODEL_FILE, metadata={"format": "pt"})
+        write_tensors(folder / MODEL_FILE, weights, {"format": "pt"})
         mean, std = (value.flatten() / 255 for value in input_statistics(encoder))
         normalised = f"(RGB from 0 to 1 − {_numbers(mean)}) / {_numbers(std)}"
         config: dict[str, Any] = {
