@@ -215,9 +215,9 @@ def test_distant_attention_looks_where_it_is_told():
         ({"similarity": "euclidean", "border": "zero"}, "no meaning"),
         ({"far_gap": 15, "weights": "frame"}, "does not go with far_gap"),
         ({"far_gap": 15, "radius": None}, "no window to dilate"),
-        ({"window": "round"}, "window=round: expected one of square, disc"),
-        ({"min_max": "yes"}, "min_max=yes: expected one of output, stored, None"),
-        ({"storage": 32}, "storage=32: expected one of 32, 16"),
+        ({"window": "round"}, "window='round': expected one of 'square', 'disc'"),
+        ({"min_max": "yes"}, "min_max='yes': expected one of 'output', 'stored', None"),
+        ({"storage": 32}, "storage=32: expected one of '32', '16'"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change, expected):

@@ -108,8 +108,8 @@ class PropagationSettings:
         for name, choices in _choices().items():
             value = getattr(self, name)
             if value not in choices:
-                named = ", ".join(str(choice) for choice in choices)
-                raise ValueError(f"propagator: {name}={value}: expected one of {named}")
+                named = ", ".join(map(repr, choices))
+                raise ValueError(f"propagator: {name}={value!r}: expected one of {named}")
         _ = self.size  # refuses what is no size
         for wrong, text in self._problems():
             if wrong:
