@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -33,6 +34,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files, see `LONG`."""
     places = {CHECKOUT / "tests" / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.parent, len(places)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Whatever ran before, a test can fork its process into ranks."""
+    if "torch" in sys.modules:
+        _start_autograd()
+
+
+@functools.cache
+def _start_autograd() -> None:
+    """Have autograd start its threads now, while there is no device.
+
+    The first backward pass of a process starts one for each device. A program that was exported or
+    compiled, and tensors that only say they are on a GPU, make PyTorch believe in one, and a
+    process with such a thread can no longer be forked.
+    """
+    import torch
+
+    torch.ones((), requires_grad=True).backward()  # type: ignore[no-untyped-call]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import multiprocessing
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from recording import CountingSource, Recorder, fingerprint, make_datamodule
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from selfsup_motion.data.module import ClipDataModule
 from selfsup_motion.errors import UserError
@@ -336,6 +339,18 @@ def test_order_is_the_same_for_any_ranks_and_workers_and_after_a_resume(tmp_path
     assert two_ranks(5, None, saver(tmp_path, 5)) == whole[:5]
     assert two_ranks(7, tmp_path / "step=5.ckpt") == whole[5:]
     assert train(data(1), tmp_path, ckpt=tmp_path / "step=5.ckpt", max_steps=7).batches == whole[5:]
+
+
+def test_ranks_can_be_forked_whatever_ran_before() -> None:
+    """Else they would end, or wait for each other, in their first backward pass."""
+    backward = partial(torch.ones((), requires_grad=True).backward, retain_graph=True)
+    with FakeTensorMode():  # as exporting and compiling do
+        pass
+    backward()
+    rank = multiprocessing.get_context("fork").Process(target=backward)
+    rank.start()
+    rank.join()
+    assert rank.exitcode == 0
 
 
 class Buffered(Recorder):

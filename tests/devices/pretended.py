@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import functools
-import multiprocessing
-from collections.abc import Callable
-from contextlib import nullcontext
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -24,6 +21,14 @@ from selfsup_motion.settings.build import build
 
 Batch = dict[str, Any]
 aten = torch.ops.aten
+
+
+@contextmanager
+def pretended_cuda() -> Iterator[None]:
+    """What is made on `cuda` has no content and says it is there; waiting for it is refused."""
+    # cuDNN wants to know the device that there is not
+    with FakeTensorMode(), torch.backends.cudnn.flags(enabled=False), RefusesWaiting(False):
+        yield
 
 
 def alone(method: pl.LightningModule) -> pl.LightningModule:
@@ -111,7 +116,6 @@ def on_pretended_cuda(
             many there are of something (`.item()`, boolean indexing), or it copies numbers to the
             GPU: it would wait there.
     """
-    start_autograd()
     method = alone(method)
     pretending = FakeTensorMode()
 
@@ -133,16 +137,6 @@ def on_pretended_cuda(
     return loss
 
 
-@functools.cache
-def start_autograd() -> None:
-    """Have autograd start its threads now, while there is no device.
-
-    The first backward pass of a process starts one for each device, a pretended one too. A process
-    with such threads can no longer be forked into ranks, which other tests do.
-    """
-    torch.ones((), requires_grad=True).backward()
-
-
 def moved_parameter(tensor: Tensor, moved: Callable[[Tensor], Tensor]) -> Tensor:
     """Parameters stay parameters."""
     if isinstance(tensor, torch.nn.Parameter):
@@ -151,37 +145,13 @@ def moved_parameter(tensor: Tensor, moved: Callable[[Tensor], Tensor]) -> Tensor
 
 
 def on_meta(method: pl.LightningModule, batch: Batch) -> list[str]:
-    """A step forward and backward on tensors without content; names of what has no gradient.
-
-    In a process of its own: if this backward pass were the first of the process, it would start
-    threads that forbid forking (see `start_autograd`).
-    """
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
-    process = context.Process(target=_on_meta, args=(method, batch, there))
-    process.start()
-    there.close()
-    try:
-        found: list[str] | Exception = here.recv()
-    finally:
-        process.join()
-    if isinstance(found, Exception):
-        raise found
-    return found
-
-
-def _on_meta(method: pl.LightningModule, batch: Batch, pipe: Connection) -> None:
-    torch.set_num_threads(1)  # the threads of the process that was forked are not here
-    try:
-        method = alone(method).to("meta")
-        inputs = tree_map(lambda x: x.to("meta") if isinstance(x, Tensor) else x, batch)
-        # there is no mixed precision on it that could be switched off
-        with mock.patch("torch.autocast", return_value=nullcontext()):
-            method.training_step(inputs, 0).backward()
-        parameters = method.named_parameters()
-        pipe.send([name for name, p in parameters if p.requires_grad and p.grad is None])
-    except Exception as error:
-        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
+    """A step forward and backward on tensors without content; names of what has no gradient."""
+    method = alone(method).to("meta")
+    inputs = tree_map(lambda x: x.to("meta") if isinstance(x, Tensor) else x, batch)
+    # there is no mixed precision on it that could be switched off
+    with mock.patch("torch.autocast", return_value=nullcontext()):
+        method.training_step(inputs, 0).backward()
+    return [name for name, p in method.named_parameters() if p.requires_grad and p.grad is None]
 
 
 def in_half_precision(method: pl.LightningModule, batch: Batch, dtype: torch.dtype) -> Tensor:

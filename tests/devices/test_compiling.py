@@ -6,7 +6,7 @@ import pkgutil
 import pytest
 import pytorch_lightning as pl
 import torch
-from pretended import alone, start_autograd
+from pretended import alone
 from test_pretended_devices import EXPERIMENTS, SLIM
 from torch import nn
 from torch._dynamo.utils import counters
@@ -59,7 +59,6 @@ class Counted:
 
 
 def two_batches(experiment):
-    start_autograd()  # the compiler pretends devices, too
     torch.manual_seed(0)
     overrides = [f"experiment={experiment}", "data.batch_size=2", "data.num_workers=0"]
     cfg = compose(overrides + SLIM.get(experiment, []))

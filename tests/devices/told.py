@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pretended import moved_parameter, start_autograd
+from pretended import moved_parameter
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -86,7 +86,6 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 @contextmanager
 def told_devices() -> Iterator[None]:
     """`cuda` is where tensors can be made and moved to."""
-    start_autograd()
     # cuDNN wants to know the device that there is not
     torch._C._ensureCUDADeviceGuardSet()  # one that does nothing, where there is no device
     before = torch._C._only_lift_cpu_tensors()
