@@ -6,9 +6,22 @@ shapes and types but no devices.
 
 import pytest
 import torch
-from pretended import first_step, in_half_precision, on_meta, on_pretended_cuda
+from pretended import (
+    first_step,
+    in_half_precision,
+    on_meta,
+    on_pretended_cuda,
+    pretended_cuda,
+)
 from torch import nn
 
+from selfsup_motion.ops.color import unit_lab
+from selfsup_motion.ops.dominant_motion import dominant_motion
+from selfsup_motion.ops.guidance import rasterize_guidance
+from selfsup_motion.ops.interpolate import edge_aware_interpolation, nearest_interpolation
+from selfsup_motion.ops.moving_flow import MovingFlow
+from selfsup_motion.ops.stream import follow
+from selfsup_motion.ops.tracks import sparse_to_points
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.settings.groups import options
 
@@ -48,6 +61,27 @@ def test_a_step_and_its_gradients_have_shapes_and_types_that_fit(step):
 )
 def test_a_step_is_finite_in_half_precision(step, dtype):
     assert in_half_precision(*step[:2], dtype).isfinite()
+
+
+def test_operators_do_not_wait_for_cuda_but_where_the_page_says_so():
+    with pretended_cuda():
+        image, flow = (torch.zeros(1, n, 6, 8, device="cuda") for n in (3, 2))
+        valid = torch.ones(1, 6, 8, dtype=torch.bool, device="cuda")
+        points = torch.zeros(1, 5, 2, device="cuda")
+        used = torch.ones(1, 5, dtype=torch.bool, device="cuda")
+        for found in (
+            edge_aware_interpolation(image, points, points, used),
+            edge_aware_interpolation(image.byte(), points[:, :0], points[:, :0], used[:, :0]),
+            nearest_interpolation(points, points, used, (6, 8)),
+            dominant_motion(flow, valid),
+            rasterize_guidance(points, points, used, (6, 8))[:, :2],
+        ):
+            assert (found.shape, found.device.type) == (flow.shape, "cuda")
+        assert MovingFlow().loss(image, flow, valid).shape == ()
+        assert unit_lab(image).shape == image.shape
+        for waits in (lambda: sparse_to_points(flow, flow), lambda: follow(flow, [1.0])):
+            with pytest.raises(Exception, match="_local_scalar_dense"):
+                waits()
 
 
 class Planted(nn.Module):

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 import selfsup_motion as ssm
-from selfsup_motion.ops import flow_loss
+from selfsup_motion.ops import edge_aware_interpolation, flow_loss
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.settings.groups import options
 from selfsup_motion.tasks.features.frame_encoder import FrameEncoder
@@ -126,6 +126,19 @@ def test_every_operator_runs_on_cuda(tmp_path, monkeypatch):
                 exec(compile(alone, title, "exec"), names)
                 names = {name: arrived(value) for name, value in names.items()}
     assert names["copied"].device == GPU
+
+
+def test_padding_that_a_gpu_carries_along_changes_nothing():
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(3, 3, 24, 32, generator=generator)
+    points = torch.rand(3, 6, 2, generator=generator) * 23
+    vectors = torch.randn(3, 6, 2, generator=generator)
+    used = torch.tensor([[0, 1, 0, 1, 1, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]]).bool()
+    points[~used], vectors[~used] = torch.nan, torch.inf
+    expected = edge_aware_interpolation(image, points, vectors, used)
+    with told_devices():
+        found = edge_aware_interpolation(*map(on_gpu, (image, points, vectors, used)))
+    torch.testing.assert_close(found.values, expected)
 
 
 @pytest.mark.parametrize("together", [1 << 24, 41 * 24 * 20 * 2, 1], ids=["all", "two", "one"])

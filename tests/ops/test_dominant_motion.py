@@ -43,3 +43,25 @@ def test_nothing_valid_gives_no_motion():
     field = torch.full((1, 2, 32, 32), 7.0)
     valid = torch.zeros(1, 32, 32, dtype=torch.bool)
     assert dominant_motion(field, valid).abs().max() == 0
+
+
+def test_pixels_that_do_not_determine_a_motion_get_the_one_nearest_to_theirs():
+    field = affine_field(torch.tensor([[3.0, 2.0, 1.0], [-1.0, 0.0, 4.0]]), 96, 128)
+    one, line = (torch.zeros(1, 96, 128, dtype=torch.bool) for _ in range(2))
+    one[:, 8, 12] = True
+    assert torch.equal(dominant_motion(field, one), field[..., 8:9, 12:13].expand_as(field))
+    line[:, torch.arange(96), torch.arange(96)] = True  # says nothing of motion across it
+    found = dominant_motion(field, line)
+    assert (found - field).norm(dim=1)[line].max() < 1e-3
+    assert found.abs().max() < 12
+    still = torch.full_like(field, 3.0)
+    for valid in (None, one, line):
+        assert torch.allclose(dominant_motion(still, valid), still, rtol=1e-6)
+
+
+def test_half_precision_is_fitted_like_any_other():
+    field = affine_field(torch.tensor([[3.0, 2.0, 1.0], [-1.0, 0.0, 4.0]]))
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        found = dominant_motion(field.to(dtype))
+        assert found.dtype == dtype
+        assert (found.float() - field).abs().max() < 8 * torch.finfo(dtype).eps + 1e-5

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup_motion.ops.masks import check_mask
+
 _SIDE = 320
 """Pixels: short side at which the ground is filled in; only a rim of it comes to light."""
 _MARGIN = 0.01
@@ -27,8 +29,12 @@ def background(image: Tensor, moving: Tensor) -> Tensor | None:
 
     Returns:
         (3, H, W) float32 in [0, 255] on the CPU; None if hardly anything of the ground is seen.
+
+    Raises:
+        ValueError: a mask that is not bool or of another shape.
     """
     height, width = image.shape[-2:]
+    check_mask("moving", moving, (height, width))
     scale = min(1.0, _SIDE / min(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     picture = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())

@@ -5,6 +5,7 @@ Flow files and colours live beside this file and are part of its interface.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from selfsup_motion.ops.constants import constant_like
 from selfsup_motion.ops.flow_color import flow_to_color
 from selfsup_motion.ops.flow_io import read_flow, read_flow_and_valid, write_flow
 from selfsup_motion.ops.flow_loss import upsampled_cross_entropy
+from selfsup_motion.ops.masks import check_mask
 
 __all__ = [
     "FlowBins",
@@ -146,18 +148,19 @@ def pixel_weight(flow: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
         valid: (B, H, W) bool. None: all.
 
     Returns:
-        The flow, zero where not valid, and (B, H, W) weights that sum up to 1 (to 0 if no pixel
-        counts).
+        The flow, zero where not valid, and (B, H, W) weights, float32 or as the flow if that is
+        more precise, that sum up to 1 (to 0 if no pixel counts).
 
     Raises:
         ValueError: `valid` has another shape or type.
     """
     batch, _, height, width = flow.shape
+    size, dtype = (batch, height, width), torch.promote_types(flow.dtype, torch.float32)
     if valid is None:
-        return flow, flow.new_full((batch, height, width), 1 / (batch * height * width))
-    _check_valid(valid, flow)
+        return flow, flow.new_full(size, 1 / max(1, math.prod(size)), dtype=dtype)
+    check_mask("valid", valid, size)
     flow = torch.where(valid.unsqueeze(1), flow, 0.0)
-    return flow, valid.to(flow.dtype) / valid.sum().clamp(min=1)
+    return flow, valid.to(dtype) / valid.sum().clamp(min=1)
 
 
 def end_point_error(pred: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -169,7 +172,7 @@ def end_point_error(pred: Tensor, target: Tensor, valid: Tensor | None = None) -
         valid: (B, H, W) bool: the pixels that count. None: all.
 
     Returns:
-        Scalar; NaN if no pixel counts (there is no error to speak of).
+        Scalar, float32 or more; NaN if no pixel counts (there is no error to speak of).
 
     Raises:
         ValueError: shapes that do not fit, or `valid` of another type.
@@ -178,18 +181,10 @@ def end_point_error(pred: Tensor, target: Tensor, valid: Tensor | None = None) -
         raise ValueError(
             f"pred and target must have one shape, got {tuple(pred.shape)}, {tuple(target.shape)}"
         )
-    error: Tensor = torch.linalg.vector_norm(pred - target, dim=1)  # (B, H, W)
+    difference = pred - target
+    dtype = torch.promote_types(difference.dtype, torch.float32)  # a sum of halves overflows
+    error: Tensor = torch.linalg.vector_norm(difference, dim=1, dtype=dtype)  # (B, H, W)
     if valid is None:
         return error.mean()
-    _check_valid(valid, target)
+    check_mask("valid", valid, error.shape)
     return torch.where(valid, error, 0.0).sum() / valid.sum()
-
-
-def _check_valid(valid: Tensor, flow: Tensor) -> None:
-    """Refuse what would broadcast, or count a pixel 255 times."""
-    expected = (len(flow), *flow.shape[2:])
-    if tuple(valid.shape) != expected or valid.dtype != torch.bool:
-        raise ValueError(
-            f"valid must be bool {expected} for flow {tuple(flow.shape)}, got {valid.dtype} "
-            f"{tuple(valid.shape)}"
-        )

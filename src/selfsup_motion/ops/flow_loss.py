@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from selfsup_motion.ops.constants import constant_like
+from selfsup_motion.ops.masks import check_labels, check_weight
 
 # On a CPU a tile should stay in the cache, with its halves that are enlarged along one axis only:
 # together so many scores (2.4 MiB in float32). Larger and smaller ones were slower.
@@ -47,7 +48,13 @@ def upsampled_cross_entropy(scores: Tensor, labels: Tensor, weight: Tensor) -> T
 
     Returns:
         Scalar, float32 (float64 for float64 scores). Differentiable once, in `scores`.
+
+    Raises:
+        ValueError: labels or weights of another type or shape.
     """
+    batch, axes = scores.shape[:2]
+    check_labels("labels", labels, (batch, axes, *labels.shape[-2:]))
+    check_weight("weight", weight, (batch, *labels.shape[-2:]))
     result: Tensor = _UpsampledCrossEntropy.apply(scores, labels, weight)
     return result
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from selfsup_motion.ops.draw import Image
 from selfsup_motion.ops.flow_color import flow_to_color
+from selfsup_motion.ops.masks import check_mask
 
 _STRIPE = 4
 _DARK, _LIGHT = 150, 200
@@ -27,16 +28,20 @@ def flow_picture(
 
     Args:
         flow: (2, H, W) pixels.
-        known: (H, W); None: everywhere.
+        known: (H, W) bool; None: everywhere.
         scale: see `flow_to_color`.
         magnify: enlarge by this factor.
 
     Returns:
         (H · magnify, W · magnify, 3) uint8.
+
+    Raises:
+        ValueError: `known` that is not bool or of another shape.
     """
     colours = flow_to_color(flow, scale).transpose(1, 2, 0)
     picture: Image = np.ascontiguousarray(colours.repeat(magnify, 0).repeat(magnify, 1))
     if known is not None:
+        check_mask("known", known, flow.shape[1:])
         unknown = ~known.repeat(magnify, 0).repeat(magnify, 1)
         picture[unknown] = _hatching(picture.shape[0], picture.shape[1])[unknown]
     return picture

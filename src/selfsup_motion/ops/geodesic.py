@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from selfsup_motion.ops.masks import check_mask
 from selfsup_motion.ops.running_min import running_min
 
 _FAR = 1e4
@@ -25,7 +26,11 @@ def geodesic_distance(image: Tensor, sources: Tensor, *, step: float, sweeps: in
 
     Returns:
         (B, N, H, W) float32, at most 10,000; that much where a set is empty.
+
+    Raises:
+        ValueError: sources that are not bool or of another shape.
     """
+    check_mask("sources", sources, (len(image), sources.shape[1], *image.shape[2:]))
     distance = torch.where(sources, 0.0, _FAR)
     image = image.float()
     costs = []  # summed along each axis, so that a path's cost is a difference

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfsup_motion.ops.masks import check_mask
+
 Strategy = Literal["grid", "uniform", "gradnms", "watershed", "single", "full", "specified"]
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -77,6 +79,8 @@ def sample_guidance(
         ValueError: options that cannot give a point on any flow, or malformed arrays.
     """
     _check_options(flow, strategies, grid_ratio, nms_size, max_points, guide_points)
+    if flow_valid is not None:
+        check_mask("flow_valid", flow_valid, flow.shape[1:])
     flow = _finite_flow(flow, flow_valid)
     size = flow.shape[1:]
     subsample = max(1, max(size) // _SUBSAMPLE_SIDE)
@@ -254,7 +258,11 @@ def rasterize_guidance(
     Returns:
         (B, 4, H, W) in the dtype of `vectors`: x motion, y motion, mask, mask. Points that share a
         pixel are averaged. Differentiable in `vectors`.
+
+    Raises:
+        ValueError: a mask that is not bool or of another shape.
     """
+    check_mask("point_mask", point_mask, points.shape[:-1])
     height, width = size
     batch = points.shape[0]
     x, y = points.round().long().unbind(-1)  # (B, K)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup_motion.ops.draw import Image
+from selfsup_motion.ops.masks import check_mask
 
 _GOLDEN = 0.618034
 
@@ -33,7 +34,11 @@ def draw_objects(
 
     Returns:
         (H, W, 3) uint8.
+
+    Raises:
+        ValueError: masks that are not bool or of another shape.
     """
+    check_mask("masks", masks, (len(captions), *image.shape[:2]))
     canvas: Image = np.ascontiguousarray(image).copy()
     colours = [
         tuple(round(255 * c) for c in colorsys.hsv_to_rgb(_GOLDEN * i % 1, 0.85, 1))

@@ -7,7 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup_motion.ops.color import rgb_to_lab
+from selfsup_motion.ops.masks import check_mask
 from selfsup_motion.ops.running_min import running_min
+
+_NEVER = 1e30
+"""Distance of padding: its weight is 0 beside any point."""
 
 
 def nearest_interpolation(
@@ -23,8 +27,14 @@ def nearest_interpolation(
 
     Returns:
         (B, 2, H, W); zero for an item without points.
+
+    Raises:
+        ValueError: a mask that is not bool or of another shape.
     """
+    check_mask("point_mask", point_mask, points.shape[:-1])
     height, width = size
+    if points.shape[1] == 0:
+        return vectors.new_zeros(len(points), 2, height, width)
     x = torch.arange(width, device=points.device, dtype=points.dtype)
     y = torch.arange(height, device=points.device, dtype=points.dtype)
     dx = x - points[..., :1]  # (B, K, W)
@@ -71,42 +81,52 @@ def edge_aware_interpolation(
         (B, 2, H, W); zero for an item without points.
 
     Raises:
-        ValueError: a float image with values above 1.
+        ValueError: a float image with values above 1 (not looked for on a GPU, which would have to
+            be waited for), or a mask that is not bool or of another shape.
     """
+    check_mask("point_mask", point_mask, points.shape[:-1])
     if not image.is_floating_point():
         image = image.float() / 255
-    elif image.numel() and float(image.amax()) > 1 + 1e-3:  # after resizing, a little is usual
+    elif image.device.type == "cpu" and image.numel() and float(image.amax()) > 1 + 1e-3:
         raise ValueError(f"a float image has values in [0, 1], got {float(image.amax()):g}")
+    size = image.shape[2], image.shape[3]
+    flows = []
     with torch.autocast(image.device.type, enabled=False):  # a baseline keeps its precision
         lab = rgb_to_lab(F.avg_pool2d(image.float(), stride, ceil_mode=True))
-        # One item at a time: its distances fit into the cache, and padding costs nothing.
-        flows = [
-            _spread(
-                lab[item],
-                points[item, point_mask[item]],
-                vectors[item, point_mask[item]].float(),
-                (image.shape[2], image.shape[3]),
-                step_cost,
-                softness,
-                stride,
-                sweeps,
-            )
-            for item in range(len(image))
-        ]
-    return torch.stack(flows)
+        for item in range(len(image)):  # one at a time: its distances fit into the cache
+            guidance = _packed(points[item], vectors[item].float(), point_mask[item])
+            flows.append(_spread(lab[item], *guidance, size, step_cost, softness, stride, sweeps))
+    return torch.stack(flows) if flows else vectors.new_zeros(0, 2, *size, dtype=torch.float32)
+
+
+def _packed(points: Tensor, vectors: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One item's (K, 2), (K, 2) and (K,) without its padding: None instead of a mask.
+
+    To know how many points are left, the host would have to wait for a GPU. There padding stays,
+    but repeats the first point; without any point it repeats that nothing moves.
+    """
+    if used.device.type == "cpu":
+        return points[used], vectors[used], None
+    if len(used) == 0:
+        return points, vectors, None
+    points, vectors = (torch.where(used[:, None], rows, 0) for rows in (points, vectors))
+    first = used.byte().argmax(keepdim=True)
+    points, vectors = (torch.where(used[:, None], x, x[first]) for x in (points, vectors))
+    return points, vectors, used
 
 
 def _spread(
     lab: Tensor,
     points: Tensor,
     vectors: Tensor,
+    used: Tensor | None,
     size: tuple[int, int],
     step_cost: float,
     softness: float,
     stride: int,
     sweeps: int,
 ) -> Tensor:
-    """One item: (3, h, w) colours, (K, 2) points, (K, 2) vectors -> (2, H, W)."""
+    """One item: (3, h, w) colours and what `_packed` gives -> (2, H, W)."""
     height, width = size
     if len(points) == 0:
         return vectors.new_zeros(2, height, width)
@@ -114,6 +134,8 @@ def _spread(
     y = points[:, 1].round().long().clamp(0, height - 1)
     cells = x[None] // stride, y[None] // stride
     distance = point_distances(lab[None], *cells, step_cost=step_cost * stride, sweeps=sweeps)
+    if used is not None:
+        distance = distance.masked_fill(~used[:, None, None], _NEVER)
     distance = F.interpolate(distance, scale_factor=float(stride), mode="bilinear")
     weight = (-distance[0, :, :height, :width] / softness).softmax(0)  # (K, H, W)
     flow = torch.einsum("khw,kc->chw", weight, vectors)

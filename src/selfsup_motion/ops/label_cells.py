@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup_motion.ops.masks import check_labels
+
 
 def labels_to_cells(
     labels: Tensor, num_classes: int, stride: int, *, blend_ids: bool = False
@@ -26,9 +28,10 @@ def labels_to_cells(
         (B, K, H / stride, W / stride) float32 that sum to 1.
 
     Raises:
-        ValueError: a size that is no multiple of the stride, an odd stride.
+        ValueError: a size that is no multiple of the stride, an odd stride, labels of another type.
     """
     height, width = labels.shape[-2:]
+    check_labels("labels", labels, (len(labels), height, width))
     if stride % 2 or height % stride or width % stride:
         raise ValueError(
             f"labels of {height}x{width} cannot be divided into cells of an even side: {stride}"
@@ -86,8 +89,12 @@ def cells_at_labels(cells: Tensor, labels: Tensor, stride: int) -> Tensor:
     Returns:
         (B, stride·h, stride·w): what `cells_to_pixels(cells, stride)` has there in the labels'
         maps, up to rounding. Differentiable in `cells`.
+
+    Raises:
+        ValueError: labels of another type or size.
     """
     height, width = cells.shape[-2:]
+    check_labels("labels", labels, (len(cells), stride * height, stride * width))
     (top, bottom, down), (left, right, across) = (
         _neighbours(size, stride, cells) for size in (height, width)
     )

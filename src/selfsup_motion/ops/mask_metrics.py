@@ -16,9 +16,9 @@ def region_similarity(predicted: Mask, truth: Mask, void: Mask | None = None) ->
     """J: intersection over union.
 
     Args:
-        predicted: (H, W) bool.
-        truth: (H, W) bool.
-        void: (H, W) bool, pixels that do not count.
+        predicted: (H, W) bool, or numbers: all but 0 belong to it.
+        truth: alike.
+        void: alike, pixels that do not count.
 
     Returns:
         In [0, 1]; 1 if both masks are empty.
@@ -34,9 +34,9 @@ def contour_accuracy(
     """F: harmonic mean of the precision and recall of the boundary pixels.
 
     Args:
-        predicted: (H, W) bool.
-        truth: (H, W) bool.
-        void: (H, W) bool, pixels that belong to neither mask.
+        predicted: (H, W) bool, or numbers: all but 0 belong to it.
+        truth: alike.
+        void: alike, pixels that belong to neither mask.
         tolerance: how far a boundary pixel may be off, as a share of the image's diagonal
             (rounded up); in pixels if 1 or more.
 
@@ -65,11 +65,12 @@ def boundary(mask: Mask) -> Mask:
     """Pixels that differ from the one to the right, below, or below to the right.
 
     Args:
-        mask: (H, W) bool.
+        mask: (H, W) bool, or numbers: all but 0 belong to it.
 
     Returns:
         (H, W) bool. Beyond the last row and column the mask goes on as it is.
     """
+    mask = mask.astype(bool, copy=False)
     right = mask[:, :-1] ^ mask[:, 1:]
     down = mask[:-1] ^ mask[1:]
     edge = np.zeros_like(mask)

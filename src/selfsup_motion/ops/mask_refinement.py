@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfsup_motion.ops.masks import check_weight
+
 _GRABCUT_ROUNDS = 4
 
 
@@ -17,7 +19,11 @@ def refine_guided(score: NDArray[np.float32], image: Tensor) -> NDArray[np.float
     Args:
         score: (H, W) in [0, 1].
         image: (3, H, W) uint8.
+
+    Raises:
+        ValueError: a score that is not floating point or of another size.
     """
+    check_weight("score", score, image.shape[1:])
     from kornia.filters import guided_blur
 
     radius = max(1, min(score.shape) // 40)
@@ -40,7 +46,11 @@ def refine_grabcut(
 
     Returns:
         (H, W): 1 on the object, 0 elsewhere, between on pixels that GrabCut at reduced size mixes.
+
+    Raises:
+        ValueError: a score that is not floating point or of another size.
     """
+    check_weight("score", score, image.shape[1:])
     height, width = score.shape
     scale = min(1.0, side / min(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup_motion.ops.masks import check_mask
+
 
 class MovingFlow:
     """Two numbers of flow, in pixels, and a score of moving: three channels.
@@ -38,13 +40,16 @@ class MovingFlow:
     def loss(self, scores: Tensor, flow: Tensor, valid: Tensor | None = None) -> Tensor:
         """Compare scores (B, 3, h, w), at their own resolution, with flow (B, 2, H, W) in pixels.
 
-        Only pixels of `valid`, (B, H, W) bool, count. Scalar.
+        Only pixels of `valid`, (B, H, W) bool, count. Scalar; zero, with zero gradient, if no pixel
+        counts.
         """
         if scores.shape[:2] != (len(flow), self.channels) or flow.shape[1] != 2:
             raise ValueError(
                 f"MovingFlow compares scores (B, 3, h, w) with flow (B, 2, H, W), got "
                 f"{tuple(scores.shape)} and {tuple(flow.shape)}"
             )
+        if valid is not None:
+            check_mask("valid", valid, (len(flow), *flow.shape[2:]))
         known = torch.ones_like(flow[:, :1]) if valid is None else valid[:, None].float()
         flow = torch.where(known > 0, flow, 0)
         moving = (flow.norm(dim=1, keepdim=True) > self.moves).float()

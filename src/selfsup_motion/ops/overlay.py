@@ -24,7 +24,12 @@ def draw_masks(
 
     Returns:
         (H, W, 3) uint8.
+
+    Raises:
+        ValueError: ids of another type or size.
     """
+    if ids.dtype != np.uint8 or ids.shape != image.shape[:2]:
+        raise ValueError(f"ids must be uint8 {image.shape[:2]}, got {ids.dtype} {ids.shape}")
     tint = colours[ids]
     mixed = cv2.addWeighted(image, 1 - opacity, tint, opacity, 0)
     # an outline is where the largest and the smallest id of a neighbourhood differ

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfsup_motion.ops.masks import check_weight
+
 
 def softmax_splat(values: Tensor, flow: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
     """Push each pixel along its flow, shared bilinearly among the four pixels around its target.
@@ -58,8 +60,12 @@ def fill_holes(values: Tensor, weight: Tensor) -> Tensor:
 
     Returns:
         (B, C, H, W); zero if no pixel of an item has weight. Differentiable in `values`.
+
+    Raises:
+        ValueError: a weight that is not floating point or of another shape.
     """
     height, width = values.shape[-2:]
+    check_weight("weight", weight, (len(values), 1, height, width))
     if max(height, width) == 1:
         return values * weight
     odd = (0, width % 2, 0, height % 2)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from selfsup_motion.ops.guidance import rasterize_guidance
+from selfsup_motion.ops.masks import check_mask
 
 
 def trajectory_guidance(
@@ -28,17 +29,13 @@ def trajectory_guidance(
         mask: (..., T-1, 2, H, W), 1 where a flow is given (both channels alike), else 0.
 
     Raises:
-        ValueError: shapes that do not fit, or fewer than two frames.
+        ValueError: shapes that do not fit, fewer than two frames, or `visible` that is not bool.
     """
     if tracks.ndim < 3 or tracks.shape[-1] != 2 or tracks.shape[-3] < 2:
         raise ValueError(f"tracks must be (..., T, K, 2) with T >= 2, got {tuple(tracks.shape)}")
     if visible is None:
         visible = torch.ones(tracks.shape[:-1], dtype=torch.bool, device=tracks.device)
-    if visible.shape != tracks.shape[:-1]:
-        raise ValueError(
-            f"visible must be {tuple(tracks.shape[:-1])} like the tracks, got "
-            f"{tuple(visible.shape)}"
-        )
+    check_mask("visible", visible, tracks.shape[:-1])
     start = tracks[..., :1, :, :]
     used = visible[..., 1:, :] & visible[..., :1, :] & tracks.isfinite().all(-1)[..., 1:, :]
     used = used & start.isfinite().all(-1)
@@ -54,6 +51,8 @@ def trajectory_guidance(
 def sparse_to_points(sparse: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sparse flow images → lists of points, as long as the fullest image needs.
 
+    The length depends on values, so the host waits once for a GPU.
+
     Args:
         sparse: (N, 2, H, W) in pixels.
         mask: (N, C, H, W), non-zero in any channel where `sparse` counts.
@@ -65,6 +64,7 @@ def sparse_to_points(sparse: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tens
     if (
         sparse.ndim != 4
         or sparse.shape[1] != 2
+        or mask.ndim != 4
         or mask.shape[0] != sparse.shape[0]
         or (mask.shape[-2:] != sparse.shape[-2:])
     ):
@@ -72,13 +72,16 @@ def sparse_to_points(sparse: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tens
             f"expected sparse (N, 2, H, W) and mask (N, C, H, W), got {tuple(sparse.shape)} and "
             f"{tuple(mask.shape)}"
         )
-    given = (mask != 0).any(1)  # (N, H, W)
-    count = given.flatten(1).sum(1)
-    item, y, x = given.nonzero(as_tuple=True)
-    place = torch.arange(len(item), device=item.device) - (count.cumsum(0) - count)[item]
-    shape = len(sparse), int(count.max()) if len(count) else 0, 2
-    points, vectors = sparse.new_zeros(shape), sparse.new_zeros(shape)
-    points = points.index_put((item, place), torch.stack([x, y], -1).to(sparse.dtype))
-    vectors = vectors.index_put((item, place), sparse[item, :, y, x])
-    index = torch.arange(shape[1], device=sparse.device)
-    return points, vectors, index < count[:, None]
+    given = (mask != 0).any(1).flatten(1)
+    count = given.cumsum(1, dtype=torch.int32)  # (N, H W)
+    longest = int(count[:, -1].max()) if count.numel() else 0
+    number = torch.arange(1, longest + 1, device=count.device, dtype=torch.int32)
+    used = number <= count[:, -1:]  # (N, K)
+    # the k-th point is the first pixel up to which there are k
+    cell = torch.searchsorted(count, number.expand(len(count), -1).contiguous(), out_int32=True)
+    cell = cell.clamp_(max=given.shape[1] - 1)  # of padding
+    width = sparse.shape[-1]
+    points = torch.stack([cell % width, cell // width], -1).to(sparse.dtype)
+    vectors = sparse.flatten(2).gather(2, cell.long().unsqueeze(1).expand(-1, 2, -1))
+    padding = ~used.unsqueeze(-1)
+    return points.masked_fill(padding, 0), vectors.mT.masked_fill(padding, 0), used
