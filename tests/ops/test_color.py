@@ -59,3 +59,5 @@ def test_centroids_must_be_pairs_of_numbers(centroids):
 def test_bytes_are_refused():
     with pytest.raises(ValueError, match="float images"):
         rgb_to_lab(torch.zeros(3, 4, 4, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="got values up to 255"):
+        rgb_to_lab(torch.full((3, 4, 4), 255.0))

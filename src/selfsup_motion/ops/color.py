@@ -36,6 +36,10 @@ _FROM_SHARES: list[list[float]] = (np.linalg.inv(_TO_XYZ) * _WHITE.T).tolist()
 _DARK, _DARK_ROOT = 0.008856, 0.2068966
 """Below this share of white Lab is linear; and its cube root."""
 
+_MOST = 10.0
+"""An image in [0, 255] gets here; one in [0, 1] does not when it is resampled, nor does the noise
+that a network is tried with."""
+
 
 def rgb_to_lab(image: Tensor) -> Tensor:
     """sRGB to CIE Lab (D65).
@@ -47,16 +51,26 @@ def rgb_to_lab(image: Tensor) -> Tensor:
         Same shape: L in [0, 100], a and b in about [-128, 127].
 
     Raises:
-        ValueError: integer input, whose range would be misread.
+        ValueError: an image in [0, 255], of integers or of floats. Values are looked at on a CPU
+            only, which takes 1 % of the time; a GPU would have to be waited for.
     """
     if not image.is_floating_point():
         raise ValueError(f"rgb_to_lab takes float images in [0, 1], got {image.dtype}")
+    _refuse_levels(image)
     rgb = image.to(torch.promote_types(image.dtype, torch.float32))
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055).clamp(min=0) / 1.055) ** 2.4, rgb / 12.92)
     xyz = _mixed(linear, _TO_SHARES)
     roots = torch.where(xyz > _DARK, xyz.clamp(min=_DARK) ** (1 / 3), 7.787 * xyz + 4 / 29)
     x, y, z = roots.unbind(-3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -3).to(image.dtype)
+
+
+def _refuse_levels(image: Tensor) -> None:
+    if torch.compiler.is_compiling() or image.device.type != "cpu" or image.numel() == 0:
+        return
+    largest = float(image.detach().amax())
+    if largest > _MOST:
+        raise ValueError(f"rgb_to_lab takes float images in [0, 1], got values up to {largest:g}")
 
 
 def unit_lab(image: Tensor) -> Tensor:

@@ -81,14 +81,12 @@ def edge_aware_interpolation(
         (B, 2, H, W); zero for an item without points.
 
     Raises:
-        ValueError: a float image with values above 1 (not looked for on a GPU, which would have to
-            be waited for), or a mask that is not bool or of another shape.
+        ValueError: a float image in [0, 255] (found on a CPU only, see `rgb_to_lab`), or a mask
+            that is not bool or of another shape.
     """
     check_mask("point_mask", point_mask, points.shape[:-1])
     if not image.is_floating_point():
         image = image.float() / 255
-    elif image.device.type == "cpu" and image.numel() and float(image.amax()) > 1 + 1e-3:
-        raise ValueError(f"a float image has values in [0, 1], got {float(image.amax()):g}")
     size = image.shape[2], image.shape[3]
     flows = []
     with torch.autocast(image.device.type, enabled=False):  # a baseline keeps its precision
