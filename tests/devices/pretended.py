@@ -73,7 +73,7 @@ def first_validation(cfg: DictConfig) -> tuple[pl.LightningModule, Batch]:
 
 
 class RefusesWaiting(TorchDispatchMode):
-    """What the host waits for, although it needs no value: copies of constants, checked solutions.
+    """What the host waits for: values it reads, copies of constants, checked solutions.
 
     PyTorch copies to a GPU behind everything that was asked of it before, and the host waits until
     the copy is there, unless it says `non_blocking=True`.
@@ -94,6 +94,8 @@ class RefusesWaiting(TorchDispatchMode):
             waits = given[0].device.type != given[1].device.type and not (len(args) > 2 and args[2])
         elif func in (aten.index.Tensor, aten.index_put_.default):
             waits = len({x.device.type for x in given if x.dim() > 0}) > 1
+        elif func is aten._local_scalar_dense.default:
+            waits = given[0].device.type == "cuda"
         elif func is aten._linalg_check_errors.default:
             waits = not self.may_check
         if waits:

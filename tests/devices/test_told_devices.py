@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pretended import alone, first_validation
+from pretended import RefusesWaiting, alone, first_validation
 from test_pretended_devices import EXPERIMENTS, SLIM
 from told import GPU, move, on_gpu, told_devices
 from torch import Tensor
@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 import selfsup_motion as ssm
+from selfsup_motion.methods.cmp.network import CMPNetwork
+from selfsup_motion.models.resnet import ResNetEncoder
 from selfsup_motion.ops import edge_aware_interpolation, flow_loss
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.settings.groups import options
@@ -139,6 +141,20 @@ def test_padding_that_a_gpu_carries_along_changes_nothing():
     with told_devices():
         found = edge_aware_interpolation(*map(on_gpu, (image, points, vectors, used)))
     torch.testing.assert_close(found.values, expected)
+
+
+def test_guidance_from_the_host_does_not_wait_for_cuda():
+    network = CMPNetwork(encoder=ResNetEncoder(depth=10, width=8)).eval()
+    move(network)
+    points, vectors = torch.tensor([[5.0, 6.0]]), torch.tensor([[1.0, 0.0]])
+    with told_devices(), RefusesWaiting(False):
+        encoded = network.encode(torch.zeros(3, 64, 64, dtype=torch.uint8))
+        flow = encoded.propagate(points, vectors)
+        assert (flow.shape, flow.device) == ((2, 64, 64), GPU)
+        with pytest.raises(ValueError, match="points must lie in the image"):
+            encoded.propagate(points + 64, vectors)
+        with pytest.raises(RuntimeError, match="the host waits for the device"):
+            encoded.propagate(on_gpu(points), on_gpu(vectors))
 
 
 @pytest.mark.parametrize("together", [1 << 24, 41 * 24 * 20 * 2, 1], ids=["all", "two", "one"])

@@ -36,7 +36,7 @@ class OnGPU(Tensor):
         return f"OnGPU({self.values!r})"
 
     def tolist(self) -> Any:
-        return self.values.tolist()
+        return self.cpu().tolist()
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -163,7 +163,8 @@ class CMPNetwork(nn.Module):
                 (H, W, 3) or (B, H, W, 3), a PIL image, or a list of these of equal size.
             points: where the motion is given, (x, y): (K, 2) for one image, (B, K, 2) for a batch,
                 each with T before the K if the points differ over time; or, where their number
-                differs, a list along the first of these dimensions. Tensors, arrays or lists.
+                differs, a list along the first of these dimensions. Tensors, arrays or lists; while
+                they are on the host, checking them does not wait for a GPU.
             vectors: displacement of the points, alike. With T only here, the same points move
                 differently at each time.
             point_mask: bool, as `points` without the 2: rows to use. None: all.

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from selfsup_motion.ops.constants import constant_like
 from selfsup_motion.ops.pictures import Pictures, as_tensor, grey_levels
 
 Points = Tensor | NDArray[Any] | Sequence[Any]
@@ -75,8 +76,8 @@ def propagate(
     """See `CMP.propagate`."""
     images, single = _images(method, image)
     # a mistake in the guidance is told before the network is at work
-    guidance = _Guidance.of(points, vectors, point_mask, len(images), single, images)
-    guidance.check((images.shape[-2], images.shape[-1]))
+    size = images.shape[-2], images.shape[-1]
+    guidance = _Guidance.of(points, vectors, point_mask, len(images), single, images, size)
     return _encode(method, images, single, short_side, dtype, differentiable).answer(guidance)
 
 
@@ -161,9 +162,7 @@ class EncodedImages:
     ) -> _Guidance:
         """What `propagate` takes, checked and in one form."""
         given = points, vectors, point_mask
-        guidance = _Guidance.of(*given, len(self.images), self.single, self.images)
-        guidance.check(self.size)
-        return guidance
+        return _Guidance.of(*given, len(self.images), self.single, self.images, self.size)
 
     def rows(self, item: Tensor) -> dict[str, Tensor]:
         """The features of some images, (N,) indices. One alone is not copied."""
@@ -190,7 +189,7 @@ class EncodedImages:
     def scale(self) -> Tensor:
         """(2,): by how much the working images are larger than those given, in x and y."""
         work, (height, width) = self.images.shape[-2:], self.size
-        return self.images.new_tensor([work[1] / width, work[0] / height])
+        return constant_like([work[1] / width, work[0] / height], self.images)
 
     def _flow(self, guidance: _Guidance, full_size: bool) -> Tensor:
         """(B, T, 2, H, W) float32."""
@@ -274,11 +273,17 @@ class _Guidance:
         batch: int,
         single: bool,
         like: Tensor,
+        size: tuple[int, int],
     ) -> _Guidance:
-        """Bring what `CMP.propagate` takes into one form, on the device of `like`."""
-        points, there = _padded(points, like)
-        vectors, _ = _padded(vectors, like)
-        mask = there if point_mask is None else point_mask.to(like.device, torch.bool)
+        """Check what `CMP.propagate` takes and bring it into one form, on the device of `like`.
+
+        If all of it comes from the host, it is checked there: nothing waits for a GPU.
+        """
+        rows = _as_tensors(points), _as_tensors(vectors)
+        home = _home([*rows, [] if point_mask is None else point_mask], like)
+        points, there = _padded(rows[0], home)
+        vectors, _ = _padded(rows[1], home)
+        mask = there if point_mask is None else point_mask.to(home.device, torch.bool)
         given = points.shape, vectors.shape, mask.shape
         if single:
             points, vectors, there, mask = points[None], vectors[None], there[None], mask[None]
@@ -294,17 +299,29 @@ class _Guidance:
         used = (there & mask).expand(shape[:-1])
         lone = int(shape[2] == 0)  # a network without any point still wants one, unused
         points, vectors = (F.pad(t.expand(shape), (0, 0, 0, lone)) for t in (points, vectors))
-        return cls(points, vectors, F.pad(used, (0, lone)), over_time)
+        guidance = cls(points, vectors, F.pad(used, (0, lone)), over_time)
+        guidance.check(size)
+        return guidance.to(like.device)
+
+    def to(self, device: torch.device) -> _Guidance:
+        """The same there."""
+        points, vectors, used = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (self.points, self.vectors, self.used)
+        )
+        return _Guidance(points, vectors, used, self.over_time)
 
     def check(self, size: tuple[int, int]) -> None:
         """Refuse points outside the image, NaN and infinite values."""
         height, width = size
-        both = torch.cat([self.points, self.vectors], -1).isfinite().all(-1)
-        if not (both | ~self.used).all():
-            raise ValueError("points and vectors must be finite")
-        corner = self.points.new_tensor([width - 0.5, height - 0.5])
+        finite = torch.cat([self.points, self.vectors], -1).isfinite().all(-1)
+        corner = constant_like([width - 0.5, height - 0.5], self.points)
         inside = ((self.points >= -0.5) & (self.points <= corner)).all(-1)
-        if not (inside | ~self.used).all():
+        fine = torch.stack([(good | ~self.used).all() for good in (finite, inside)])
+        all_finite, all_inside = fine.tolist()  # one wait for both, if they are on a GPU
+        if not all_finite:
+            raise ValueError("points and vectors must be finite")
+        if not all_inside:
             raise ValueError(
                 f"points must lie in the image of {height}x{width} pixels; leave others out with "
                 "point_mask"
@@ -326,7 +343,7 @@ def _images(method: GuidedNetwork, image: Pictures) -> tuple[Tensor, bool]:
         raise ValueError(f"image must be (3, H, W) or (B, 3, H, W), got {tuple(images.shape)}")
     single = images.ndim == 3
     device = next(method.encoder.parameters(), images).device
-    return grey_levels(images[None] if single else images).to(device), single
+    return grey_levels(images[None] if single else images).to(device, non_blocking=True), single
 
 
 def _as_tensors(rows: Points) -> Tensor | list[Tensor]:
@@ -347,9 +364,15 @@ def _single(row: Any) -> Tensor:
     return tensor if tensor.numel() or tensor.ndim > 1 else tensor.reshape(0, 2)
 
 
-def _padded(rows: Points, like: Tensor) -> tuple[Tensor, Tensor]:
+def _home(given: Sequence[Tensor | list[Tensor]], like: Tensor) -> Tensor:
+    """Of the type of `like`, where guidance is checked: on the host, unless some is elsewhere."""
+    tensors = [t for rows in given for t in (rows if isinstance(rows, list) else [rows])]
+    on_host = all(tensor.device.type == "cpu" for tensor in tensors)
+    return like.new_empty(0, device="cpu") if on_host else like
+
+
+def _padded(rows: Tensor | list[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
     """Points of different number, as one tensor (..., K, 2), and which rows are no padding."""
-    rows = _as_tensors(rows)
     if isinstance(rows, Tensor):
         rows = rows.to(like)
         return rows, torch.ones(rows.shape[:-1], dtype=torch.bool, device=like.device)
