@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selfsup_motion.data.reading.pictures import decode_image
 from selfsup_motion.data.sources.images import ImageFolder
 from selfsup_motion.errors import ClipReadError, UserError
 
@@ -52,6 +53,19 @@ def test_other_pixels_become_rgb(tmp_path: Path, mode: str) -> None:
     if mode != "L":
         assert left[0] > 150
         assert left[2] < 60
+
+
+def test_odd_colour_profile_is_passed_over_in_silence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain, odd = save(tmp_path / "a.png"), save(tmp_path / "b.png", icc_profile=b"odd" * 60)
+    assert len(odd.read_bytes()) > len(plain.read_bytes())
+    source = ImageFolder(tmp_path)
+    first, second = (source.read(i, [0]).frames for i in range(2))
+    assert (first == second).all()
+    assert capfd.readouterr().err == ""
+    with pytest.raises(ClipReadError, match="damaged"):
+        decode_image(odd.read_bytes()[:60], "b.png")  # ends within the profile
 
 
 def test_photos_are_turned_upright(tmp_path: Path) -> None:

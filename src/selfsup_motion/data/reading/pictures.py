@@ -18,6 +18,7 @@ from selfsup_motion.errors import ClipReadError, UserError
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 _ORIENTATION = 0x0112
+_PNG = b"\x89PNG\r\n\x1a\n"
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange height and width."""
 
@@ -88,7 +89,7 @@ def decode_image(data: bytes, name: str, *, upright: bool = False) -> NDArray[np
     if not upright:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(_without_profile(data), np.uint8), flags)
     except cv2.error:  # more pixels than OpenCV accepts
         image = None
     if image is None or _cut_off(data):
@@ -110,6 +111,23 @@ def save_picture(path: Path, image: NDArray[np.uint8]) -> None:
         path.write_bytes(buffer.tobytes() if done else b"")
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
+def _without_profile(data: bytes) -> bytes:
+    """A PNG without its colour profile, which OpenCV does not apply. libpng looks at it all the
+    same, and complains on stderr, past Python, about each one that is odd."""
+    if not data.startswith(_PNG):
+        return data
+    place = len(_PNG)
+    while place + 8 <= len(data):
+        size, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        after = place + 12 + size  # with the checksum
+        if kind == b"iCCP":
+            return data[:place] + data[after:]
+        if kind in (b"PLTE", b"IDAT"):  # a profile comes before these
+            break
+        place = after
+    return data
 
 
 def _cut_off(data: bytes) -> bool:
