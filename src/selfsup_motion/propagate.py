@@ -69,7 +69,9 @@ def propagate(cfg: DictConfig) -> None:
 
     from selfsup_motion.apps.propagate_input import open_inputs
 
-    open_inputs(cfg.video, cfg.mask, cfg.points)
+    given = cfg.points
+    points = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
+    open_inputs(cfg.video, cfg.mask, points)
 
     from selfsup_motion.settings.build import build
     from selfsup_motion.tasks.features.choice import choose_device, choose_encoder, weights_line

@@ -143,7 +143,7 @@ def test_frames_are_followed_in_the_order_of_their_numbers(propagate, capsys):
     assert "Traceback" not in told
 
 
-def test_points_of_a_json_are_followed(propagate, folder):
+def test_points_of_a_json_and_of_the_command_line_are_followed(propagate, folder):
     Path("p.json").write_text('{"red": [11, 11], "blue": [38, 28]}')
     arguments = ("points=p.json", "encoder=color_patches", "encoder.patch=24", "encoder.stride=2")
     assert propagate(f"video={FRAMES}", *arguments, "paths.output_dir=out") == 0
@@ -152,6 +152,13 @@ def test_points_of_a_json_are_followed(propagate, folder):
     assert content["frames"][0] == [[11, 11], [38, 28]]
     np.testing.assert_allclose(content["frames"][-1], [[19, 11], [30, 28]], atol=4)
     assert Path("out/overlay.mp4").is_file()
+    short = (*arguments[1:], "max_frames=2", "overlay=false")
+    for name, points in (("named", "{red:[11,11],blue:[38,28]}"), ("list", "[[11, 11],[38,28]]")):
+        output = f"paths.output_dir={name}"
+        assert propagate(f"video={FRAMES}", f"points={points}", *short, output) == 0
+        found = json.loads(Path(name, "points.json").read_text())
+        assert found["frames"] == content["frames"][:2]
+        assert found["names"] == (content["names"] if name == "named" else ["0", "1"])
 
 
 def test_lossy_mask_is_one_object_and_the_number_is_told(propagate, capsys):
@@ -181,7 +188,7 @@ def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
     ("arguments", "expected"),
     [
         ([], "Which video?"),
-        ([f"video={FRAMES}"], "Give mask=<indexed PNG of the first frame> or points="),
+        ([f"video={FRAMES}"], "Give mask=<indexed PNG of the first frame> or points=["),
         ([f"video={FRAMES}", f"mask={MASK}", "points=p.json"], "one of them"),
         (["video=no.mp4", f"mask={MASK}"], "video=no.mp4: there is no such file"),
         (["video=text.mp4", f"mask={MASK}"], "text.mp4 cannot be opened"),
@@ -195,8 +202,10 @@ def test_name_of_the_run_folder_is_that_of_the_video(propagate, folder):
         ([f"video={FRAMES}", "mask=empty.png"], "empty.png: is empty, there is nothing to follow"),
         ([f"video={FRAMES}", "mask=small.png"], "small.png: the mask is 10x10 pixels, the frames"),
         ([f"video={FRAMES}", "mask=photo.png"], "photo.png: expected a value for each object"),
-        ([f"video={FRAMES}", "points=p.json"], "p.json: point (99, 3) is outside"),
-        ([f"video={FRAMES}", "points=bad.json"], "bad.json: expected points"),
+        ([f"video={FRAMES}", "points=p.json"], "p.json: point 1 is at x=99, y=3, outside of t"),
+        ([f"video={FRAMES}", "points=[[3,9],[99,3]]"], "points: point 2 is at x=99, y=3, outside "),
+        ([f"video={FRAMES}", "points=[]"], "points: no point to follow; give at"),
+        ([f"video={FRAMES}", "points=bad.json"], "bad.json: entry 1 is [1, 2, 3], expected [x, y]"),
         (["video=sizes", f"mask={MASK}"], "b.png: is 8x8 pixels, the first frame 40x56"),
         ([f"video={FRAMES}", f"mask={MASK}", "paths.output_dir=davis"], "already has files"),
         ([f"video={FRAMES}", f"mask={MASK}", "short_side=4"], "short_side must be at least 8 pix"),

@@ -96,6 +96,7 @@ CASES = [
     ("propagate", "video=photo.jpg", "What is to be followed?"),
     ("propagate", "video=photo.jpg mask=x", "video=photo.jpg: has a single frame"),
     ("propagate", "video=photo.jpg points=x", "x: not a JSON file"),
+    ("propagate", "video=photo.jpg points=[4,2]", "for example points=[[4,2]]."),
     ("propagate", "video=photo.jpg mask=x checkpoint=no", "checkpoint=no: there is no such"),
     ("activation", "video=no.mp4", "video=no.mp4: there is no such file."),
     ("activation", "video=photo.jpg checkpoint=x", "has a single frame, which cannot move"),

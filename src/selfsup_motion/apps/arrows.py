@@ -221,13 +221,19 @@ def parse_rows(rows: Any, place: str, length: int, meaning: str) -> NDArray[np.f
     return np.array(rows, np.float64).reshape(-1, length)
 
 
-def check_inside(rows: NDArray[np.float64], place: str, size: tuple[int, int], kind: str) -> None:
+def check_inside(
+    rows: NDArray[np.float64],
+    place: str,
+    size: tuple[int, int],
+    kind: str,
+    picture: str = "upright photo",
+) -> None:
     """Refuse points (K, 2...) outside a picture of (height, width)."""
     height, width = size
     for number, (x, y) in enumerate(rows[:, :2], start=1):
         if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
             raise UserError(
-                f"{place}: {kind} {number} is at x={x:g}, y={y:g}, outside of the upright photo, "
+                f"{place}: {kind} {number} is at x={x:g}, y={y:g}, outside of the {picture}, "
                 f"which is {width} pixels wide and {height} high."
             )
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from selfsup_motion.apps.arrows import Rows, parse_rows, read_json
 from selfsup_motion.data.reading.decoding import VideoFile
 from selfsup_motion.errors import UserError
 from selfsup_motion.tasks.propagation.davis_files import FrameFolderVideo
-from selfsup_motion.tasks.propagation.point_files import read_point_list
 from selfsup_motion.tasks.propagation.sequences import Frame
+
+if TYPE_CHECKING:
+    from selfsup_motion.tasks.propagation.keypoints import Points
+
+PointList = str | Rows | Mapping[str, Sequence[float]]
+"""[[x, y], ...] or {"nose": [x, y], ...} in pixels, or the path of a JSON file of that."""
 
 _FOLDER_FPS = 25.0
 
@@ -50,15 +57,41 @@ class FrameStream:
             yield image.transpose(2, 0, 1)
 
 
+def read_points(points: PointList) -> tuple[list[str], Points]:
+    """Names and positions of the points that are to be followed.
+
+    Args:
+        points: see `PointList`.
+
+    Returns:
+        K names, numbers where none are given, and (K, 2) x, y.
+
+    Raises:
+        UserError: naming the file and the entry.
+    """
+    where, content = "points", points
+    if isinstance(points, str):
+        where, content = points, read_json(points, "points", "[[x,y]]")
+    rows: Any = list(content.values()) if isinstance(content, Mapping) else content
+    found = parse_rows(rows, where, 2, "x, y")
+    if not len(found):
+        raise UserError(f"{where}: no point to follow; give at least one, as [[x,y]].")
+    return [str(name) for name in _names(content)], found
+
+
+def _names(content: Any) -> Collection[Any]:
+    return content.keys() if isinstance(content, Mapping) else range(len(content))
+
+
 def open_inputs(
-    video: str, mask: str | None, points: str | None, fps: float | None = None
+    video: str, mask: str | None, points: PointList | None, fps: float | None = None
 ) -> FrameStream:
-    """Make sure that there is a video, and one file that says what to follow in it.
+    """Make sure that there is a video, and one thing that says what to follow in it.
 
     Args:
         video: file, or folder of frames; an image in it that `mask` names is none of them.
         mask: file of the first frame's objects; or
-        points: file of its points.
+        points: its points.
         fps: see `open_frames`.
 
     Raises:
@@ -67,10 +100,10 @@ def open_inputs(
     if (mask is None) == (points is None):
         raise UserError(
             "What is to be followed? Give mask=<indexed PNG of the first frame> or "
-            "points=<JSON of its points>, one of them."
+            "points=[[x,y],...], one of them."
         )
     if points is not None:
-        read_point_list(Path(points))
+        read_points(points)
     stream = open_frames(Path(video), fps, [] if mask is None else [Path(mask)])
     if len(stream.frame_names) < 2:
         raise UserError(f"video={video}: has a single frame, nothing can be followed in it.")

@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from selfsup_motion.apps.arrows import check_inside
 from selfsup_motion.apps.film import film
-from selfsup_motion.apps.propagate_input import FrameStream, open_inputs
+from selfsup_motion.apps.propagate_input import FrameStream, PointList, open_inputs, read_points
 from selfsup_motion.data.reading.mask_reading import describe_objects, mask_warning
 from selfsup_motion.data.reading.masks import VOID, Ids, MaskReader, palette, write_mask
 from selfsup_motion.errors import UserError
-from selfsup_motion.files.inputs import ExistingFile, ExistingPath
+from selfsup_motion.files.inputs import ExistingPath
 from selfsup_motion.ops.overlay import draw_masks, draw_points
 from selfsup_motion.tasks.features.frame_encoder import Precision
 from selfsup_motion.tasks.propagation.choice import Auto, FittingPropagator
 from selfsup_motion.tasks.propagation.davis_files import masks_of_frames
 from selfsup_motion.tasks.propagation.followers import Follower, evaluated_follower
 from selfsup_motion.tasks.propagation.object_starts import starting_masks
-from selfsup_motion.tasks.propagation.point_files import PointWriter, read_point_list
+from selfsup_motion.tasks.propagation.point_files import PointWriter
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.sequences import Frame
 from selfsup_motion.tasks.propagation.tracking import follow_masks, follow_points
@@ -39,7 +40,8 @@ class Propagate:
         video: file, or folder of frames. An image in it that `mask` names is not taken for one.
         mask: the first frame's objects, see `MaskReader` for what the file may be; or a folder of
             masks, each called as its frame: an object starts in the first of them that shows it; or
-        points: JSON of the first frame's points, `{"nose": [x, y], …}` or `[[x, y], …]`.
+        points: of the first frame, `[[x, y], …]` or `{"nose": [x, y], …}` in pixels, or a JSON
+            file of that.
         propagator: copies the labels.
         layer: of the encoder; None: its output.
         precision: of the encoder, "32", "bf16" or "16".
@@ -62,7 +64,7 @@ class Propagate:
         *,
         video: ExistingPath,
         mask: ExistingPath | None,
-        points: ExistingFile | None,
+        points: PointList | None,
         propagator: LabelPropagator | FittingPropagator,
         layer: str | None,
         precision: Precision,
@@ -128,7 +130,7 @@ class Propagate:
         given, corrections = self._given(path)
         (folder / "masks").mkdir()
         last: list[Frame] = []
-        frames = self._frames(last, {**corrections, **given}, path)
+        frames = self._frames(last, {**corrections, **given}, str(path))
         found = follow_masks(follower.encoder, propagator, frames, given, corrections)
         for name, ids in zip(self.names, found, strict=False):
             write_mask(folder / "masks" / f"{name}.png", ids)
@@ -164,11 +166,12 @@ class Propagate:
     ) -> Iterator[Callable[[], NDArray[np.uint8]]]:
         """Write the points; yields what draws each frame's."""
         folder, propagator = follower.folder, follower.propagation.propagator
-        path = Path(str(self.points))
-        names, points = read_point_list(path)
+        assert self.points is not None
+        where = self.points if isinstance(self.points, str) else "points"
+        names, points = read_points(self.points)
         writer = stack.enter_context(PointWriter(folder / "points.json", names))
         last: list[Frame] = []
-        frames = self._frames(last, None, path, points)
+        frames = self._frames(last, None, where, points)
         found = follow_points(follower.encoder, propagator, frames, points, self.sigma)
         for _, row in zip(self.names, found, strict=False):
             writer.write(row)
@@ -178,7 +181,7 @@ class Propagate:
         self,
         last: list[Frame],
         masks: Mapping[int, Ids] | None,
-        path: Path,
+        where: str,
         points: NDArray[np.float64] | None = None,
     ) -> Iterator[Frame]:
         """The frames, the latest one also in `last`; the first must fit mask and points."""
@@ -187,17 +190,11 @@ class Propagate:
             mask = None if masks is None else masks.get(time)
             if mask is not None and mask.shape != (height, width):
                 raise UserError(
-                    f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, the frames of "
+                    f"{where}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, the frames of "
                     f"{self.stream.path} are {width}x{height}; they must be of one size."
                 )
             if time == 0 and points is not None:
-                outside = (points < 0) | (points >= (width, height))
-                if outside.any():
-                    x, y = points[outside.any(1)][0]
-                    raise UserError(
-                        f"{path}: point ({x:g}, {y:g}) is outside the frames of "
-                        f"{self.stream.path}, which are {width}x{height} pixels."
-                    )
+                check_inside(points, where, (height, width), "point", "first frame")
             last[:] = [frame]
             yield frame
 
