@@ -178,3 +178,20 @@ def test_paint_is_taken_away_again(page):
     settle(page)
     assert colour(page, 150, 100)[3] == 0
     assert colour(page, 110, 100)[3] > 0
+
+
+def test_work_is_seen_while_the_studio_computes(page):
+    settle(page)
+    held = []
+    page.route("**/api/annotate/masks", lambda route: held.append(route))
+    click(page, 322, 230)
+    bar = page.locator(f"{TAB} aside progress")
+    bar.wait_for(state="visible")
+    assert bar.get_attribute("value") is None  # nobody knows yet for how long
+    page.wait_for_function(
+        f"() => getComputedStyle(document.querySelector('{TAB} .surface'), '::before').opacity > 0"
+    )
+    held.pop().continue_()
+    settle(page)
+    assert not bar.is_visible()
+    assert colour(page, 322, 230)[3] > 0

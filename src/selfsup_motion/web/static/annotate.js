@@ -11,6 +11,7 @@ const TAB = "annotate";
 const SETTINGS = { threshold: 0.5, refine: "grabcut", zoom: 0, all_parts: false, show: "mask" };
 const NOT_AN_OBJECT = 255;
 const MOST_OBJECTS = 254;
+const SLOW = 300; // milliseconds after which the bar shows, so that it does not flicker
 const OPACITY = 0.55;
 const HINT = "Click on an object; with the right button or Shift, on what is not part of it";
 
@@ -267,19 +268,22 @@ export default function create(panel, studio) {
 
   let running = null;
   const run = latest(async () => {
-    if (!photo || !studio.model(TAB)) return;
+    root.toggleAttribute("data-computing", Boolean(photo) && studio.loading);
+    if (!photo) return;
     const wanted = { ...asked(), current, score: settings.show === "score" };
     const marked = wanted.labels || wanted.objects.some((one) => one.positive.length);
     hint.hidden = Boolean(marked);
     savePart.hidden = !marked;
+    if (!wanted.model) return;
     running = new AbortController();
     root.dataset.computing = "";
+    busy.removeAttribute("value"); // until it is known how much there is to do
+    const slow = setTimeout(() => { busy.hidden = false; }, SLOW);
     try {
       let scored = false;
       for await (const event of events("/api/annotate/masks", wanted, { signal: running.signal })) {
         const [done, all] = event.progress;
-        busy.hidden = done === all;
-        busy.value = all ? done / all : 1;
+        if (all > 1) busy.value = done / all;
         clicked = LabelMap.fromJson(event.labels);
         draw();
         if (event.score) { scored = true; await drawScore(event.score); }
@@ -293,6 +297,7 @@ export default function create(panel, studio) {
     } catch (error) {
       studio.failed(error);
     } finally {
+      clearTimeout(slow);
       busy.hidden = true;
       delete root.dataset.computing;
     }

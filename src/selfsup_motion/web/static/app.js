@@ -53,6 +53,9 @@ class Studio {
     } catch { /* told by the next request that matters */ }
   }
 
+  /** Whether the models are not known yet; then `model()` of the tabs is called. */
+  loading = true;
+
   /** The models, see `GET /api/models`: [{name, label, about, unfit: {tab: reason}}]. */
   get models() { return this.#models; }
   set models(models) { this.#models = models; }
@@ -166,10 +169,12 @@ async function start() {
   try {
     studio.models = (await request("GET", "/api/models")).models;
     showModels();
-    for (const tab of Object.values(tabs)) tab.model?.();
   } catch (error) {
     studio.failed(error);
+  } finally {
+    studio.loading = false;
   }
+  for (const tab of Object.values(tabs)) tab.model?.();
 }
 
 /** Files that are dropped anywhere on the page or pasted. */

@@ -74,3 +74,10 @@ export function toggle(text, iconName, onclick, attributes = {}) {
   return h("button", { type: "button", "aria-pressed": "false", title: text, onclick, ...attributes },
     iconName ? icon(iconName) : null, h("span", {}, text));
 }
+
+/** Show in a <progress> which share of a file is sent; when all is, or nothing is, that the server is at work. */
+export function showSent(bar, share = 1) {
+  bar.hidden = false;
+  if (share < 1) bar.value = share;
+  else bar.removeAttribute("value");
+}

@@ -1,7 +1,7 @@
 // The tab Follow: a video, objects or points of some frames, and where they are in all others.
 
 import { downloadUrl, events, request, upload } from "./api.js";
-import { h, select, toggle } from "./dom.js";
+import { h, select, showSent, toggle } from "./dom.js";
 import { cssColour } from "./labels.js";
 import { EMPTY, Surface } from "./surface.js";
 import { Timeline } from "./timeline.js";
@@ -102,10 +102,9 @@ export default function create(panel, studio) {
   // --- the video -----------------------------------------------------------------------------
 
   async function send(file) {
-    sending.hidden = false;
-    sending.removeAttribute("value");
+    showSent(sending);
     try {
-      open(await upload("/api/follow/video", file, { progress: (share) => { sending.value = share; } }));
+      open(await upload("/api/follow/video", file, { progress: (share) => showSent(sending, share) }));
     } catch (error) {
       studio.failed(error);
     } finally {
@@ -114,10 +113,13 @@ export default function create(panel, studio) {
   }
 
   async function example() {
+    showSent(sending);
     try {
       open(await request("POST", "/api/follow/example"));
     } catch (error) {
       studio.failed(error);
+    } finally {
+      sending.hidden = true;
     }
   }
 

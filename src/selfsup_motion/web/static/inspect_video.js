@@ -1,7 +1,7 @@
 // A video as an encoder of clips sees it: which motion it finds, and where.
 
 import { events, fileUrl, request, upload } from "./api.js";
-import { h, select } from "./dom.js";
+import { h, select, showSent } from "./dom.js";
 
 const PART = "inspect.motion";
 
@@ -59,7 +59,7 @@ export default function create(studio, kept, keepState) {
   async function send(file) {
     sending.hidden = false;
     try {
-      open(await upload("/api/inspect/video", file, { progress: (share) => { sending.value = share; } }));
+      open(await upload("/api/inspect/video", file, { progress: (share) => showSent(sending, share) }));
     } catch (error) {
       studio.failed(error);
     } finally {
@@ -68,10 +68,13 @@ export default function create(studio, kept, keepState) {
   }
 
   async function example() {
+    showSent(sending);
     try {
       open(await request("POST", "/api/inspect/example-video"));
     } catch (error) {
       studio.failed(error);
+    } finally {
+      sending.hidden = true;
     }
   }
 

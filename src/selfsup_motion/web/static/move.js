@@ -138,7 +138,8 @@ export default function create(panel, studio) {
 
   let running = null;
   const run = latest(async () => {
-    if (!photo || !studio.model(TAB)) return;
+    root.toggleAttribute("data-computing", Boolean(photo) && studio.loading);
+    if (!photo) return;
     const wanted = asked();
     const moves = wanted.arrows.length + wanted.paths.length > 0;
     hint.hidden = moves;
@@ -148,6 +149,7 @@ export default function create(panel, studio) {
       show("photo");
       return;
     }
+    if (!wanted.model) return;
     running = new AbortController();
     root.dataset.computing = "";
     try {

@@ -1,7 +1,7 @@
 // Getting a photo: chosen, dropped, pasted, or the example. Used by the tabs that work on one photo.
 
 import { request, upload, fileUrl } from "./api.js";
-import { h } from "./dom.js";
+import { h, showSent } from "./dom.js";
 
 /**
  * What stands in an empty surface, with the ways to get a photo.
@@ -23,10 +23,9 @@ export function photoChooser(studio, text, take) {
     input);
 
   async function send(file) {
-    bar.hidden = false;
-    bar.removeAttribute("value");
+    showSent(bar);
     try {
-      take(await upload("/api/photos", file, { progress: (share) => { bar.value = share; } }));
+      take(await upload("/api/photos", file, { progress: (share) => showSent(bar, share) }));
     } catch (error) {
       studio.failed(error);
     } finally {
@@ -35,10 +34,13 @@ export function photoChooser(studio, text, take) {
   }
 
   async function example() {
+    showSent(bar);
     try {
       take(await request("POST", "/api/photos/example"));
     } catch (error) {
       studio.failed(error);
+    } finally {
+      bar.hidden = true;
     }
   }
 
