@@ -5,6 +5,7 @@ PyTorch is imported when config and files are checked: mistakes cost no seconds.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -70,7 +71,7 @@ def propagate(cfg: DictConfig) -> None:
     from selfsup_motion.apps.propagate_input import open_inputs
 
     given = cfg.points
-    points = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
+    points: Any = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
     open_inputs(cfg.video, cfg.mask, points)
 
     from selfsup_motion.settings.build import build
