@@ -10,20 +10,20 @@ from typing import get_args
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet, Rows, arrow_sets, short
 from selfsup_motion.apps.film import Format, film
 from selfsup_motion.apps.motion import (
+    MovingPhoto,
     Refinement,
     farthest,
     length_warning,
     overlap_warning,
-    predict_motion,
+    resized_flow,
 )
-from selfsup_motion.apps.photo import read_photo
+from selfsup_motion.apps.photo import read_photo, shrunk
 from selfsup_motion.apps.render import (
     Easing,
     Loop,
@@ -129,7 +129,7 @@ class Animation:
         suggest = self.arrows == SUGGEST
         # a mistake in the arrows is told before the network is read
         sets = [] if suggest else arrow_sets(self.arrows, self.pins, size)
-        photo = whole if self.max_side is None else read_photo(self.image, self.max_side)
+        photo = shrunk(whole, max_side=self.max_side)
         weights = load_weights(self.checkpoint, self.device, self.checkpoint_key, self.trust)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
@@ -138,12 +138,13 @@ class Animation:
             rows = arrow_to_begin_with(weights, whole, self.image)
             sets = arrow_sets(rows, self.pins, size)
             lines.append(f"note    the network's suggestion: arrows={short(rows)}; draw your own")
+        moving = MovingPhoto(weights, whole)
         total, done = len(sets) * len(self.moments), 0
         for arrows in sets:
             own = folder / arrows.name
             own.mkdir(exist_ok=True)
-            flow = predict_motion(weights, whole, arrows, self.refine)
-            lines += _write_motion(own, whole, arrows, farthest(flow))
+            flow = moving.motion(arrows, self.refine)
+            lines += _write_motion(own, whole, arrows, moving.whole(farthest(flow)))
             lines += [f"note    {note}" for note in self._notes(weights, whole, arrows, flow)]
             paths = [own / f"film.{suffix}" for suffix in self.formats]
             for _ in write_films(paths, self.fps, photo, flow, self.moments, self.warp):
@@ -158,14 +159,15 @@ class Animation:
         """What may look otherwise than meant, a sentence each."""
         yield from arrows.notes
         yield from arrow_notes(weights, photo, arrows)
-        size = max(flow.shape[-2:])
-        shown = 1.0 if self.max_side is None else min(1.0, self.max_side / size)
-        if shown < 1:
+        size = max(photo.shape[-2:])
+        shown = size if self.max_side is None else min(size, self.max_side)
+        if shown < size:
             yield (
                 f"the film is smaller than the photo, {self.max_side} instead of {size} pixels "
                 "along its longer side; max_side=null keeps the size."
             )
-        if self.loop == "seamless" and (told := fade_note(farthest(flow), shown)) is not None:
+        scale = shown / max(flow.shape[-2:])
+        if self.loop == "seamless" and (told := fade_note(farthest(flow), scale)) is not None:
             yield told
 
 
@@ -215,21 +217,11 @@ def write_films(
     """
     with contextlib.ExitStack() as stack:
         films = [stack.enter_context(film(path, fps)) for path in paths]
-        for frame in render_frames(photo, _on(photo, flow), moments, warp):
+        flow = resized_flow(flow, (photo.shape[-2], photo.shape[-1]))
+        for frame in render_frames(photo, flow, moments, warp):
             for each in films:
                 each.add(frame)
             yield
-
-
-def _on(photo: Tensor, flow: Tensor) -> Tensor:
-    """The flow in pixels of a smaller copy of the photo."""
-    size = photo.shape[-2:]
-    if flow.shape[-2:] == size:
-        return flow
-    scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]]).view(2, 1, 1)
-    batch = flow if flow.ndim == 4 else flow[None]
-    resized = torch.nn.functional.interpolate(batch, size, mode="bilinear", antialias=True) * scale
-    return resized if flow.ndim == 4 else resized[0]
 
 
 def _write_motion(folder: Path, photo: Tensor, arrows: ArrowSet, flow: Tensor) -> list[str]:

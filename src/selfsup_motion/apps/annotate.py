@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,12 +126,7 @@ class Annotation:
         weights = load_weights(self.checkpoint, self.device, self.checkpoint_key, self.trust)
         if self.short_side is not None:
             weights = weights.at(self.short_side)
-        scores = []
-        for number in range(1, len(clicks) + 1):
-            score = object_score(weights, photo, clicks, number, zoom=self.zoom, refine=self.refine)
-            save_grey(folder / f"score_{number}.png", score)
-            scores.append(score)
-            progress(number, len(clicks), "")
+        scores = self._scores(weights, photo, clicks, folder, progress)
         mask = clicked_mask(scores, clicks, self.threshold, all_parts=self.all_parts)
         if painted is not None:
             mask = corrected(mask, painted)
@@ -148,9 +143,27 @@ class Annotation:
             *doubts(mask, clicks, self.zoom),
         ]
 
+    def _scores(
+        self,
+        weights: Weights,
+        photo: Tensor,
+        clicks: Sequence[Clicks],
+        folder: Path,
+        progress: OnProgress,
+    ) -> Iterator[NDArray[np.float32]]:
+        """The score of each object, written as it is found."""
+        looked = LookedAt(weights, photo)
+        for number in range(1, len(clicks) + 1):
+            score = object_score(
+                weights, looked, clicks, number, zoom=self.zoom, refine=self.refine
+            )
+            save_grey(folder / f"score_{number}.png", score)
+            progress(number, len(clicks), "")
+            yield score
+
 
 def clicked_mask(
-    scores: Sequence[NDArray[np.float32]],
+    scores: Iterable[NDArray[np.float32]],
     clicks: Sequence[Clicks],
     threshold: float,
     *,
@@ -167,7 +180,7 @@ def clicked_mask(
     Returns:
         (H, W) uint8: the number of the object, from 1; 0 is none.
     """
-    mask = object_ids(np.stack(scores), threshold)
+    mask = object_ids(scores, threshold)
     if not all_parts:
         for number, one in enumerate(clicks, start=1):
             own = mask == number
@@ -274,11 +287,16 @@ def _picture(photo: Tensor | LookedAt) -> Tensor:
     return photo.photo if isinstance(photo, LookedAt) else photo
 
 
-def object_ids(scores: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
-    """(N, H, W) scores → (H, W) uint8: the object with the highest score above the threshold, from
-    1; 0 if there is none."""
-    best = scores.argmax(0)
-    return np.where(scores.max(0) > threshold, best + 1, 0).astype(np.uint8)
+def object_ids(scores: Iterable[NDArray[np.float32]], threshold: float) -> NDArray[np.uint8]:
+    """N scores (H, W) → (H, W) uint8: the object with the highest score above the threshold, from
+    1; 0 if there is none. The scores are read one by one and not kept."""
+    first, *others = scores
+    best, ids = first.copy(), np.ones(first.shape, np.uint8)
+    for number, score in enumerate(others, start=2):
+        ids[score > best] = number  # of equal ones, the first stays
+        np.maximum(best, score, out=best)
+    ids[~(best > threshold)] = 0
+    return ids
 
 
 def save_grey(path: Path, score: NDArray[np.float32]) -> None:
@@ -288,9 +306,11 @@ def save_grey(path: Path, score: NDArray[np.float32]) -> None:
 
 def overlay(photo: Tensor, mask: NDArray[np.uint8], clicks: Sequence[Clicks]) -> NDArray[np.uint8]:
     """(H, W, 3): half-transparent objects on the photo, points on them green, beside them red."""
-    picture = photo.permute(1, 2, 0).numpy().astype(np.float32)
-    colour = palette()[mask].astype(np.float32)
-    mixed = np.where(mask[..., None] > 0, (picture + colour) / 2, picture).astype(np.uint8)
+    mixed = photo.permute(1, 2, 0).numpy().copy()
+    colours = palette().astype(np.uint16)
+    for row, ids in zip(mixed, mask, strict=True):  # a row at a time takes hardly any memory
+        inside = ids > 0
+        row[inside] = (row[inside] + colours[ids[inside]]) // 2
     radius = max(2, min(mask.shape) // 100)
     for click in clicks:
         for points, shade in ((click.positive, (40, 220, 40)), (click.negative, (230, 40, 40))):

@@ -50,6 +50,28 @@ class ArrowSet:
         paths = [path.tolist() for path in self.paths]
         return {"arrows": self.as_rows(), **({"paths": paths} if paths else {})}
 
+    def resized(self, size: tuple[int, int], to: tuple[int, int]) -> ArrowSet:
+        """The same on a photo that was resized.
+
+        Args:
+            size: (height, width) of the photo that the arrows are of.
+            to: that of its copy.
+        """
+        if size == to:
+            return self
+        scale = np.array([to[1] / size[1], to[0] / size[0]], np.float32)
+
+        def there(places: NDArray[np.float32]) -> NDArray[np.float32]:
+            # pixel centres are whole numbers, so a photo begins at -0.5
+            return np.asarray((places + np.float32(0.5)) * scale - np.float32(0.5), np.float32)
+
+        return replace(
+            self,
+            points=there(self.points),
+            vectors=np.asarray(self.vectors * scale, np.float32),
+            paths=tuple(there(path) for path in self.paths),
+        )
+
     def at(self, share: float) -> ArrowSet:
         """Arrows alone, to where everything is after a share of the time: along paths, points move
         at an even speed."""

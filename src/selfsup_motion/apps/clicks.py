@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,12 +111,11 @@ def constrained(score: NDArray[np.float32], clicks: Clicks) -> NDArray[np.float3
         as a two-hundredth of the short side, and a pixel at least; between two, the nearer one
         decides.
     """
-    size = score.shape[0], score.shape[1]
-    radius = max(1.0, _DOT * min(size))
-    near = [_distance(points, size) for points in (clicks.positive, clicks.negative)]
-    told = score.copy()
-    told[(near[0] <= radius) & (near[0] < near[1])] = 1
-    told[(near[1] <= radius) & (near[1] < near[0])] = 0
+    told, size = score.copy(), (score.shape[0], score.shape[1])
+    for window, nearer in _dots(clicks.positive, clicks.negative, size):
+        told[window][nearer] = 1
+    for window, nearer in _dots(clicks.negative, clicks.positive, size):
+        told[window][nearer] = 0
     return told
 
 
@@ -130,18 +129,30 @@ def clicked_parts(mask: NDArray[np.bool_], points: NDArray[np.float32]) -> NDArr
 
 def dots(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
     """(H, W): the pixels that `constrained` may tell around points (K, 2)."""
-    told: NDArray[np.bool_] = _distance(points, size) <= max(1.0, _DOT * min(size))
+    told = np.zeros(size, np.bool_)
+    for window, near in _dots(points, points[:0], size):
+        told[window] |= near
     return told
 
 
-def _distance(points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """(H, W): pixels to the nearest point; infinite without any."""
-    if not len(points):
-        return np.full(size, np.inf, np.float32)
-    empty = np.ones(size, np.uint8)
-    x, y = pixels(points, size).T
-    empty[y, x] = 0
-    return np.asarray(cv2.distanceTransform(empty, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
+def _dots(
+    points: NDArray[np.float32], others: NDArray[np.float32], size: tuple[int, int]
+) -> Iterator[tuple[tuple[slice, slice], NDArray[np.bool_]]]:
+    """For each point, a window of the picture and where in it the point is near, and nearer than
+    any of the others. Only windows are looked at: photos are large, and dots small."""
+    radius = max(1.0, _DOT * min(size))
+    reach = int(radius)
+    beside = pixels(others, size)
+    for x, y in pixels(points, size).tolist():
+        top, left = max(0, y - reach), max(0, x - reach)
+        window = slice(top, y + reach + 1), slice(left, x + reach + 1)
+        rows = np.arange(top, min(size[0], y + reach + 1))[:, None]
+        columns = np.arange(left, min(size[1], x + reach + 1))
+        distance = (columns - x) ** 2 + (rows - y) ** 2
+        near = distance <= radius**2
+        for ox, oy in beside[np.abs(beside - (x, y)).max(1, initial=0) <= 2 * reach].tolist():
+            near &= distance < (columns - ox) ** 2 + (rows - oy) ** 2
+        yield window, near
 
 
 def _clicks_of(entry: Any, place: str, size: tuple[int, int], painted: bool) -> Clicks:

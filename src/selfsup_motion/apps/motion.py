@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from selfsup_motion.apps.arrows import ArrowSet
+from selfsup_motion.apps.photo import shrunk
 from selfsup_motion.methods.cmp.propagate import EncodedImages
 from selfsup_motion.methods.cmp.steps import STEP, as_step
 from selfsup_motion.ops.motion_refinement import refine_motion
@@ -16,8 +18,70 @@ from selfsup_motion.weights.trained_cmp import Weights
 
 Refinement = Literal["grabcut"]
 
+_COPY_SIDE = 1080
+"""Short side of the copy that the motion of a larger photo is predicted for."""
+
 TIMES = 8
 """At which paths are looked at; between them, motion is even."""
+
+
+class MovingPhoto:
+    """A photo whose motion is predicted.
+
+    Of a large photo, the motion is that of a smaller copy. The network and GrabCut see the photo
+    smaller still, so nothing is lost, and much memory and time are saved.
+
+    Attributes:
+        photo: (3, H, W) uint8.
+        copy: (3, h, w) uint8: that motion is predicted for; often the photo itself.
+    """
+
+    def __init__(self, weights: Weights, photo: Tensor) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            weights: the network.
+            photo: (3, H, W) uint8.
+        """
+        self.photo = photo
+        self.copy = shrunk(photo, max_short_side=max(_COPY_SIDE, weights.short_side))
+        self._weights = weights
+        self._encoded: EncodedImages | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the photo."""
+        return self.photo.shape[-2], self.photo.shape[-1]
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the photo for one of the copy."""
+        return max(self.size) / max(self.copy.shape[-2:])
+
+    def encode(self) -> None:
+        """Let the network look at it now, so that each motion only takes what is its own."""
+        if self._encoded is None:
+            self._encoded = encode(self._weights, self.copy)
+
+    def motion(self, arrows: ArrowSet, refine: Refinement | None = None) -> Tensor:
+        """See `predict_motion`; of arrows on the photo, a flow of the copy, in its pixels."""
+        self.encode()
+        arrows = arrows.resized(self.size, (self.copy.shape[-2], self.copy.shape[-1]))
+        return predict_motion(self._weights, self.copy, arrows, refine, self._encoded)
+
+    def whole(self, flow: Tensor) -> Tensor:
+        """A flow (2, h, w) of the copy as one (2, H, W) of the photo."""
+        return resized_flow(flow, self.size)
+
+
+def resized_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """A flow (2, h, w), or several (T, 2, h, w), of an image resized to (height, width)."""
+    if flow.shape[-2:] == size:
+        return flow
+    scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]]).view(2, 1, 1)
+    batch = flow if flow.ndim == 4 else flow[None]
+    resized = F.interpolate(batch, size, mode="bilinear", antialias=True).mul_(scale)
+    return resized if flow.ndim == 4 else resized[0]
 
 
 def length_warning(weights: Weights, image: Tensor, arrows: ArrowSet) -> str | None:

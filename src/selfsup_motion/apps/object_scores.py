@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -38,9 +40,9 @@ class LookedAt:
         """Look at the whole photo now, so that the first answer is as fast as the others."""
         self._encode(self.photo)
 
-    def move(self, part: Tensor, points: Tensor, vectors: Tensor) -> Tensor:
+    def move(self, part: Tensor, points: Tensor, vectors: Tensor) -> Iterator[Tensor]:
         """See `methods.cmp.clicks.Move`; of the photo or of a rectangle cut out of it."""
-        return self._encode(part).propagate(points, vectors)
+        return self._encode(part).one_by_one(points, vectors)
 
     def _encode(self, part: Tensor) -> EncodedImages:
         # parts share the photo's memory, so where one begins and how large it is tells which it is
@@ -72,11 +74,5 @@ def probe(
     Returns:
         (H, W) float32 in [0, 1]; see `click_score`.
     """
-    if isinstance(image, LookedAt):
-        return click_score(image.move, image.photo, positive, negative, zoom=zoom)
-
-    def move(part: Tensor, points: Tensor, vectors: Tensor) -> Tensor:
-        part = part.to(weights.method.device)
-        return weights.method.propagate(part, points, vectors, short_side=weights.short_side)
-
-    return click_score(move, as_tensor(image), positive, negative, zoom=zoom)
+    looked = image if isinstance(image, LookedAt) else LookedAt(weights, image)
+    return click_score(looked.move, looked.photo, positive, negative, zoom=zoom)

@@ -37,19 +37,52 @@ def read_photo(path: str | Path, max_side: int | None = None, name: str | None =
         UserError: no image, a damaged one, or one of more than 50 megapixels.
     """
     name = str(path) if name is None else name
-    if max_side is not None and max_side < 1:
-        raise UserError(f"max_side={max_side}: expected at least 1 pixel.")
+    _check(max_side)
     data = read_bytes(Path(path), name)
     alpha = _alpha(data, name)
     image = decode_image(data, name, upright=True)
     if alpha is not None:
         share = alpha.astype(np.float32)[..., None] / 255
         image = np.rint(image * share + 255 * (1 - share)).astype(np.uint8)
-    if max_side is not None and max(image.shape[:2]) > max_side:
-        height, width = image.shape[:2]
-        scale = max_side / max(height, width)
-        image = resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+    if max_side is not None:
+        image = _resized(image, max_side / max(image.shape[:2]))
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def shrunk(
+    photo: Tensor, *, max_side: int | None = None, max_short_side: int | None = None
+) -> Tensor:
+    """A photo (3, H, W) uint8 as `read_photo` would shrink it; the same if it is small enough.
+
+    Args:
+        photo: the photo.
+        max_side: most pixels of its longer side.
+        max_short_side: and of its shorter one.
+
+    Raises:
+        UserError: `max_side` is below 1.
+    """
+    _check(max_side)
+    sides = sorted(photo.shape[-2:])
+    limits = (max_short_side or sides[0], max_side or sides[1])
+    scale = min(limit / side for limit, side in zip(limits, sides, strict=True))
+    if scale >= 1:
+        return photo
+    image = _resized(np.ascontiguousarray(photo.permute(1, 2, 0).numpy()), scale)
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _check(max_side: int | None) -> None:
+    if max_side is not None and max_side < 1:
+        raise UserError(f"max_side={max_side}: expected at least 1 pixel.")
+
+
+def _resized(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """(H, W, 3), made smaller."""
+    if scale >= 1:
+        return image
+    height, width = image.shape[:2]
+    return resize_image(image, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _alpha(data: bytes, name: str) -> NDArray[np.uint8] | None:

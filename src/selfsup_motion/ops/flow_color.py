@@ -5,6 +5,7 @@ Hue tells the direction, saturation the magnitude; no motion is white, unknown f
 
 from __future__ import annotations
 
+import math
 from typing import overload
 
 import numpy as np
@@ -22,6 +23,8 @@ _WHEEL_STEPS = (
     ((255, 0, 255), 6),
 )
 _UNKNOWN = 1e7
+_AT_ONCE = 1 << 20
+"""Numbers that are painted together; their colours take fifty times as much memory on the way."""
 # An image that hardly moves is not stretched to full saturation.
 _MIN_SCALE = 5.0
 
@@ -73,10 +76,21 @@ def flow_to_color(
     if isinstance(flow, Tensor):
         painted = _paint(flow.detach().cpu().float().numpy(), max_magnitude)
         return torch.from_numpy(painted).to(flow.device)
-    return _paint(flow.astype(np.float32), max_magnitude)
+    return _paint(flow.astype(np.float32, copy=False), max_magnitude)
 
 
 def _paint(flow: NDArray[np.float32], max_magnitude: float | None) -> NDArray[np.uint8]:
+    if max_magnitude is not None and math.prod(flow.shape) > _AT_ONCE:
+        rows = max(1, _AT_ONCE * flow.shape[-2] // math.prod(flow.shape))
+        painted = np.empty((*flow.shape[:-3], 3, *flow.shape[-2:]), np.uint8)
+        for top in range(0, flow.shape[-2], rows):
+            strip = np.s_[..., top : top + rows, :]
+            painted[strip] = _paint_at_once(flow[strip], max_magnitude)
+        return painted
+    return _paint_at_once(flow, max_magnitude)
+
+
+def _paint_at_once(flow: NDArray[np.float32], max_magnitude: float | None) -> NDArray[np.uint8]:
     u, v = flow[..., 0, :, :], flow[..., 1, :, :]
     known = (np.abs(u) <= _UNKNOWN) & (np.abs(v) <= _UNKNOWN)  # False for NaN too
     u, v = np.where(known, u, 0), np.where(known, v, 0)

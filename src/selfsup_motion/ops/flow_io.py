@@ -13,6 +13,7 @@ and knows no zero.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -68,6 +69,10 @@ def write_flow(
         ValueError: wrong shape, another suffix, or flow that the format cannot hold.
     """
     path = Path(path)
+    if path.suffix == ".flo" and valid is None and flow.ndim == 3 and flow.shape[0] == 2:
+        with path.open("wb") as file:  # row by row, for flow of large photos
+            file.writelines(_flo_parts(flow, np.ones((flow.shape[1], 1), np.bool_)))
+        return
     path.write_bytes(encode_flow(flow, path.suffix, valid, str(path)))
 
 
@@ -102,9 +107,7 @@ def encode_flow(
             f"{name}: the flow has NaN or infinite values; mark unknown pixels in `valid`"
         )
     if suffix == ".flo":
-        stored = np.where(valid, flow, 2 * _FLO_UNKNOWN).astype("<f4")
-        size = np.array([flow.shape[2], flow.shape[1]], "<i4")
-        return _FLO_MAGIC + size.tobytes() + stored.transpose(1, 2, 0).tobytes()
+        return b"".join(_flo_parts(flow, valid))
     if suffix == ".png":
         return _encode_kitti(flow, valid, name)
     if suffix == ".flowz":
@@ -156,6 +159,13 @@ def write_flow_jpegs(
         if not encoded:
             raise ValueError(f"{path}: OpenCV could not encode flow of shape {flow.shape} as JPEG")
         Path(path).write_bytes(buffer.tobytes())
+
+
+def _flo_parts(flow: NDArray[np.floating], valid: BoolArray) -> Iterator[bytes]:
+    """A `.flo` file piece by piece: its head, then its rows. `valid` is (H, W) or (H, 1)."""
+    yield _FLO_MAGIC + np.array([flow.shape[2], flow.shape[1]], "<i4").tobytes()
+    for row, known in zip(flow.transpose(1, 2, 0), valid, strict=True):
+        yield np.where(known[:, None], row, 2 * _FLO_UNKNOWN).astype("<f4").tobytes()
 
 
 def _decode_flo(data: bytes, name: str) -> FloatArray:

@@ -9,21 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from selfsup_motion.apps.animate import arrow_notes, fade_note, write_films
 from selfsup_motion.apps.arrows import ArrowSet, sets_of
 from selfsup_motion.apps.film import Format
-from selfsup_motion.apps.motion import encode, farthest, predict_motion
-from selfsup_motion.apps.photo import read_photo
+from selfsup_motion.apps.motion import MovingPhoto, farthest
+from selfsup_motion.apps.photo import read_photo, shrunk
 from selfsup_motion.apps.regions import border_pins, spread_over_regions
 from selfsup_motion.apps.render import Easing, Loop, Moment, Warp, frame_count, schedule
 from selfsup_motion.apps.suggest import suggested_arrows
-from selfsup_motion.data.geometry import resize_image
 from selfsup_motion.errors import UserError
-from selfsup_motion.methods.cmp.propagate import EncodedImages
 from selfsup_motion.ops.flow import write_flow
 from selfsup_motion.web import fields
 from selfsup_motion.web.calls import Answer, Call, Events, answer, stream
@@ -49,9 +45,13 @@ _MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp"}
 class _Seen:
     """A photo of a session, as it was last looked at."""
 
-    photo: Tensor
-    encoded: EncodedImages
+    moving: MovingPhoto
     key: tuple[str, int]
+
+    @property
+    def photo(self) -> Tensor:
+        """(3, H, W) uint8."""
+        return self.moving.photo
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,11 @@ def preview(call: Call) -> Events:
         *wanted.arrows.notes,
         *arrow_notes(wanted.weights.value, wanted.seen.photo, wanted.arrows),
     ]
-    yield {"flow": flow_view(farthest(flow).cpu().numpy()), "notes": notes}
+    scale = wanted.seen.moving.scale
+    yield {"flow": flow_view(farthest(flow).cpu().numpy(), scale), "notes": notes}
     if wanted.refine:
         flow = _flow(call.session, wanted, refine=True)
-        yield {"flow": flow_view(farthest(flow).cpu().numpy()), "notes": notes}
+        yield {"flow": flow_view(farthest(flow).cpu().numpy(), scale), "notes": notes}
     path = call.session.new_path(".mp4")
     for done in _film(path, wanted, flow, settings):
         if done % 8 == 0:
@@ -136,7 +137,7 @@ def flow_file(call: Call) -> Answer:
     wanted = _wanted(call)
     flow = _flow(call.session, wanted, wanted.refine)
     path = call.session.new_path(".flo")
-    write_flow(path, farthest(flow).cpu().numpy())
+    write_flow(path, wanted.seen.moving.whole(farthest(flow)).cpu().numpy())
     return _only(call, path, f"{_stem(call)}.flo", "flow", "application/octet-stream")
 
 
@@ -208,32 +209,25 @@ def _look(session: Session, weights: Loaded[Weights], photo: str, path: Path) ->
         seen = session.memory.get("move.seen")
     if isinstance(seen, _Seen) and seen.key == key:
         return seen
-    pixels = read_photo(path, name="The photo")
+    moving = MovingPhoto(weights.value, read_photo(path, name="The photo"))
     with computing(weights):
-        encoded = encode(weights.value, pixels)
-    seen = _Seen(pixels, encoded, key)
+        moving.encode()
+    seen = _Seen(moving, key)
     with session.lock:
         session.memory["move.seen"] = seen
     return seen
 
 
 def _flow(session: Session, wanted: _Wanted, refine: bool) -> Tensor:
-    """See `predict_motion`; computed once for the last arrows."""
+    """See `MovingPhoto.motion`; computed once for the last arrows."""
     key = wanted.seen.key, json.dumps(wanted.arrows.as_json()), refine
     with session.lock:
         known = session.memory.get("move.flow")
     if known is not None and known[0] == key:
         flow: Tensor = known[1]
         return flow
-    seen = wanted.seen
     with computing(wanted.weights):
-        flow = predict_motion(
-            wanted.weights.value,
-            seen.photo,
-            wanted.arrows,
-            "grabcut" if refine else None,
-            seen.encoded,
-        )
+        flow = wanted.seen.moving.motion(wanted.arrows, "grabcut" if refine else None)
     with session.lock:
         session.memory["move.flow"] = key, flow
     return flow
@@ -241,7 +235,7 @@ def _flow(session: Session, wanted: _Wanted, refine: bool) -> Tensor:
 
 def _film(path: Path, wanted: _Wanted, flow: Tensor, settings: _FilmSettings) -> Iterator[int]:
     """Writes a film; yields how many frames are done."""
-    photo = _shrunk(wanted.seen.photo, settings.max_side)
+    photo = shrunk(wanted.seen.photo, max_side=settings.max_side)
     frames = write_films([path], settings.fps, photo, flow, settings.moments, settings.warp)
     for done, _ in enumerate(frames, 1):
         yield done
@@ -251,7 +245,8 @@ def _film_notes(wanted: _Wanted, flow: Tensor, settings: _FilmSettings) -> list[
     if settings.loop != "seamless":
         return []
     side = max(wanted.seen.photo.shape[-2:])
-    told = fade_note(farthest(flow), min(1.0, (settings.max_side or side) / side))
+    shown = min(side, settings.max_side or side)
+    told = fade_note(farthest(flow), shown / max(flow.shape[-2:]))
     return [] if told is None else [told]
 
 
@@ -270,17 +265,6 @@ def _settings(body: dict[str, Any], *, preview: bool = False) -> _FilmSettings:
 
 def _easing(body: dict[str, Any]) -> Easing:
     return fields.choice(body, "easing", get_args(Easing), "smooth")  # type: ignore[return-value]
-
-
-def _shrunk(photo: Tensor, max_side: int | None) -> Tensor:
-    """As `read_photo` shrinks it."""
-    height, width = photo.shape[-2:]
-    if max_side is None or max(height, width) <= max_side:
-        return photo
-    scale = max_side / max(height, width)
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    smaller = resize_image(np.ascontiguousarray(photo.permute(1, 2, 0).numpy()), size)
-    return torch.from_numpy(np.ascontiguousarray(smaller.transpose(2, 0, 1)))
 
 
 def _only(call: Call, path: Path, name: str, kind: str, media_type: str) -> dict[str, Any]:

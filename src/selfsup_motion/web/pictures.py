@@ -24,22 +24,27 @@ def data_url(picture: NDArray[np.uint8]) -> str:
     return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}"
 
 
-def flow_view(field: NDArray[np.float32]) -> dict[str, Any]:
-    """A (2, H, W) flow as the page draws it: colours, and arrows on a grid."""
+def flow_view(field: NDArray[np.float32], scale: float = 1.0) -> dict[str, Any]:
+    """A flow as the page draws it: colours, and arrows on a grid.
+
+    Args:
+        field: (2, H, W), of the picture or of a smaller copy, in pixels of its own.
+        scale: pixels of the picture for one of the field.
+    """
     height, width = field.shape[-2:]
-    scale = min(1.0, _COLOUR_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    shrink = min(1.0, _COLOUR_SIDE / max(height, width))
+    size = max(1, round(width * shrink)), max(1, round(height * shrink))
     small = np.stack([cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in field])
     longest = float(np.hypot(*field).max())
     return {
         "colours": data_url(flow_to_color(small, max(longest, 1.0)).transpose(1, 2, 0)),
-        "grid": _grid(field, longest),
-        "longest": round(longest, 2),
+        "grid": _grid(field, longest, scale),
+        "longest": round(longest * scale, 2),
     }
 
 
-def _grid(field: NDArray[np.float32], longest: float) -> list[list[float]]:
-    """[[x, y, dx, dy], …] of a (2, H, W) flow where it moves."""
+def _grid(field: NDArray[np.float32], longest: float, scale: float) -> list[list[float]]:
+    """[[x, y, dx, dy], …] of a (2, H, W) flow where it moves, in pixels of the picture."""
     height, width = field.shape[-2:]
     step = max(height, width) / _GRID
     rows = []
@@ -47,5 +52,6 @@ def _grid(field: NDArray[np.float32], longest: float) -> list[list[float]]:
         for x in np.arange(step / 2, width, step).astype(int):
             dx, dy = (float(value) for value in field[:, y, x])
             if np.hypot(dx, dy) > _LEAST_SHOWN * max(longest, 1e-6):
-                rows.append([int(x), int(y), round(dx, 2), round(dy, 2)])
+                place = [int((value + 0.5) * scale) for value in (x, y)]
+                rows.append([*place, round(dx * scale, 2), round(dy * scale, 2)])
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from selfsup_motion.methods.cmp.steps import STEP
 
-Move = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(image (3, H, W), points (K, 2), vectors (T, K, 2)) → flow (T, 2, H, W), as `CMP.propagate`."""
+Move = Callable[[Tensor, Tensor, Tensor], Iterable[Tensor]]
+"""(image (3, H, W), points (K, 2), vectors (T, K, 2)) → flow (T, 2, H, W), as `CMP.propagate`, or
+one (2, H, W) after the other, as `EncodedImages.one_by_one`, which takes less memory."""
 
 _DIRECTIONS = ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))
 _LEAST_SQUARE = 16
@@ -91,5 +92,11 @@ def _four_ways(
     # a zoomed image has points at its border, where rounding may have put them outside
     limit = torch.tensor([image.shape[-1] - 0.5, image.shape[-2] - 0.5])
     places = torch.minimum(torch.from_numpy(points), limit).clamp(min=-0.5)
-    score = move(image, places, vectors).abs().mean((0, 1))
-    return np.asarray((score / score.max().clamp(min=1e-6)).cpu().numpy(), np.float32)
+    score = torch.zeros(image.shape[-2:])
+    for flow in move(image, places, vectors):
+        score = score.to(flow.device)
+        for component in flow:
+            score += component.abs()
+    score /= 2 * len(_DIRECTIONS)
+    score /= score.max().clamp(min=1e-6)
+    return np.asarray(score.cpu().numpy(), np.float32)

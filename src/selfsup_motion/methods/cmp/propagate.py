@@ -157,6 +157,24 @@ class EncodedImages:
         """
         return self.answer(self.guidance(points, vectors, point_mask), full_size)
 
+    def one_by_one(self, points: Points, vectors: Points) -> Iterator[Tensor]:
+        """The flows of `propagate`, where it returns several of one image: (2, H, W) each.
+
+        All of them together would take much memory if the image is large.
+
+        Args:
+            points: see `CMP.propagate`.
+            vectors: (T, K, 2).
+        """
+        guidance = self.guidance(points, vectors)
+        with self.modes():
+            flows = list(self._answers(guidance, full_size=True))
+        for several in flows:
+            for flow in several:
+                with self.modes():
+                    whole = self._whole(flow[None])
+                yield whole[0]
+
     def guidance(
         self, points: Points, vectors: Points, point_mask: Tensor | None = None
     ) -> _Guidance:
@@ -193,18 +211,29 @@ class EncodedImages:
 
     def _flow(self, guidance: _Guidance, full_size: bool) -> Tensor:
         """(B, T, 2, H, W) float32."""
+        flows = list(self._answers(guidance, full_size))
+        if full_size:
+            flows = [self._whole(flow) for flow in flows]
+        else:
+            flows = [flow / self.scale.view(2, 1, 1) for flow in flows]
+        flow = torch.cat(flows) if len(flows) > 1 else flows[0]
+        return flow.view(*guidance.points.shape[:2], *flow.shape[1:])
+
+    def _answers(self, guidance: _Guidance, full_size: bool) -> Iterator[Tensor]:
+        """(N, 2, h, w) for a few sets of guidance at a time, in pixels of the working images."""
         work = self.images.shape[-2], self.images.shape[-1]
-        scale = self.scale
-        flows = []
         for given in self.asked(guidance):
             scores = self.method.spread(*given, work)[0].float()
             size = work if full_size else (scores.shape[-2], scores.shape[-1])
-            flow = self.method.decode(scores, size)
-            if full_size and work != self.size:
-                flow = F.interpolate(flow, self.size, mode="bilinear", antialias=True)
-            flows.append(flow / scale.view(2, 1, 1))
-        flow = torch.cat(flows)
-        return flow.view(*guidance.points.shape[:2], *flow.shape[1:])
+            yield self.method.decode(scores, size)
+
+    def _whole(self, flow: Tensor) -> Tensor:
+        """The flow of working images as that of the images given."""
+        scale = self.scale.view(2, 1, 1)
+        if flow.shape[-2:] == self.size:
+            return flow / scale
+        flow = F.interpolate(flow, self.size, mode="bilinear", antialias=True)
+        return flow / scale if self.differentiable else flow.div_(scale)
 
     def asked(
         self, guidance: _Guidance
