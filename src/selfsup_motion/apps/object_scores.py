@@ -74,5 +74,11 @@ def probe(
     Returns:
         (H, W) float32 in [0, 1]; see `click_score`.
     """
-    looked = image if isinstance(image, LookedAt) else LookedAt(weights, image)
-    return click_score(looked.move, looked.photo, positive, negative, zoom=zoom)
+    if isinstance(image, LookedAt):
+        return click_score(image.move, image.photo, positive, negative, zoom=zoom)
+
+    def move(part: Tensor, points: Tensor, vectors: Tensor) -> Tensor:
+        part = part.to(weights.method.device)
+        return weights.method.propagate(part, points, vectors, short_side=weights.short_side)
+
+    return click_score(move, as_tensor(image), positive, negative, zoom=zoom)
