@@ -88,7 +88,7 @@ def test_points_on_other_objects_count_as_beside():
     clicks = [Clicks(points((20, 30)), points()), Clicks(points((80, 30)), points())]
     scores = [object_score(made, PHOTO, clicks, n, zoom=None, refine=None) for n in (1, 2)]
     assert [len(vectors[0]) for vectors in made.method.vectors] == [2, 2]
-    mask = object_ids(np.stack(scores), 0.5)
+    mask = object_ids(iter(scores), 0.5)
     assert (mask[:, :50] == 1).all()
     assert (mask[:, 50:] == 2).all()
 

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from selfsup_motion.apps.arrows import sets_of
-from selfsup_motion.apps.motion import TIMES, predict_motion
+from selfsup_motion.apps import motion
+from selfsup_motion.apps.arrows import arrow_sets, sets_of
+from selfsup_motion.apps.example import PHOTO
+from selfsup_motion.apps.motion import TIMES, MovingPhoto, farthest, predict_motion
+from selfsup_motion.apps.photo import read_photo
 from selfsup_motion.apps.regions import border_pins, spread_over_regions
 from selfsup_motion.apps.render import render_frames, schedule
 from selfsup_motion.errors import UserError
@@ -53,6 +56,29 @@ def test_motion_along_a_path_is_that_of_arrows_to_its_places(cmp_checkpoint):
     for step in (1, TIMES):
         alone = predict_motion(weights, image, drawn.at(step / TIMES))
         torch.testing.assert_close(flows[step - 1], alone)
+
+
+def test_motion_of_a_large_photo_is_that_of_a_copy_in_pixels_of_the_photo(monkeypatch):
+    weights = load_weights("cmp")
+    image = read_photo(PHOTO)
+    size = image.shape[-2], image.shape[-1]
+    arrows = [[322, 230, 20, -30]], [[20, 20]]
+    drawn = arrow_sets(*arrows, size) + sets_of(
+        {"paths": [[[322, 230], [340, 200], [350, 240]]]}, "it", size
+    )
+    assert MovingPhoto(weights, image).copy is image
+    monkeypatch.setattr(motion, "_COPY_SIDE", 1)
+    moving = MovingPhoto(weights, image)
+    assert min(moving.copy.shape[-2:]) == weights.short_side < size[0]
+    for each in drawn:
+        whole = farthest(predict_motion(weights, image, each))
+        small = farthest(moving.motion(each))
+        assert small.shape[-2:] == moving.copy.shape[-2:]
+        again = moving.whole(small)
+        assert again.shape == whole.shape
+        assert again[:, 230, 322] == pytest.approx(whole[:, 230, 322], abs=2)
+        first, second = (flow.norm(dim=0) > 8 for flow in (whole, again))
+        assert (first & second).sum() > 0.9 * (first | second).sum()
 
 
 def test_film_shows_a_thing_where_its_path_has_led_it():

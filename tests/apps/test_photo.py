@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfsup_motion.apps.photo import read_photo
+from selfsup_motion.apps.photo import read_photo, shrunk
 from selfsup_motion.data.reading.pictures import image_size
 from selfsup_motion.errors import UserError
 
@@ -67,6 +67,10 @@ def test_large_photos_are_shrunk_if_asked_for(tmp_path):
     Image.fromarray(np.repeat(COLOUR, 10, 0)).save(tmp_path / "a.png")
     assert read_photo(tmp_path / "a.png", max_side=30).shape == (3, 30, 4)
     assert read_photo(tmp_path / "a.png", max_side=300).shape == (3, 60, 9)
+    whole = read_photo(tmp_path / "a.png")
+    assert (shrunk(whole, max_side=30) == read_photo(tmp_path / "a.png", max_side=30)).all()
+    assert shrunk(whole, max_short_side=3).shape == (3, 20, 3)
+    assert shrunk(whole, max_side=60, max_short_side=9) is whole
 
 
 @pytest.mark.parametrize("side", [10_000, 40_000])

@@ -145,6 +145,17 @@ def test_an_image_that_was_encoded_answers_as_propagate_does():
         encoded.propagate(torch.tensor([[90.0, 1.0]]), torch.zeros(1, 2))
 
 
+def test_flows_one_by_one_are_those_of_propagate():
+    image, points = photo(70, 90), [[10.0, 20.0], [50.0, 40.0]]
+    vectors = torch.randn(11, 2, 2)  # more than pass the decoder at once
+    encoded = method().encode(image, short_side=64)
+    flows = encoded.one_by_one(points, vectors)
+    first = next(flows)
+    assert torch.is_grad_enabled()
+    together = encoded.propagate(points, vectors)
+    torch.testing.assert_close(torch.stack([first, *flows]), together, rtol=0, atol=0)
+
+
 def test_guidance_that_does_not_fit_is_told_before_the_network_is_at_work():
     made = method()
     calls = encodings(made)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from selfsup_motion.ops import flow_color
 from selfsup_motion.ops.flow import flow_to_color
 
 
@@ -30,6 +31,13 @@ def test_images_of_a_batch_are_painted_independently_and_like_arrays():
     assert painted.dtype == torch.uint8
     assert painted.shape == (2, 3, 3, 8, 9)
     np.testing.assert_array_equal(painted[1, 2], flow_to_color(flow[1, 2].numpy()))
+
+
+def test_large_images_are_painted_in_strips(monkeypatch):
+    flow = np.random.default_rng(0).normal(0, 9, (3, 2, 7, 5)).astype(np.float32)
+    at_once = flow_to_color(flow, 12.0)
+    monkeypatch.setattr(flow_color, "_AT_ONCE", 60)
+    np.testing.assert_array_equal(flow_to_color(flow, 12.0), at_once)
 
 
 def test_a_fixed_scale_makes_images_comparable():
