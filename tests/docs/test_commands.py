@@ -48,7 +48,8 @@ def stopped(monkeypatch):
 
 def marked(command):
     """A whole study composes some hundred configs."""
-    long = command.verb == "compare" and command.words == ("study=toy",)
+    whole = not any(word.startswith("rows=") for word in command.words)
+    long = command.verb == "compare" and "study=toy" in command.words and whole
     return pytest.param(command, id=str(command), marks=[pytest.mark.slow] if long else [])
 
 
