@@ -53,7 +53,7 @@ def marked(command):
     return pytest.param(command, id=str(command), marks=[pytest.mark.slow] if long else [])
 
 
-@pytest.mark.parametrize("command", map(marked, OURS))
+@pytest.mark.parametrize("command", [marked(command) for command in OURS])
 def test_command_is_understood(run, stopped, capsys, command):
     try:
         status = run(command.verb, *command.words)
