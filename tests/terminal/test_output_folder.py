@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from selfsup_motion.errors import UserError
 from selfsup_motion.files.folders import make_folders
 from selfsup_motion.settings.compose import compose
+from selfsup_motion.terminal import command_line
 from selfsup_motion.terminal import output_folder as module
 from selfsup_motion.terminal.command_line import Interrupted
 from selfsup_motion.terminal.output_folder import OutputFolder, claimed, output_folder
@@ -254,3 +257,13 @@ def test_only_the_folders_that_were_missing_count_as_made():
     Path("a").mkdir()
     assert make_folders(Path("a/b/c")) == [Path("a/b"), Path("a/b/c")]
     assert make_folders(Path("a/b/c")) == []
+
+
+def test_full_disk_is_told_with_the_name_of_the_file(capsys):
+    def job(cfg):
+        raise OSError(errno.ENOSPC, "No space left on device", "file:out/film.mp4")
+
+    with pytest.raises(SystemExit) as left:
+        command_line.job(job, OmegaConf.create())
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("out/film.mp4: no space is left on the disk")

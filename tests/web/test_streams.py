@@ -1,5 +1,6 @@
 """Answers that come bit by bit: cancelled when nobody listens, with errors told at their end."""
 
+import errno
 import json
 import threading
 import time
@@ -44,6 +45,15 @@ def broken_answer(call):
     raise ZeroDivisionError
 
 
+def full_disk(call):
+    yield {"number": 0}
+    raise OSError(errno.ENOSPC, "No space left on device", "/tmp/of/the/studio")
+
+
+def vanished(call):
+    raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/tmp/of/the/studio")
+
+
 @pytest.fixture(scope="module")
 def application(tmp_path_factory):
     studio = make_studio(tmp_path_factory.mktemp("runs"))
@@ -54,6 +64,8 @@ def application(tmp_path_factory):
         stream("/refused_later", refused_later),
         stream("/broken", broken),
         answer("POST", "/broken_answer", broken_answer),
+        stream("/full_disk", full_disk),
+        answer("POST", "/vanished", vanished),
     ]
     app = Starlette(routes=routes(studio, declared))
     yield app, session, {studio.cookie: session.id}
@@ -118,6 +130,14 @@ def test_later_error_is_the_last_line(asking):
         {"number": 0},
         {"error": "No more."},
     ]
+
+
+def test_disk_that_is_full_and_files_that_are_gone_are_told_without_their_paths(asking):
+    last = json.loads(asking.post("/full_disk").text.splitlines()[-1])
+    assert last["error"].startswith("The disk of the studio is full")
+    told = asking.post("/vanished")
+    assert told.status_code == 507
+    assert told.json()["error"].endswith("one of its files: no such file or directory.")
 
 
 def test_mistakes_of_ours_are_told_in_the_terminal_and_not_on_the_page(asking, caplog):

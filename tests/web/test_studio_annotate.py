@@ -108,6 +108,24 @@ def test_edges_are_found_again_without_asking_the_network(client, photo, monkeyp
         events(client, {**body, "refine": "none", **changes})
 
 
+def test_what_was_shown_is_painted_on_and_saved_without_computing_it_again(
+    client, photo, monkeypatch
+):
+    from selfsup_motion.web import annotate
+
+    body = asked(photo, ROCKET)
+    last = events(client, body)[-1]
+
+    def again(*_):
+        raise AssertionError("the masks are computed again")
+
+    monkeypatch.setattr(annotate, "_scores", again)
+    corrected = events(client, {**body, "labels": painted((255, 0, 427, 1, 640))})[-1]
+    assert corrected["labels"] == last["labels"]
+    assert last["shares"]["1"] > corrected["shares"]["1"] == 0
+    assert client.post("/api/annotate/save", json={**body, "format": "png"}).status_code == 200
+
+
 def test_current_object_comes_first_and_points_of_others_are_beside_it(client, photo):
     first, last = events(client, asked(photo, ROCKET, SKY, current=4, threshold=0.3))
     assert first["progress"] == [1, 2]

@@ -131,7 +131,7 @@ def job(train: Callable[[DictConfig], float | None], cfg: DictConfig) -> float |
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename}: ".removeprefix("file:") if error.filename else ""
         _leave(_signed(f"{where}no space is left on the disk; free some and continue."), 2)
     except (HydraException, OmegaConfBaseException) as error:
         _leave(_signed(_reason(error)), 2)

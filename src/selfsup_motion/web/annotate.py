@@ -129,6 +129,14 @@ def masks(call: Call) -> Events:
     if not wanted.labels:  # just opened
         with computing(wanted.weights):
             wanted.seen.looked.encode()
+    if not shown and (clicked := _known_mask(call, wanted)) is not None:  # only paint is new
+        count = len(wanted.labels)
+        yield {
+            "progress": [count, count],
+            "labels": _for_page(wanted, clicked),
+            **_summary(wanted, clicked),
+        }
+        return
     for scores, done in _scores(call, wanted, current):
         clicked = _clicked(wanted, scores)
         event: dict[str, Any] = {
@@ -140,12 +148,8 @@ def masks(call: Call) -> Events:
             if score is not sent:
                 event["score"], sent = _score_picture(score.clicked), score
         if done == len(scores):
-            mask = _painted(wanted, clicked)
-            event["shares"] = {
-                label: float((mask == number).mean())
-                for number, label in enumerate(wanted.labels, start=1)
-            }
-            event["notes"] = _notes(wanted, mask)
+            _remember(call, wanted, clicked)
+            event |= _summary(wanted, clicked)
         yield event
 
 
@@ -160,8 +164,12 @@ def save(call: Call) -> Answer:
     stem, photo = _stem(wanted.photo.name), wanted.photo.name
     if kind == "clicks":
         return _save_clicks(call, wanted, stem)
-    *_, (scores, _) = _scores(call, wanted, 0)
-    mask = _painted(wanted, _clicked(wanted, scores))
+    clicked = _known_mask(call, wanted)
+    if clicked is None:
+        *_, (scores, _) = _scores(call, wanted, 0)
+        clicked = _clicked(wanted, scores)
+        _remember(call, wanted, clicked)
+    mask = _painted(wanted, clicked)
     if kind == "png":
         return {"files": [_png(call, f"{stem}_mask.png", mask)]}
     content = (coco if kind == "coco" else labelme)(mask, wanted.names, photo)
@@ -283,6 +291,35 @@ def _clicked(wanted: _Wanted, scores: Sequence[_Score]) -> NDArray[np.uint8]:
         return np.zeros(wanted.seen.size, np.uint8)
     refined = [score.refined for score in scores]
     return clicked_mask(refined, wanted.clicks, wanted.threshold, all_parts=wanted.all_parts)
+
+
+def _mask_key(wanted: _Wanted) -> tuple[object, ...]:
+    """What `_clicked` depends on."""
+    points = tuple((one.positive.tobytes(), one.negative.tobytes()) for one in wanted.clicks)
+    settings = wanted.zoom, wanted.refine, wanted.threshold, wanted.all_parts
+    return wanted.seen.key, points, settings
+
+
+def _known_mask(call: Call, wanted: _Wanted) -> NDArray[np.uint8] | None:
+    """The last mask of `_clicked`, if it is the wanted one: scores of many objects on a large photo
+    are not kept, and would have to be computed again to save it or to paint on it."""
+    with call.session.lock:
+        key, mask = call.session.memory.get("annotate.mask", (None, None))
+    return mask if key == _mask_key(wanted) else None
+
+
+def _remember(call: Call, wanted: _Wanted, clicked: NDArray[np.uint8]) -> None:
+    with call.session.lock:
+        call.session.memory["annotate.mask"] = _mask_key(wanted), clicked
+
+
+def _summary(wanted: _Wanted, clicked: NDArray[np.uint8]) -> dict[str, Any]:
+    """What is told beside the masks, once all are there."""
+    mask = _painted(wanted, clicked)
+    shares = {
+        label: float((mask == number).mean()) for number, label in enumerate(wanted.labels, start=1)
+    }
+    return {"shares": shares, "notes": _notes(wanted, mask)}
 
 
 def _painted(wanted: _Wanted, clicked: NDArray[np.uint8]) -> NDArray[np.uint8]:

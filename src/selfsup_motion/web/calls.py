@@ -17,6 +17,7 @@ the other; hold no lock and no `torch.no_grad()` over a `yield`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import traceback
@@ -155,7 +156,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             return error_response("The browser has gone.", 400)
         except OSError as error:
             log.warning("%s", traceback.format_exc())
-            return error_response(f"The studio cannot write: {error.strerror}.", 507)
+            return error_response(_told(error), 507)
         except Exception:
             log.error("%s", traceback.format_exc())
             return error_response(_OURS, 500)
@@ -212,11 +213,22 @@ async def _lines(
                 event = await steps.next()
         except UserError as error:
             yield json.dumps({"error": str(error)}).encode() + b"\n"
+        except OSError as error:
+            log.warning("%s", traceback.format_exc())
+            yield json.dumps({"error": _told(error)}).encode() + b"\n"
         except Exception:
             log.error("%s", traceback.format_exc())
             yield json.dumps({"error": _OURS}).encode() + b"\n"
         finally:
             steps.close()
+
+
+def _told(error: OSError) -> str:
+    """What to say of a file of the studio's own that cannot be written or read."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk of the studio is full: nothing more can be written until there is room."
+    reason = (error.strerror or "something went wrong").lower()
+    return f"The studio cannot write or read one of its files: {reason}."
 
 
 class _Steps:

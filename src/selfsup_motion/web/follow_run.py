@@ -25,6 +25,7 @@ from selfsup_motion.tasks.propagation.object_starts import new_objects, object_s
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.tracking import ids_of
 from selfsup_motion.tasks.propagation.tracks import MaskTrack, PointTrack
+from selfsup_motion.web.refusals import Refusal
 
 MOST_POINTS = 64
 SIGMA = 0.5
@@ -209,7 +210,10 @@ class Run:
         """What was found in a frame; None: it was not reached."""
         if not self.first <= time < self.done or not isinstance(self.keys, MaskKeys):
             return None
-        return read_ids(self.folder / f"{time}.png")
+        path = self.folder / f"{time}.png"
+        if not path.exists():
+            raise Refusal("What was found in this frame is not there any more: follow again.", 404)
+        return read_ids(path)
 
     def points(self, time: int) -> NDArray[np.float64] | None:
         """What was found in a frame; None: it was not reached."""

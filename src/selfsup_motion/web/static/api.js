@@ -62,7 +62,9 @@ export async function* events(path, body, { signal } = {}) {
   let text = "";
   try {
     while (true) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch((error) => {
+        throw error.name === "AbortError" ? error : new ApiError(GONE, 0);
+      });
       if (done) return;
       const lines = (text + value).split("\n");
       text = lines.pop();

@@ -8,7 +8,7 @@ import { EMPTY, Surface } from "./surface.js";
 import { toolBar } from "./tools.js";
 
 const TAB = "move";
-const SETTINGS = { strength: 1, seconds: 2, loop: "back", easing: "smooth", refine: true, camera: "free", max_side: 0, show: "photo" };
+const SETTINGS = { strength: 1, seconds: 2, loop: "back", easing: "smooth", refine: true, camera: "free", max_side: 1920, show: "photo" };
 const MOST_REGIONS = 40;
 const HINT = "Drag from a point to where it should go, or press Suggest";
 
@@ -42,7 +42,7 @@ export default function create(panel, studio) {
     select("Easing", [["smooth", "smooth"], ["linear", "even"], ["in", "slow at first"], ["out", "slow at the end"]], settings.easing, changeFilm("easing")),
     select("Camera", [["free", "free"], ["still", "still: the border stays"]], settings.camera, changeFilm("camera")),
     select("Edges", [["yes", "those of the photo"], ["no", "as predicted"]], settings.refine ? "yes" : "no", (value) => changeFilm("refine")(value === "yes")),
-    select("Size", [["0", "as the photo"], ["1280", "at most 1280 pixels"], ["640", "at most 640 pixels"]], `${settings.max_side}`, (value) => { settings.max_side = Number(value); keep(); }));
+    select("Size", [["0", "as the photo"], ["1920", "at most 1920 pixels"], ["1280", "at most 1280 pixels"], ["640", "at most 640 pixels"]], `${settings.max_side}`, (value) => { settings.max_side = Number(value); keep(); }));
   const saving = h("div", { class: "row" },
     ...["mp4", "gif", "webp"].map((format) => h("button", { type: "button", onclick: () => saveFilm(format) }, { mp4: "MP4", gif: "GIF", webp: "WebP" }[format])),
     h("button", { type: "button", title: "The motion of every pixel, .flo", onclick: () => saveFile("flow-file") }, "Flow"),
