@@ -4,7 +4,9 @@ import pytest
 from starlette.testclient import TestClient
 from studios import HOME, make_studio, visitor
 
+from selfsup_motion.apps.photo import MAX_MEGAPIXELS
 from selfsup_motion.errors import UserError
+from selfsup_motion.settings.compose import compose
 from selfsup_motion.web.app import make_app
 from selfsup_motion.web.guard import is_loopback
 from selfsup_motion.web.server import Server
@@ -144,3 +146,7 @@ def test_reloaded_page_finds_its_session(app):
     assert client.get("/").status_code == 200
     assert client.get("/api/session").json()["states"] == {"move": {"a": [1, 2]}}
     assert visitor(app).get("/api/session").json()["states"] == {}
+
+
+def test_photos_may_be_as_large_as_for_the_commands():
+    assert compose(config_name="studio").max_megapixels == MAX_MEGAPIXELS
