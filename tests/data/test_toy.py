@@ -1,19 +1,16 @@
 """ToyWorld's ground truth is exact, consistent and repeatable."""
 
 import pickle
-from dataclasses import fields
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from selfsup_motion.data.toy import ACTIONS, CLASSES, JOINTS, LIMBS, ToyWorld
 from selfsup_motion.data.toy.scene import Difficulty
 from selfsup_motion.errors import UserError
-from selfsup_motion.settings.groups import config_dir
 
 QUIET = Difficulty(noise=0.0)
 worlds = st.integers(0, 2**31)
@@ -196,13 +193,6 @@ def test_bad_options_are_told(options, says):
 def test_bad_difficulty_is_told(options):
     with pytest.raises(UserError, match=next(iter(options))):
         Difficulty(**options)
-
-
-def test_the_configuration_is_the_default_difficulty():
-    node = OmegaConf.load(config_dir() / "data/toy.yaml").difficulty
-    values = {k: v for k, v in OmegaConf.to_container(node).items() if k != "_target_"}
-    assert set(values) == {field.name for field in fields(Difficulty)}
-    assert Difficulty(**values) == Difficulty()
 
 
 def test_frames_outside_the_video_are_refused():

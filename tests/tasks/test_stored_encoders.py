@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from selfsup_motion import load_encoder, load_method
-from selfsup_motion.models.encoder import sees_clips
+from selfsup_motion.models.encoder import input_statistics, sees_clips
 from selfsup_motion.settings.build import build
 from selfsup_motion.settings.compose import compose
 from selfsup_motion.settings.groups import config_dir, options
@@ -121,7 +121,8 @@ def test_the_loaded_encoder_is_the_trained_one(kind, command, tmp_path) -> None:
     assert type(module).__name__ == kind
     path = save(module, config, tmp_path / "x.ckpt")
     trained = module.train().eval().encoder.double()
-    images = IMAGES.double()
+    mean, deviation = input_statistics(trained)
+    images = (IMAGES - mean).double() / deviation
     x = images[:, :, None].expand(2, 3, 8, SIDE, SIDE) if sees_clips(trained) else images
     rebuilt = build(OmegaConf.create(encoder_config(path)), "encoder")
     rebuilt.load_state_dict(trained.state_dict())
