@@ -67,6 +67,7 @@ def test_the_listing_names_the_files_that_the_page_has():
     assert named == {block.title for block in PAGE if block.title is not None}
 
 
+@pytest.mark.slow
 def test_everything_on_the_page_works(workplace, command, capsys):
     for block in STEPS:
         if block.language == "python":

@@ -120,6 +120,7 @@ def test_zoom_keeps_the_place_under_the_pointer_and_positions(page):
     assert page.locator("#panel-move .stage img").bounding_box() == pytest.approx(box)
 
 
+@pytest.mark.slow
 def test_painted_region_and_path_move_and_are_there_after_a_reload(page):
     tool(page, "brush")
     drag(page, (300, 150), (345, 150), (345, 300))
