@@ -36,7 +36,7 @@ def dominant_motion(flow: Tensor, valid: Tensor | None = None, scale: float = 0.
     """
     height, width = flow.shape[-2:]
     if valid is not None:
-        check_mask("valid", valid, (len(flow), height, width))
+        check_mask("valid", valid, (flow.shape[0], height, width))
     # few numbers, and float32 cannot tell the matrix of pixels on a line from a singular one
     ys, xs = (
         torch.linspace(-1, 1, n, device=flow.device, dtype=torch.float64) for n in (height, width)

@@ -30,7 +30,7 @@ def geodesic_distance(image: Tensor, sources: Tensor, *, step: float, sweeps: in
     Raises:
         ValueError: sources that are not bool or of another shape.
     """
-    check_mask("sources", sources, (len(image), sources.shape[1], *image.shape[2:]))
+    check_mask("sources", sources, (image.shape[0], sources.shape[1], *image.shape[2:]))
     distance = torch.where(sources, 0.0, _FAR)
     image = image.float()
     costs = []  # summed along each axis, so that a path's cost is a difference

@@ -34,7 +34,7 @@ def nearest_interpolation(
     check_mask("point_mask", point_mask, points.shape[:-1])
     height, width = size
     if points.shape[1] == 0:
-        return vectors.new_zeros(len(points), 2, height, width)
+        return vectors.new_zeros(points.shape[0], 2, height, width)
     x = torch.arange(width, device=points.device, dtype=points.dtype)
     y = torch.arange(height, device=points.device, dtype=points.dtype)
     dx = x - points[..., :1]  # (B, K, W)

@@ -31,7 +31,7 @@ def labels_to_cells(
         ValueError: a size that is no multiple of the stride, an odd stride, labels of another type.
     """
     height, width = labels.shape[-2:]
-    check_labels("labels", labels, (len(labels), height, width))
+    check_labels("labels", labels, (labels.shape[0], height, width))
     if stride % 2 or height % stride or width % stride:
         raise ValueError(
             f"labels of {height}x{width} cannot be divided into cells of an even side: {stride}"
@@ -94,7 +94,7 @@ def cells_at_labels(cells: Tensor, labels: Tensor, stride: int) -> Tensor:
         ValueError: labels of another type or size.
     """
     height, width = cells.shape[-2:]
-    check_labels("labels", labels, (len(cells), stride * height, stride * width))
+    check_labels("labels", labels, (cells.shape[0], stride * height, stride * width))
     (top, bottom, down), (left, right, across) = (
         _neighbours(size, stride, cells) for size in (height, width)
     )

@@ -1,6 +1,7 @@
 """What operators ask of masks, labels and weights.
 
-Types and shapes only, so that nothing has to wait for a GPU: values are not looked at.
+Types and shapes only, so that nothing has to wait for a GPU: values are not looked at. The expected
+shape is taken from `shape`, not `len`: that would be a constant in an exported program.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class MovingFlow:
                 f"{tuple(scores.shape)} and {tuple(flow.shape)}"
             )
         if valid is not None:
-            check_mask("valid", valid, (len(flow), *flow.shape[2:]))
+            check_mask("valid", valid, (flow.shape[0], *flow.shape[2:]))
         known = torch.ones_like(flow[:, :1]) if valid is None else valid[:, None].float()
         flow = torch.where(known > 0, flow, 0)
         moving = (flow.norm(dim=1, keepdim=True) > self.moves).float()

@@ -65,7 +65,7 @@ def fill_holes(values: Tensor, weight: Tensor) -> Tensor:
         ValueError: a weight that is not floating point or of another shape.
     """
     height, width = values.shape[-2:]
-    check_weight("weight", weight, (len(values), 1, height, width))
+    check_weight("weight", weight, (values.shape[0], 1, height, width))
     if max(height, width) == 1:
         return values * weight
     odd = (0, width % 2, 0, height % 2)
