@@ -319,8 +319,10 @@ def _example(encoder: nn.Module) -> torch.Tensor:
     """A normalised image or clip."""
     size = getattr(encoder, "input_size", None)
     if size is None:
-        size = (224, 224) if isinstance(encoder, LibraryEncoder) else (96, 128)
-    frames = (8,) if sees_clips(encoder) else ()
+        # at its end, S3D of torchvision pools 2 × 7 × 7 cells of 8 frames and 32 × 32 pixels
+        whole = isinstance(encoder, LibraryEncoder) or sees_clips(encoder)
+        size = (224, 224) if whole else (96, 128)
+    frames = (16,) if sees_clips(encoder) else ()
     return torch.randn(2, 3, *frames, *size)
 
 
