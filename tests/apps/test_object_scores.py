@@ -1,5 +1,7 @@
 """Points become a score, by telling the network to move them in four directions."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,20 @@ def test_squares_to_zoom_into(clicks, zoom, expected):
         assert side == expected[2]
         assert abs(left - expected[0]) <= 1
         assert abs(top - expected[1]) <= 1
+
+
+def test_scores_of_objects_are_not_kept():
+    kept = []
+
+    def one_by_one():
+        for value in (0.6, 0.9, 0.7, 0.8):
+            score = np.full((2, 2), value, np.float32)
+            assert sum(earlier() is not None for earlier in kept) <= 1  # the one before it
+            kept.append(weakref.ref(score))
+            yield score
+            del score
+
+    assert (object_ids(one_by_one(), 0.5) == 2).all()
 
 
 def test_points_on_other_objects_count_as_beside():

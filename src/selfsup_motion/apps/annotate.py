@@ -290,9 +290,10 @@ def _picture(photo: Tensor | LookedAt) -> Tensor:
 def object_ids(scores: Iterable[NDArray[np.float32]], threshold: float) -> NDArray[np.uint8]:
     """N scores (H, W) → (H, W) uint8: the object with the highest score above the threshold, from
     1; 0 if there is none. The scores are read one by one and not kept."""
-    first, *others = scores
-    best, ids = first.copy(), np.ones(first.shape, np.uint8)
-    for number, score in enumerate(others, start=2):
+    following = iter(scores)
+    best = next(following).copy()
+    ids = np.ones(best.shape, np.uint8)
+    for number, score in enumerate(following, start=2):
         ids[score > best] = number  # of equal ones, the first stays
         np.maximum(best, score, out=best)
     ids[~(best > threshold)] = 0
