@@ -333,7 +333,7 @@ class _Guidance:
         return guidance.to(like.device)
 
     def to(self, device: torch.device) -> _Guidance:
-        """The same there."""
+        """The same there, from where it is or from the host."""
         points, vectors, used = (
             tensor.to(device, non_blocking=True)
             for tensor in (self.points, self.vectors, self.used)
@@ -372,7 +372,10 @@ def _images(method: GuidedNetwork, image: Pictures) -> tuple[Tensor, bool]:
         raise ValueError(f"image must be (3, H, W) or (B, 3, H, W), got {tuple(images.shape)}")
     single = images.ndim == 3
     device = next(method.encoder.parameters(), images).device
-    return grey_levels(images[None] if single else images).to(device, non_blocking=True), single
+    # from a GPU to the host, what is not waited for may not be there yet
+    from_host = images.device.type == "cpu"
+    levels = grey_levels(images[None] if single else images)
+    return levels.to(device, non_blocking=from_host), single
 
 
 def _as_tensors(rows: Points) -> Tensor | list[Tensor]:
