@@ -2,12 +2,12 @@
 
 import io
 import re
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 from studios import mosi_run, two_runs
+from tabs import Tab
 
 from selfsup_motion.apps.example import PHOTO
 from selfsup_motion.apps.film import film
@@ -46,17 +46,9 @@ def frame(dx, dy):
     return {"name": f"moved_{dx}.png", "mimeType": "image/png", "buffer": data.getvalue()}
 
 
-def until(page, script, what):
-    for _ in range(600):
-        if page.evaluate(script):
-            return
-        time.sleep(0.1)
-    raise AssertionError(what)
-
-
 def test_two_frames_are_compared_by_pointing(open_page, tmp_path):
-    page = open_page("inspect")
-    panel = page.locator("#panel-inspect")
+    tab = Tab(open_page("inspect"), "inspect")
+    page, panel = tab.page, tab.panel
     page.locator("#model").select_option("color_patches")
     first, second = panel.get_by_label("First photo"), panel.get_by_label("Second photo")
     first.get_by_role("button", name="Take the example").click()
@@ -64,19 +56,17 @@ def test_two_frames_are_compared_by_pointing(open_page, tmp_path):
     second.locator("input[type=file]").set_input_files(frame(24, 12))
     second.locator(".stage img").wait_for()
     panel.get_by_text("cells of 4 pixels").wait_for()
-    until(page, COMPUTED, "no features")
+    tab.until(COMPUTED)
     page.screenshot(path=tmp_path / "photos.png")
 
     panel.get_by_role("button", name="Colours").click()
     assert second.locator("canvas[data-name=colours]").is_visible()
     page.screenshot(path=tmp_path / "colours.png")
 
-    box = first.locator(".stage img").bounding_box()
-    scale = box["width"] / 640
-    page.mouse.move(box["x"] + 322 * scale, box["y"] + 230 * scale, steps=5)
+    page.mouse.move(*tab.at(322, 230), steps=5)
     panel.get_by_text("most alike at").wait_for()
     assert second.locator("canvas[data-name=alike]").is_visible()
-    page.mouse.click(box["x"] + 322 * scale, box["y"] + 230 * scale)
+    tab.click(322, 230)
     first.get_by_text("Held; click").wait_for()
     page.mouse.move(5, 400)
     page.wait_for_timeout(300)
@@ -99,27 +89,23 @@ def test_two_frames_are_compared_by_pointing(open_page, tmp_path):
     assert re.search(r"my photos\d* \(2\)", among.inner_text())
     panel.get_by_role("button", name="Like the first photo").click()
     alike = panel.locator(".found button")
-    until(
-        page,
+    tab.until(
         "() => { const shown = [...document.querySelectorAll('.found img')];"
-        " return shown.length === 2 && shown.every((image) => image.naturalWidth > 0); }",
-        "no photos of the folder",
+        " return shown.length === 2 && shown.every((image) => image.naturalWidth > 0); }"
     )
     assert alike.first.get_attribute("title") == "a, b=c & d.png"
     page.screenshot(path=tmp_path / "folder.png")
     alike.first.click()
     second.locator(".stage img[src]").wait_for()
-    until(
-        page,
-        "() => document.querySelectorAll('#panel-inspect .stage img')[1].naturalWidth === 160",
-        "the photo of the folder was not taken",
+    tab.until(
+        "() => document.querySelectorAll('#panel-inspect .stage img')[1].naturalWidth === 160"
     )
-    until(page, COMPUTED, "no features of the photo of the folder")
+    tab.until(COMPUTED)
 
-    page.wait_for_timeout(600)
+    tab.kept()
     page.reload()
     second.locator(".stage img").wait_for()
-    until(page, COMPUTED, "no features after a reload")
+    tab.until(COMPUTED)
 
 
 def test_motion_is_found_in_a_video_and_runs_are_seen_side_by_side(open_page, tmp_path):
@@ -127,8 +113,8 @@ def test_motion_is_found_in_a_video_and_runs_are_seen_side_by_side(open_page, tm
         noise = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
         for number in range(20):
             made.add(np.roll(noise, 3 * number, 1))
-    page = open_page("inspect")
-    panel = page.locator("#panel-inspect")
+    tab = Tab(open_page("inspect"), "inspect")
+    page, panel = tab.page, tab.panel
     clips = page.locator("#model option[value='run:mosi']")
     assert clips.is_disabled()
     assert "sees clips" in clips.inner_text()
@@ -147,11 +133,9 @@ def test_motion_is_found_in_a_video_and_runs_are_seen_side_by_side(open_page, tm
     seed = panel.get_by_role("row", name="seed")
     seed.wait_for()
     assert seed.locator("td").all_inner_texts() == ["1", "2"]
-    until(
-        page,
+    tab.until(
         "() => [...document.querySelectorAll('#panel-inspect figure img')]"
-        ".filter((image) => image.naturalWidth === 8).length === 2",
-        "no figures",
+        ".filter((image) => image.naturalWidth === 8).length === 2"
     )
     page.screenshot(path=tmp_path / "runs.png")
 

@@ -30,23 +30,25 @@ async function refusal(response) {
   return new ApiError(message, response.status);
 }
 
-function asJson(method, body, signal) {
+function asJson(method, body, { signal, last }) {
   const options = { method, signal };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
+    // browsers keep only small requests alive beyond the page
+    options.keepalive = Boolean(last) && options.body.length < 60000;
     options.headers = { "Content-Type": "application/json" };
   }
   return options;
 }
 
-/** A JSON answer. `request("POST", "/api/move/flow", {…}, {signal})` */
-export async function request(method, path, body, { signal } = {}) {
-  return (await fetched(path, asJson(method, body, signal))).json();
+/** A JSON answer. `request("POST", "/api/move/flow", {…}, {signal})`; `last`: also if the page goes away meanwhile. */
+export async function request(method, path, body, { signal, last } = {}) {
+  return (await fetched(path, asJson(method, body, { signal, last }))).json();
 }
 
 /** A binary answer, as an ArrayBuffer. */
 export async function binary(method, path, body, { signal } = {}) {
-  return (await fetched(path, asJson(method, body, signal))).arrayBuffer();
+  return (await fetched(path, asJson(method, body, { signal }))).arrayBuffer();
 }
 
 /**
@@ -57,7 +59,7 @@ export async function binary(method, path, body, { signal } = {}) {
 export async function* events(path, body, { signal } = {}) {
   const inner = new AbortController();
   if (signal) signal.addEventListener("abort", () => inner.abort(), { once: true });
-  const response = await fetched(path, asJson("POST", body, inner.signal));
+  const response = await fetched(path, asJson("POST", body, { signal: inner.signal }));
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   try {

@@ -13,11 +13,12 @@ import inspect from "./inspect.js";
 import move from "./move.js";
 
 const MAKERS = { move, annotate, follow, inspect };
-const KEEP_AFTER = 400;
+const KEEP_AFTER = 400; // milliseconds
+const KEEP_AGAIN = 3000; // if the studio does not answer
 
 /** What a tab is given. */
 class Studio {
-  #session; #models = []; #chosen = {}; #waiting = {}; #timers = {};
+  #session; #models = []; #chosen = {}; #unkept = new Set(); #sent = null; #timer = 0;
 
   constructor(session) { this.#session = session; }
 
@@ -33,24 +34,42 @@ class Studio {
   /** Keep plain JSON for a tab, in the session; written a moment later. */
   keep(tab, state) {
     this.#session.states[tab] = state;
-    this.#waiting[tab] = true;
-    clearTimeout(this.#timers[tab]);
-    this.#timers[tab] = setTimeout(() => this.#write(tab), KEEP_AFTER);
+    this.#unkept.add(tab);
+    this.#write(KEEP_AFTER);
   }
 
   /** Write what waits to be kept, as the page goes away. */
-  flush() { for (const tab of Object.keys(this.#waiting)) this.#write(tab, true); }
+  flush() {
+    if (this.#sent) this.#unkept.add(this.#sent); // the browser may drop it
+    for (const tab of this.#unkept) this.#put(tab, true).catch(() => {});
+  }
 
-  async #write(tab, last = false) {
-    delete this.#waiting[tab];
-    clearTimeout(this.#timers[tab]);
-    const body = JSON.stringify({ tab, state: this.#session.states[tab] });
-    const headers = { "Content-Type": "application/json" };
-    // browsers keep only small requests alive beyond the page
-    const keepalive = last && body.length < 60000;
-    try {
-      await fetch("/api/states", { method: "PUT", body, headers, keepalive });
-    } catch { /* told by the next request that matters */ }
+  /** Write what is not kept yet, one after the other: a later state never arrives before an earlier one. */
+  #write(after) {
+    document.body.dataset.keeping = ""; // until all is kept
+    clearTimeout(this.#timer);
+    if (this.#sent) return;
+    this.#timer = setTimeout(async () => {
+      let again = KEEP_AFTER;
+      for (const tab of [...this.#unkept]) {
+        this.#unkept.delete(tab);
+        this.#sent = tab;
+        try {
+          await this.#put(tab);
+        } catch (error) { // told by the next request that matters
+          if (error.status) continue; // refused, as it would be the next time
+          this.#unkept.add(tab);
+          again = KEEP_AGAIN;
+        }
+      }
+      this.#sent = null;
+      if (this.#unkept.size) this.#write(again);
+      else delete document.body.dataset.keeping;
+    }, after);
+  }
+
+  #put(tab, last = false) {
+    return request("PUT", "/api/states", { tab, state: this.#session.states[tab] }, { last });
   }
 
   /** Whether the models are not known yet; then `model()` of the tabs is called. */
