@@ -50,9 +50,9 @@ def test_devices_that_differ_are_found_and_values_can_be_read():
 def test_a_validation_step_runs_on_cuda(name):
     torch.manual_seed(0)
     overrides = [f"experiment={name}", "data.batch_size=2", "data.num_workers=0"]
-    method, batch = first_validation(
-        compose([*overrides, "data.val_videos=2", *SLIM.get(name, [])])
-    )
+    cfg = compose([*overrides, *SLIM.get(name, [])])
+    cfg.data.update({count: 2 for count in ("val_videos", "val_stills") if count in cfg.data})
+    method, batch = first_validation(cfg)
     method = alone(method).eval()
     move(method)
     with told_devices(), torch.no_grad():

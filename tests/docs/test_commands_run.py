@@ -12,7 +12,11 @@ SHORT = ("trainer=cpu", "trainer.max_steps=2", "trainer.limit_val_batches=1", "d
 SMALL = {
     "cmp": (*SLIM["cmp"], "data.batch_size=2", "view.crop_size=64"),
     "cmp_animate": (*SLIM["cmp_animate"], "data.batch_size=2", "view.crop_size=64"),
+    "cmp_photos": ("data.batch_size=2", "data.val_stills=2"),
     "corrflow": ("data.batch_size=2", "view.crop_size=64"),
+    "mast": ("data.batch_size=1", "view.crop_size=64"),
+    "dense_ulearn": ("data.batch_size=2",),
+    "dense_ulearn_videos": ("data.batch_size=2", "view.crop_size=64"),
     "crw": ("data.batch_size=1", "view.size=48"),
     "cycletime": ("data.batch_size=1",),
     "cmd": ("data.batch_size=2", "data.num_videos=2", "data.val_videos=2"),
@@ -31,6 +35,11 @@ SMALL = {
     ),
     "tapvid": ("data.sequences.source.num_videos=2", "data.sequences.length=4"),
     "davis2017": ("data.sequences.source.num_videos=2", "data.sequences.length=4"),
+}
+SMALL |= {
+    "toy_alike_actions": SMALL["toy_actions"],
+    "arrow_answers": (*SMALL["davis2017"], "task.baselines=[disc]"),
+    "flow_hints": (SMALL["davis2017"][0], "task.baselines=[nearest]"),
 }
 NOT_HERE = ("trainer=gpu", "trainer=ddp", "trainer.devices=", "--multirun", "compile=true")
 

@@ -27,6 +27,7 @@ SLIM = {
     "crw": (),
     "mosi": (),
     "rho_byol": (),
+    "rho_simclr": (),
 }
 """Recipes whose runs are spoken of, and what makes their networks small."""
 
@@ -41,13 +42,16 @@ def make_world(root: Path) -> None:
             _video(root / name / f"{index}.mp4", frames)
     for name in ("a", "b"):
         _video(root / "videos" / "test" / name / "0.mp4", pictures[0])
-    for name in ("path/to/photos", "photos", "data/imagenet"):
+    for name in ("path/to/photos", "photos", "data/photos", "data/imagenet"):
         for index, frames in enumerate(pictures):
             for time in range(0, 24, 6):
                 _picture(root / name / f"{index}_{time}.jpg", frames[time])
     for index, frames in enumerate(pictures):
         for time, frame in enumerate(frames[:10]):
             _picture(root / f"data/DAVIS/JPEGImages/480p/{index}/{time:05d}.jpg", frame)
+
+        for time, frame in enumerate(frames):
+            _picture(root / f"data/frames/{index}/{time:05d}.jpg", frame)
 
     pair = "a/0.jpg a/1.jpg a/0.flo"
     for base in ("data", "data/yfcc"):
@@ -72,6 +76,7 @@ def make_world(root: Path) -> None:
         runs = root / "outputs" / "train" / experiment
         save_run(runs / "<run>", experiment, overrides)
         shutil.copytree(runs / "<run>", runs / "<time>")
+    save_run(root / "<run>", "cmp", SLIM["cmp"])
 
 
 def save_run(run: Path, experiment: str, overrides: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ def test_crops_of_features_and_patches_of_images_equal_the_reference(arrays, ali
     close(cropped, arrays[f"crop_out_ac{align_corners:d}"], atol=1e-5)
     image = torch.from_numpy(arrays["patch_in"])
     patch = cut_patch(image, theta[:1], 20, align_corners=align_corners)
-    close(patch, arrays[f"patch_out_ac{align_corners:d}"])
+    close(patch, arrays[f"patch_out_ac{align_corners:d}"], atol=1e-5)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -81,8 +81,9 @@ def test_cycles_and_losses_equal_the_reference(arrays, align_corners):
     with torch.no_grad():
         cycles = tracker(align_corners)(*features(arrays))
         each, parts = losses(cycles, arrays["theta_gt"])
-    # ten steps that depend on each other: each enlarges rounding
-    close(each, arrays[f"{name}_loss_cycle"], rtol=1e-3)
+    # cycles of one to four frames and back: each step enlarges rounding, which differs by processor
+    for frames, (ours, theirs) in enumerate(zip(each, arrays[f"{name}_loss_cycle"], strict=True)):
+        close(ours, theirs, rtol=3e-5 * 10**frames)
     close(
         torch.stack([x[0] for x in cycles.long]),
         arrays[f"{name}_forw_thetas"][[0, 2, 5, 9]],

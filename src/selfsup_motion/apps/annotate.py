@@ -160,6 +160,7 @@ class Annotation:
             save_grey(folder / f"score_{number}.png", score)
             progress(number, len(clicks), "")
             yield score
+            del score  # or it would stay while the next one is computed
 
 
 def clicked_mask(
@@ -296,6 +297,7 @@ def object_ids(scores: Iterable[NDArray[np.float32]], threshold: float) -> NDArr
     for number, score in enumerate(following, start=2):
         ids[score > best] = number  # of equal ones, the first stays
         np.maximum(best, score, out=best)
+        del score
     ids[~(best > threshold)] = 0
     return ids
 

@@ -95,8 +95,9 @@ def _four_ways(
     score = torch.zeros(image.shape[-2:])
     for flow in move(image, places, vectors):
         score = score.to(flow.device)
-        for component in flow:
-            score += component.abs()
+        score += flow[0].abs()
+        score += flow[1].abs()
+        del flow  # before the next one is made
     score /= 2 * len(_DIRECTIONS)
     score /= score.max().clamp(min=1e-6)
     return np.asarray(score.cpu().numpy(), np.float32)

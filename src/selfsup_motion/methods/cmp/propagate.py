@@ -171,9 +171,8 @@ class EncodedImages:
             flows = list(self._answers(guidance, full_size=True))
         for several in flows:
             for flow in several:
-                with self.modes():
-                    whole = self._whole(flow[None])
-                yield whole[0]
+                # held by nobody here while the next one is made
+                yield self._whole_alone(flow)
 
     def guidance(
         self, points: Points, vectors: Points, point_mask: Tensor | None = None
@@ -234,6 +233,11 @@ class EncodedImages:
             return flow / scale
         flow = F.interpolate(flow, self.size, mode="bilinear", antialias=True)
         return flow / scale if self.differentiable else flow.div_(scale)
+
+    def _whole_alone(self, flow: Tensor) -> Tensor:
+        """`_whole` of one (2, h, w)."""
+        with self.modes():
+            return self._whole(flow[None])[0]
 
     def asked(
         self, guidance: _Guidance
