@@ -40,6 +40,7 @@ def make_world(root: Path) -> None:
     for index, frames in enumerate(pictures):
         for name in ("path/to/videos", "data/clips", "videos/train/a", "videos/train/b"):
             _video(root / name / f"{index}.mp4", frames)
+    _video(root / "data/clips/square.mp4", _moving_square(24))
     for name in ("a", "b"):
         _video(root / "videos" / "test" / name / "0.mp4", pictures[0])
     for name in ("path/to/photos", "photos", "data/photos", "data/imagenet"):
@@ -95,6 +96,18 @@ def save_run(run: Path, experiment: str, overrides: Sequence[str]) -> None:
     summary = {"finished": True, "steps": 1, "metrics": {cfg.monitor: 1.0}}
     (run / "summary.json").write_text(json.dumps(summary))
     (run / ".lock").touch()  # which nobody holds: the run has ended
+
+
+def _moving_square(count: int) -> np.ndarray:
+    """(T, H, W, 3): what moves is so plain to see that prepare=cutouts cuts it out."""
+    rng = np.random.default_rng(0)
+    ground = cv2.resize(rng.integers(0, 90, (30, 40, 3), np.uint8), (320, 240))
+    frames = np.repeat(ground[None], count, 0)
+    square = cv2.resize(rng.integers(160, 255, (8, 8, 3), np.uint8), (70, 70))
+    for time, frame in enumerate(frames):
+        left = 60 + 3 * time
+        frame[80:150, left : left + 70] = square
+    return frames
 
 
 def _picture(path: Path, image: np.ndarray) -> None:

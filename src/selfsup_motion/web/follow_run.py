@@ -25,6 +25,7 @@ from selfsup_motion.tasks.propagation.object_starts import new_objects, object_s
 from selfsup_motion.tasks.propagation.propagator import LabelPropagator
 from selfsup_motion.tasks.propagation.tracking import ids_of
 from selfsup_motion.tasks.propagation.tracks import MaskTrack, PointTrack
+from selfsup_motion.web.free_memory import give_back
 from selfsup_motion.web.refusals import Refusal
 
 MOST_POINTS = 64
@@ -248,6 +249,7 @@ class Run:
             self._states = {t: s for t, s in self._states.items() if t % self._spacing == 0}
             if self._spacing > self.frames:
                 return
+        give_back()  # states lie between what the steps have freed
 
     def _bytes(self) -> int:
         return sum(state.bytes_kept for state in self._states.values())
