@@ -59,9 +59,6 @@ def runs_here(command) -> bool:
     return bool(command.verb) and command.verb not in ("studio", "compare")  # take hours
 
 
-COMMANDS = [command for command in in_blocks() if runs_here(command)]
-
-
 def short(command) -> tuple[str, ...]:
     """What makes a command short."""
     if command.verb in ("animate", "activation"):
@@ -74,6 +71,14 @@ def short(command) -> tuple[str, ...]:
     return (*(SHORT if command.verb == "train" else ()), *SMALL[name])
 
 
+# with what makes it short, so that one without is found wherever the tests are collected
+COMMANDS = [
+    pytest.param(command, short(command), id=str(command))
+    for command in in_blocks()
+    if runs_here(command)
+]
+
+
 @pytest.fixture
 def interrupted(world, run):
     """The run folder that commands resume holds a run that was stopped after its first step."""
@@ -84,8 +89,8 @@ def interrupted(world, run):
         assert run("train", "experiment=cmp", *first) == 0
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=str)
+@pytest.mark.parametrize(("command", "shortened"), COMMANDS)
 @pytest.mark.usefixtures("interrupted", "authors_weights")
-def test_command_runs(run, capsys, command):
-    status = run(command.verb, *command.words, *short(command))
+def test_command_runs(run, capsys, command, shortened):
+    status = run(command.verb, *command.words, *shortened)
     assert status == 0, capsys.readouterr().err
