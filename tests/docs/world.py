@@ -77,7 +77,6 @@ def make_world(root: Path) -> None:
         runs = root / "outputs" / "train" / experiment
         save_run(runs / "<run>", experiment, overrides)
         shutil.copytree(runs / "<run>", runs / "<time>")
-    save_run(root / "<run>", "cmp", SLIM["cmp"])
 
 
 def save_run(run: Path, experiment: str, overrides: Sequence[str]) -> None:

@@ -226,7 +226,9 @@ def check_node(cfg: DictConfig, node: DictConfig, path: str, given: Collection[s
 
 
 def _check_value(cfg: DictConfig, key: str, value: Any, annotation: Any) -> None:
-    plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    plain: Any = value
+    if OmegaConf.is_config(value):
+        plain = OmegaConf.to_container(value, resolve=True)
     if not matches(plain, annotation):
         own = user_key(cfg, key)
         raise UserError(
@@ -236,7 +238,8 @@ def _check_value(cfg: DictConfig, key: str, value: Any, annotation: Any) -> None
     if key.rpartition(".")[2] == "seed" and isinstance(plain, int) and not 0 <= plain <= _SEED:
         raise UserError(f"{user_key(cfg, key)}={plain}: expected a whole number from 0 to {_SEED}.")
     if plain is not None:
-        _check_path(user_key(cfg, key), plain, annotation)
+        for kind in _path_kinds(plain, annotation):
+            check_exists(user_key(cfg, key), plain, kind)
 
 
 def value_text(value: Any) -> str:
@@ -273,16 +276,15 @@ def _typed_value(key: str, value: Any) -> str:
     return value_text(value)
 
 
-def _check_path(key: str, value: Any, annotation: Any) -> None:
-    """Files and folders that a constructor wants to exist, see `inputs`."""
+def _path_kinds(value: Any, annotation: Any) -> set[str]:
+    """What a constructor wants to exist at a value, see `files.inputs`."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated and isinstance(value, str):
-        for kind in {FILE, FOLDER, FILE_OR_FOLDER}.intersection(args[1:]):
-            check_exists(key, value, kind)
-    elif origin in (typing.Union, types.UnionType):
+        return {FILE, FOLDER, FILE_OR_FOLDER}.intersection(args[1:])
+    if origin in (typing.Union, types.UnionType):
         fitting = [option for option in args if matches(value, option)]
-        if fitting:
-            _check_path(key, value, fitting[0])
+        return _path_kinds(value, fitting[0]) if fitting else set()
+    return set()
 
 
 def check_root(cfg: DictConfig, path: str) -> None:
