@@ -52,8 +52,10 @@ class Tab:
         width = self.box()["width"]
         self.page.mouse.move(*self.at(x, y))
         self.page.mouse.wheel(0, by)
-        while self.box()["width"] == width:
-            pass  # each look waits for the screen's next frames
+        for _ in range(2000):  # each look waits for the screen's next frames
+            if self.box()["width"] != width:
+                return
+        raise AssertionError("the wheel does nothing")
 
     def button(self, name: str) -> Any:
         return self.panel.get_by_role("button", name=name, exact=True)
