@@ -11,9 +11,11 @@ from importlib import import_module
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig, ListConfig, Node, flag_override
 
 from selfsup_motion.errors import UserError
+from selfsup_motion.settings.config_files import RememberingRepository
 from selfsup_motion.settings.signatures import signature
 
 _OURS = "selfsup_motion."
@@ -21,6 +23,10 @@ _OURS = "selfsup_motion."
 
 class CompletingLoader(ConfigLoaderImpl):
     """Hydra's loader of configs, with the defaults filled in before the command line is applied."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = RememberingRepository(config_search_path)
 
     def _compose_config_from_defaults_list(self, *args: Any, **kwargs: Any) -> DictConfig:
         cfg: DictConfig = super()._compose_config_from_defaults_list(*args, **kwargs)
