@@ -37,7 +37,7 @@ def refine_guided(score: NDArray[np.float32], image: Tensor) -> NDArray[np.float
 
 
 def refine_grabcut(
-    score: NDArray[np.float32], image: Tensor, *, side: int = 480, sure: float = 0.15
+    score: NDArray[np.float32], image: Tensor, *, side: int = 360, sure: float = 0.05
 ) -> NDArray[np.float32]:
     """Cut along colours and edges where a score is undecided: GrabCut, of OpenCV.
 

@@ -13,9 +13,6 @@ from selfsup_motion.ops.splat import fill_holes
 
 _SIDE = 240
 """Pixels: short side at which GrabCut works, fast and as good as larger ones."""
-_SURE = 0.05
-"""Share of the nearest arrow's length up to which a pixel surely rests; what moves within this of
-all of it surely moves."""
 _MOVES = 0.5
 """Share of the nearest arrow's length from which a pixel moves with it."""
 
@@ -55,7 +52,7 @@ def refine_motion(
     moves = score > _MOVES
     if moves.all() or not moves.any():
         return given
-    cut = refine_grabcut(np.asarray(score, np.float32), image.cpu(), side=_SIDE, sure=_SURE)
+    cut = refine_grabcut(np.asarray(score, np.float32), image.cpu(), side=_SIDE)
     region = torch.from_numpy(_moving_parts(cut, score.numpy(), points[arrows].cpu().numpy()))
     if not (region > 0.5).any():
         return given
