@@ -5,6 +5,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from kornia.filters import guided_blur
 from PIL import Image
 
 from selfsup_motion.apps.annotate import doubts, object_ids, object_score
@@ -205,6 +206,22 @@ def test_refinement_moves_the_border_to_the_edge(refine):
 
     assert iou(refine(blob, photo)) > iou(blob)
     assert np.array_equal(refine(blob, photo), refine(blob, photo))
+
+
+def test_the_guided_filter_of_a_reduced_image_is_near_that_of_the_whole_one():
+    height, width = 403, 517  # no multiples of the step
+    photo = torch.randint(0, 60, (3, height, width), generator=torch.Generator().manual_seed(0))
+    photo[:, 100:300, 150:360] += 120
+    photo = photo.to(torch.uint8)
+    y, x = np.mgrid[:height, :width]
+    score = np.clip(1.2 - np.hypot((x - 255) / 150, (y - 200) / 140), 0, 1).astype(np.float32)
+    radius = height // 40
+    whole = guided_blur(
+        photo[None] / 255, torch.from_numpy(score)[None, None], 2 * radius + 1, eps=1e-3
+    )
+    found, expected = refine_guided(score, photo), whole[0, 0].clamp(0, 1).numpy()
+    assert np.abs(found - expected).mean() < min(0.004, np.abs(found - score).mean() / 2)
+    assert ((found > 0.5) == (expected > 0.5)).mean() > 0.99
 
 
 @pytest.mark.parametrize("refine", [refine_grabcut, refine_guided])

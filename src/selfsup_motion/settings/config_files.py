@@ -1,7 +1,7 @@
 """YAML files are read once in a process, however many configs are composed of them.
 
-Hydra composes each command's config twice, and a study has a hundred. Half of that time went into
-reading the same files again.
+Hydra composes each command's config twice, and a study has a hundred. A third of that time would go
+into reading the same files again.
 """
 
 import copy
